@@ -1,0 +1,264 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Made-up streams of valid commands and completions, with what they must be decoded to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import TypeVar
+
+from hypothesis import strategies as st
+
+from tests.unit.wire.delivery import Parser, deliver
+from vof.errors import RemoteProtocolError
+from vof.wire.constants import Opcode
+from vof.wire.dialect import PROPOSAL
+from vof.wire.stream import (
+    Arrival,
+    CommandParser,
+    CompletionParser,
+    ReceivedCommand,
+    StreamLimits,
+)
+from vof.wire.structs import (
+    CONNECT_BODY_SIZE,
+    HEAD,
+    Completion,
+    ConnectCommand,
+    SegmentDescriptor,
+    VringCommand,
+    pack,
+)
+
+_E = TypeVar("_E")
+
+NEXT = 1
+WRITE = 2
+
+LIMITS = StreamLimits(max_ndesc=6, max_transfer=240)
+
+PLAIN_OPCODES = sorted(
+    {int(op) for op in Opcode} - {Opcode.CONNECT, Opcode.VRING}
+    | {PROPOSAL.get_feature, PROPOSAL.set_feature}
+)
+
+UNTOUCHED = 0xEE
+"""What a buffer holds before anything arrives in it."""
+
+u16 = st.integers(0, 0xFFFF)
+u32 = st.integers(0, 0xFFFFFFFF)
+u64 = st.integers(0, (1 << 64) - 1)
+
+
+def pattern(size: int, seed: int) -> bytes:
+    """Return ``size`` bytes in which every place shows."""
+    return bytes((seed + 7 * place) % 251 for place in range(size))
+
+
+# Commands.
+
+
+@st.composite
+def plain_commands(draw: st.DrawFn) -> ReceivedCommand:
+    opcode, command_id = draw(st.sampled_from(PLAIN_OPCODES)), draw(u16)
+    head = HEAD.pack(opcode, command_id) + draw(st.binary(min_size=12, max_size=12))
+    return ReceivedCommand(opcode, command_id, head, (), memoryview(b""))
+
+
+@st.composite
+def connect_commands(draw: st.DrawFn) -> ReceivedCommand:
+    head = ConnectCommand(
+        Opcode.CONNECT,
+        draw(u16),
+        target_id=draw(u16),
+        queue_id=draw(u16),
+        ndesc=1,
+        oftype=draw(st.integers(0, 255)),
+        reserved=draw(st.binary(min_size=5, max_size=5)),
+    )
+    desc = SegmentDescriptor(
+        addr=draw(u64),
+        length=CONNECT_BODY_SIZE,
+        id=draw(u16),
+        flags=draw(u16) & ~WRITE,
+        key=draw(u32),
+        pad=draw(st.binary(min_size=4, max_size=4)),
+    )
+    body = memoryview(pattern(CONNECT_BODY_SIZE, draw(st.integers(0, 250))))
+    return ReceivedCommand(Opcode.CONNECT, head.command_id, pack(head), [desc], body)
+
+
+@st.composite
+def vring_commands(draw: st.DrawFn) -> ReceivedCommand:
+    """Descriptors in any order, of which some, all or none are device-writable."""
+    idents = draw(st.lists(u16, min_size=1, max_size=LIMITS.max_ndesc, unique=True))
+    descs = [
+        SegmentDescriptor(
+            addr=draw(u64),
+            length=draw(st.integers(1, LIMITS.max_transfer // LIMITS.max_ndesc)),
+            id=ident,
+            flags=draw(u16),
+            key=draw(u32),
+            pad=draw(st.binary(min_size=4, max_size=4)),
+        )
+        for ident in idents
+    ]
+    head = VringCommand(
+        Opcode.VRING,
+        draw(u16),
+        length=draw(u32),
+        ndesc=len(descs),
+        reserved=draw(st.binary(min_size=6, max_size=6)),
+    )
+    readable = sum(desc.length for desc in descs if not desc.flags & WRITE)
+    payload = memoryview(pattern(readable, draw(st.integers(0, 250))))
+    return ReceivedCommand(Opcode.VRING, head.command_id, pack(head), descs, payload)
+
+
+commands = st.one_of(plain_commands(), vring_commands(), connect_commands())
+
+
+def command_bytes(command: ReceivedCommand) -> bytes:
+    return command.head + b"".join(map(pack, command.descriptors)) + bytes(command.payload)
+
+
+def command_parser(limits: StreamLimits = LIMITS) -> CommandParser:
+    return CommandParser(PROPOSAL, limits)
+
+
+# Completions.
+
+
+@dataclass
+class Request:
+    """A command in flight and the completion that will answer it."""
+
+    command_id: int
+    first_id: int
+    sizes: list[int]
+    """Of its device-writable buffers."""
+    status: int
+    lengths: list[int]
+    """Bytes returned into each buffer; empty for a refusal that returns none."""
+    order: list[int]
+    """The order in which they are returned."""
+    ndesc: int
+    """What the completion says it returns."""
+    value: int = 0
+    seed: int = 0
+    storage: list[bytearray] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.storage = [bytearray([UNTOUCHED]) * size for size in self.sizes]
+
+    @property
+    def buffers(self) -> list[memoryview]:
+        return [memoryview(buffer) for buffer in self.storage]
+
+    @property
+    def completion(self) -> Completion:
+        return Completion(
+            self.status, self.command_id, self.ndesc, self.seed.to_bytes(2, "little"), self.value
+        )
+
+    @property
+    def arrival(self) -> Arrival:
+        return Arrival(self.completion, self.lengths)
+
+    def data(self, index: int) -> bytes:
+        """Return what comes back into a buffer."""
+        return pattern(self.lengths[index], self.seed + 31 * index)
+
+    @property
+    def stored(self) -> list[bytes]:
+        """What the buffers must hold in the end."""
+        if not self.lengths:
+            return [bytes([UNTOUCHED]) * size for size in self.sizes]
+        return [
+            self.data(index).ljust(size, bytes([UNTOUCHED]))
+            for index, size in enumerate(self.sizes)
+        ]
+
+    @property
+    def descriptors(self) -> list[SegmentDescriptor]:
+        return [
+            SegmentDescriptor(
+                self.seed, self.lengths[index], self.first_id + index, NEXT | WRITE, self.seed
+            )
+            for index in self.order
+        ]
+
+    def to_bytes(self) -> bytes:
+        """Return the completion with what follows it."""
+        return (
+            pack(self.completion)
+            + b"".join(map(pack, self.descriptors))
+            + b"".join(map(self.data, self.order))
+        )
+
+
+@st.composite
+def requests(draw: st.DrawFn, *, quirk: bool) -> list[Request]:
+    """Requests in the order they are answered. ``quirk``: refusals carry buffers."""
+    made = []
+    for command_id in draw(st.lists(u16, min_size=1, max_size=4, unique=True)):
+        sizes = draw(st.lists(st.integers(1, 40), max_size=4))
+        lengths = [draw(st.integers(0, size)) for size in sizes]
+        refused = draw(st.booleans())
+        if refused and not quirk:
+            lengths = []
+        made.append(
+            Request(
+                command_id,
+                first_id=draw(st.integers(0, 0xFFF0)),
+                sizes=sizes,
+                status=draw(st.integers(1, 0xFFFF)) if refused else draw(st.integers(0, 200)),
+                lengths=lengths,
+                order=draw(st.permutations(range(len(lengths)))),
+                ndesc=0 if refused else len(sizes),
+                value=draw(u64),
+                seed=draw(st.integers(0, 250)),
+            )
+        )
+        if not refused and not sizes:
+            made[-1].status = 0
+    return made
+
+
+class Table:
+    """The commands in flight, as a fabric keeps them."""
+
+    def __init__(self, in_flight: Sequence[Request]) -> None:
+        self.in_flight = {request.command_id: request for request in in_flight}
+        self.asked: list[int] = []
+
+    def expect(self, command_id: int) -> tuple[int, list[memoryview]]:
+        self.asked.append(command_id)
+        request = self.in_flight.pop(command_id, None)
+        if request is None:
+            raise RemoteProtocolError(f"command id {command_id} is not in flight")
+        return request.first_id, request.buffers
+
+
+def completion_parser(*in_flight: Request, quirk: bool = False) -> CompletionParser:
+    return CompletionParser(Table(in_flight).expect, refusal_carries_buffers=quirk)
+
+
+# How a stream is cut.
+
+
+@st.composite
+def cuts(draw: st.DrawFn, size: int) -> list[tuple[int, int, bool]]:
+    """Pieces of a stream of ``size`` bytes: begin, end, and whether it is received directly."""
+    places = sorted(draw(st.sets(st.integers(1, max(1, size - 1)), max_size=12)))
+    places = [0, *(place for place in places if place < size), size]
+    return [(begin, end, draw(st.booleans())) for begin, end in pairwise(places)]
+
+
+def deliver_cut(parser: Parser[_E], stream: bytes, pieces: list[tuple[int, int, bool]]) -> list[_E]:
+    """Return what the pieces of ``stream`` complete."""
+    done: list[_E] = []
+    for begin, end, direct in pieces:
+        done += deliver(parser, stream[begin:end], direct=direct)
+    return done
