@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""A fabric queue with the far end of its connection in the test's hand."""
+
+from __future__ import annotations
+
+import socket
+import struct
+from collections.abc import Callable, Sequence
+
+from tests.support.loopback import receive_exactly, tcp_pair
+from vof.errors import VofError
+from vof.fabric.pending import Pending
+from vof.fabric.tcp import TcpQueue
+
+
+class QueueRig:
+    """``queue`` over a connection, ``far`` its other end, ``losses`` what ``on_lost`` got."""
+
+    def __init__(self, *, timeout: float | None = None, buffer_size: int | None = None) -> None:
+        near, self.far = tcp_pair(buffer_size)
+        self.losses: list[tuple[VofError, Sequence[Pending]]] = []
+        self.queue = TcpQueue(near, "rig", self._lost, timeout)
+
+    def close(self) -> None:
+        self.queue.close()
+        self.far.close()
+
+    def hang_up(self) -> None:
+        """End the connection from the far side."""
+        self.far.shutdown(socket.SHUT_RDWR)
+
+    def receive_command(self) -> int:
+        """Take a 16-byte command off the far end and return its command id."""
+        ident: int
+        _opcode, ident = struct.unpack_from("<HH", receive_exactly(self.far, 16))
+        return ident
+
+    def _lost(self, queue: TcpQueue, error: VofError, in_flight: Sequence[Pending]) -> None:
+        self.losses.append((error, in_flight))
+        for pending in in_flight:
+            queue.end(pending, error)
+
+
+def command(
+    ident: int,
+    *buffers: memoryview,
+    extra: bytes = b"",
+    on_done: Callable[[Pending], None] | None = None,
+) -> Pending:
+    """Return a command of 16 bytes, and of ``extra`` after them, that expects ``buffers`` filled.
+
+    Its first device-writable descriptor has the id 1.
+    """
+    head = struct.pack("<HH12x", 0x2000, ident)
+    return Pending(f"command {ident}", ident, [head, extra], 1, buffers, on_done)
+
+
+def completion(ident: int, *data: bytes) -> bytes:
+    """Return a completion with one descriptor for each piece of data, and the data."""
+    total = b"".join(data)
+    parts = [struct.pack("<HHHHQ", 0, ident, len(data), 0, len(total))]
+    addr = 0
+    for place, piece in enumerate(data):
+        parts.append(struct.pack("<QIHHI4x", addr, len(piece), 1 + place, 2, 0))
+        addr += len(piece)
+    return b"".join([*parts, total])
+
+
+def buffer_of(size: int) -> memoryview:
+    return memoryview(bytearray(size))
