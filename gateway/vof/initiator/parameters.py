@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""What a user says to reach a device: target, names, transport, timeouts; checked in one place.
+
+Every front end takes these from text under the same keys (the keys of the kernel initiator's
+control string, *proposal*), so they read the same in nbdkit, on a command line and in a file. Must
+not open anything.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+from vof.errors import ConfigError
+from vof.wire.constants import DEFAULT_PORT
+from vof.wire.dialect import DIALECT_NAMES, dialect_by_name
+from vof.wire.names import check_name, random_ivqn
+
+DEFAULT_ADDRESS = "127.0.0.1"
+CONNECT_TIMEOUT = 15.0
+"""Seconds for a connection and its Connect, and for every control command."""
+
+TRANSPORTS = ("tcp",)
+
+PARAMETERS = {
+    "tvqn": "name of the target's device",
+    "taddr": f"address or host name of the target (default {DEFAULT_ADDRESS})",
+    "tport": f"port of the target (default {DEFAULT_PORT})",
+    "transport": "transport to use: tcp (the default)",
+    "ivqn": "name of this initiator (default vqn.uuid:<random>)",
+    "iaddr": "local address to connect from",
+    "iport": "local port of the control queue; virtqueue N uses iport+1+N (default 0: any)",
+    "dialect": f"revision of the protocol: {', '.join(DIALECT_NAMES)} (default auto)",
+    "timeout": "seconds a request may take before its session is given up (default 0: no limit)",
+}
+"""Every key that ``SessionParameters.set`` takes, with a line of help."""
+
+
+@dataclass
+class SessionParameters:
+    """Where a session goes and how."""
+
+    tvqn: str | None = None
+    taddr: str = DEFAULT_ADDRESS
+    tport: int = DEFAULT_PORT
+    transport: str = "tcp"
+    ivqn: str = field(default_factory=random_ivqn)
+    iaddr: str | None = None
+    iport: int = 0
+    dialect: str = "auto"
+    timeout: float | None = None
+    """Seconds a request may take, None for ever."""
+    connect_timeout: float = CONNECT_TIMEOUT
+
+    def set(self, key: str, value: str) -> None:
+        """Take one ``key=value``. Raises ConfigError naming the key, what is wrong and what is
+        allowed."""
+        match key:
+            case "tvqn" | "ivqn":
+                setattr(self, key, check_name(key, value))
+            case "taddr" | "iaddr":
+                if not value:
+                    raise ConfigError(f"{key} is empty")
+                setattr(self, key, value)
+            case "tport":
+                self.tport = parse_integer(key, value, 1, 65535)
+            case "iport":
+                self.iport = parse_integer(key, value, 0, 65535)
+            case "transport":
+                if value not in TRANSPORTS:
+                    raise ConfigError(
+                        f"transport={value}: not supported; use {' or '.join(TRANSPORTS)}"
+                    )
+                self.transport = value
+            case "dialect":
+                dialect_by_name(value)
+                self.dialect = value
+            case "timeout":
+                self.timeout = _parse_seconds(key, value) or None
+            case _:
+                raise ConfigError(f"unknown parameter '{key}'; known are {', '.join(PARAMETERS)}")
+
+    @property
+    def where(self) -> str:
+        """The target as ``host:port``, for messages."""
+        host = f"[{self.taddr}]" if ":" in self.taddr else self.taddr
+        return f"{host}:{self.tport}"
+
+
+def parse_integer(key: str, value: str, low: int, high: int) -> int:
+    """Return a decimal number from ``low`` to ``high``. Raises ConfigError naming the key."""
+    if not (value.isascii() and value.isdigit() and len(value) < 20 and low <= int(value) <= high):
+        raise ConfigError(f"{key}={value}: not a number from {low} to {high}")
+    return int(value)
+
+
+def _parse_seconds(key: str, value: str) -> float:
+    try:
+        seconds = float(value)
+    except ValueError:
+        seconds = math.nan
+    if not 0 <= seconds <= 86400:
+        raise ConfigError(f"{key}={value}: not a number of seconds from 0 to 86400")
+    return seconds

@@ -1,0 +1,248 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""A session: one association with one device of a target, from the Connect to its end.
+
+Owns the order of things: control queue first, then virtio's initialisation (virtio 1.2 §3.1.1:
+reset, ACKNOWLEDGE, DRIVER, features, FEATURES_OK, queues, DRIVER_OK), one connection per virtqueue,
+and what happens when any of them ends: the association is over, and every request in flight and
+every later one fails at once. Nothing reconnects here yet: ``_queue_lost`` is the one place where a
+queue's requests in flight arrive, and where a reconnect will take them over instead.
+
+Must not know a device type; the drivers say which features they want and how many queues.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno as numbers
+from collections.abc import Sequence
+from enum import Enum
+from threading import Lock
+
+from vof.errors import (
+    CompletionError,
+    ConfigError,
+    ConnectError,
+    RemoteProtocolError,
+    SessionLost,
+    VofError,
+)
+from vof.fabric.connect import connect_tcp
+from vof.fabric.pending import Pending
+from vof.fabric.tcp import TcpQueue
+from vof.initiator.control import ControlQueue
+from vof.initiator.parameters import SessionParameters
+from vof.initiator.virtqueue import Virtqueue
+from vof.wire.constants import VENDOR_VTGT, CommonFeature, DeviceStatus
+from vof.wire.dialect import dialect_by_name
+
+DEFAULT_MAX_SEGS = 128
+"""Descriptors of a vring command where the target does not tell: what the reference target
+takes."""
+
+DISCONNECT_TIMEOUT = 1.0
+"""Seconds that an orderly end may take; without an answer the connections are closed all the
+same."""
+
+
+class State(Enum):
+    """Where a session stands."""
+
+    CONNECTED = "connected"
+    """The control queue is connected; the device is as it was found."""
+    NEGOTIATED = "negotiated"
+    """Features are agreed; virtqueues may be connected."""
+    READY = "ready"
+    """DRIVER_OK: requests may be sent."""
+    LOST = "lost"
+    """A connection has failed or the target broke the protocol."""
+    CLOSED = "closed"
+    """We ended it."""
+
+
+_STEPS = {
+    State.NEGOTIATED: State.CONNECTED,
+    State.READY: State.NEGOTIATED,
+}
+"""Each state a caller can ask for, and the one it comes from."""
+
+
+class Session:
+    """An association. Made by ``open``; a context manager that closes it."""
+
+    def __init__(self, parameters: SessionParameters, tvqn: str) -> None:
+        self.parameters = parameters
+        self.tvqn = tvqn
+        self.state = State.CONNECTED
+        self._mutex = Lock()
+        self._error: VofError | None = None
+        self._dialect = dialect_by_name(parameters.dialect)
+        self._queues: list[TcpQueue] = []
+        self.virtqueues: list[Virtqueue] = []
+        fabric = self._connect("control queue", 0)
+        self.control = ControlQueue(fabric, self._dialect)
+
+    @classmethod
+    def open(cls, parameters: SessionParameters) -> Session:
+        """Connect the control queue and read what the device is.
+
+        Raises ConfigError without a tvqn, ConnectError if the target cannot be reached, does not
+        speak the protocol or refuses the Connect.
+        """
+        tvqn = parameters.tvqn
+        if tvqn is None:
+            raise ConfigError("no tvqn given: which device of the target is meant? Use tvqn=NAME")
+        session = cls(parameters, tvqn)
+        try:
+            session._identify()
+        except CompletionError as error:
+            session.close()
+            raise ConnectError(session._refusal(error), errno=error.errno) from None
+        except SessionLost as error:
+            session.close()
+            raise ConnectError(
+                f"{parameters.where} did not answer as a Virtio-oF target: {error}",
+                errno=error.errno,
+            ) from None
+        except BaseException:
+            session.close()
+            raise
+        return session
+
+    def _identify(self) -> None:
+        control = self.control
+        self.target_id = control.connect(self.parameters.ivqn, self.tvqn)
+        self.num_queues = control.get_num_queues()
+        self.vendor_id = control.get_vendor_id()
+        self.device_id = control.get_device_id()
+        self.max_segs = self._read_max_segs()
+
+    def _read_max_segs(self) -> int:
+        # The reference target closes the connection on a transport feature command.
+        if self.vendor_id == VENDOR_VTGT:
+            return DEFAULT_MAX_SEGS
+        try:
+            return self.control.get_max_segs() or DEFAULT_MAX_SEGS
+        except CompletionError:
+            return DEFAULT_MAX_SEGS
+
+    @property
+    def error(self) -> VofError | None:
+        """What ended this session, or None while it lives."""
+        return self._error
+
+    def negotiate(self, wanted: int) -> int:
+        """Reset the device and agree on features; return those both sides have.
+
+        Raises RemoteProtocolError if the device does not accept a part of its own offer.
+        """
+        control = self.control
+        status = DeviceStatus(0)
+        for step in (DeviceStatus(0), DeviceStatus.ACKNOWLEDGE, DeviceStatus.DRIVER):
+            status |= step
+            control.set_status(status)
+        features = control.get_device_feature() & (wanted | CommonFeature.VERSION_1)
+        control.set_driver_feature(features)
+        # A device without VERSION_1 is legacy and does not know FEATURES_OK (virtio 1.2 §3.1.2).
+        if features & CommonFeature.VERSION_1:
+            status |= DeviceStatus.FEATURES_OK
+            control.set_status(status)
+            if not control.get_status() & DeviceStatus.FEATURES_OK:
+                raise RemoteProtocolError(
+                    f"{self.parameters.where}: the device does not accept features {features:#x} "
+                    "of its own offer"
+                )
+        self._status = status
+        self._step(State.NEGOTIATED)
+        return features
+
+    def open_virtqueues(self, count: int) -> Sequence[Virtqueue]:
+        """Connect the first ``count`` virtqueues, each over a connection of its own, and return
+        them."""
+        parameters = self.parameters
+        for index in range(count):
+            size = self.control.get_queue_size(index)
+            if not size:
+                raise RemoteProtocolError(f"{parameters.where}: virtqueue {index} has size 0")
+            fabric = self._connect(f"virtqueue {index}", index + 1)
+            try:
+                ControlQueue(fabric, self._dialect).connect_virtqueue(
+                    self.target_id, index, parameters.ivqn, self.tvqn
+                )
+            except CompletionError as error:
+                raise ConnectError(
+                    f"{parameters.where} refused virtqueue {index} of '{self.tvqn}': {error}",
+                    errno=error.errno,
+                ) from None
+            fabric.set_timeout(parameters.timeout)
+            if self.vendor_id == VENDOR_VTGT:
+                fabric.accept_refusals_with_buffers()
+            self.virtqueues.append(Virtqueue(index, size, fabric))
+        return self.virtqueues
+
+    def driver_ok(self) -> None:
+        """Tell the device that the driver is ready; requests may follow."""
+        self.control.set_status(self._status | DeviceStatus.DRIVER_OK)
+        self._step(State.READY)
+
+    def fail(self, error: VofError) -> None:
+        """End the association: requests in flight and every later one get ``error``."""
+        self._end(State.LOST, error)
+
+    def close(self) -> None:
+        """End the association in good order. Idempotent; takes a bounded time."""
+        if self.state is State.READY and self.vendor_id != VENDOR_VTGT:
+            self._queues[0].set_timeout(DISCONNECT_TIMEOUT)
+            with contextlib.suppress(VofError):
+                self.control.disconnect()
+        self._end(State.CLOSED, SessionLost(f"session with '{self.tvqn}' is closed"))
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        self.close()
+
+    def _connect(self, name: str, offset: int) -> TcpQueue:
+        parameters = self.parameters
+        iport = parameters.iport + offset if parameters.iport else 0
+        if iport > 65535:
+            raise ConfigError(f"iport={parameters.iport}: no port is left for {name}")
+        sock = connect_tcp(
+            parameters.taddr,
+            parameters.tport,
+            parameters.iaddr,
+            iport,
+            parameters.connect_timeout,
+        )
+        fabric = TcpQueue(
+            sock, f"{parameters.where} {name}", self._queue_lost, parameters.connect_timeout
+        )
+        self._queues.append(fabric)
+        return fabric
+
+    def _queue_lost(self, queue: TcpQueue, error: VofError, in_flight: Sequence[Pending]) -> None:
+        self.fail(error)
+        for pending in in_flight:
+            queue.end(pending, error)
+
+    def _end(self, state: State, error: VofError) -> None:
+        with self._mutex:
+            if self._error is not None:
+                return
+            self._error = error
+            self.state = state
+        for queue in self._queues:
+            queue.fail(error)
+
+    def _step(self, state: State) -> None:
+        with self._mutex:
+            if self._error is not None:
+                raise self._error.again()
+            assert self.state is _STEPS[state]
+            self.state = state
+
+    def _refusal(self, error: CompletionError) -> str:
+        where = self.parameters.where
+        if error.status == numbers.ENODEV:
+            return f"{where} has no device '{self.tvqn}'; check tvqn= against its configuration"
+        return f"{where} refused '{self.tvqn}': {error}"
