@@ -1,0 +1,269 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""The NBD gateway: a virtio-blk as an NBD export, for nbdkit's callbacks to call.
+
+Owns the parameters a user gives to nbdkit, the sessions behind the exports, what NBD's flags and
+block sizes mean for a virtio-blk, and the errno map of this edge: nbdkit turns an errno it does not
+know into EINVAL, which would blame the caller, so unknown becomes EIO and a lost session ESHUTDOWN.
+
+Does not import ``nbdkit``, which exists only inside that program: ``nbdkit-plugin/vof_plugin.py``
+does, and passes what is needed. Nothing is opened before nbdkit forks, but for a probe that is
+closed again.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import errno
+import traceback
+from collections.abc import Callable, Iterable
+from threading import Lock
+from typing import Any, ParamSpec, TypeVar
+
+from vof import __version__
+from vof.drivers.block import DEFAULT_QUEUES, BlockDriver, check_block_device
+from vof.errors import ConfigError, DeviceError, SessionLost, VofError
+from vof.gateways.disk import Disk
+from vof.initiator.parameters import (
+    PARAMETERS as SESSION_PARAMETERS,
+)
+from vof.initiator.parameters import TRANSPORTS, SessionParameters, parse_integer
+from vof.initiator.session import Session
+from vof.wire.blk import Feature
+from vof.wire.dialect import DIALECT_NAMES
+from vof.wire.names import check_name
+
+MAX_QUEUES = 128
+
+PARAMETERS = SESSION_PARAMETERS | {
+    "tvqn": "name of the target's device; without it the NBD export name is the tvqn",
+    "queues": f"virtqueues to use at most, 1 to {MAX_QUEUES} (default {DEFAULT_QUEUES})",
+}
+"""Every parameter of the plugin, with a line of help."""
+
+MAX_NBD_BLOCK = 32 << 20
+"""The largest block size NBD lets a server announce."""
+
+MIN_PREFERRED_BLOCK = 4096
+
+# What nbdkit passes on to an NBD client as it is.
+_NBD_ERRNOS = frozenset(
+    {
+        errno.EPERM,
+        errno.EIO,
+        errno.ENOMEM,
+        errno.EINVAL,
+        errno.ENOSPC,
+        errno.ESHUTDOWN,
+    }
+)
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+
+
+def nbd_errno(error: BaseException) -> int:
+    """Return the errno with which ``error`` reaches an NBD client."""
+    if isinstance(error, SessionLost):
+        return errno.ESHUTDOWN
+    if isinstance(error, VofError) and error.errno in _NBD_ERRNOS:
+        return error.errno
+    return errno.EIO
+
+
+def format_exception(*args: Any, **kwargs: Any) -> list[str]:
+    """Stand in for ``traceback.format_exception``, which nbdkit prints: one line a user can read.
+
+    A VofError says all itself; anything else is a mistake of ours, named with its place.
+    """
+    error = args[1] if len(args) > 1 else args[0]
+    if isinstance(error, VofError):
+        return [str(error)]
+    frames = traceback.extract_tb(error.__traceback__)
+    place = f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""
+    return [f"internal error: {type(error).__name__}: {error}{place}; please report it"]
+
+
+class Export:
+    """One NBD connection's view of a device. Methods raise after having called ``set_error``."""
+
+    def __init__(self, disk: Disk, set_error: Callable[[int], None]) -> None:
+        self.disk = disk
+        self._set_error = set_error
+
+    def size(self) -> int:
+        """Return the size in bytes."""
+        return self.disk.size
+
+    def block_size(self) -> tuple[int, int, int]:
+        """Return NBD's minimum, preferred and maximum block size in bytes.
+
+        The minimum is 1: clients hold to it (libnbd refuses what is smaller), and any alignment is
+        served here. The preferred size is the device's physical block, below which a write costs a
+        read as well; the maximum is what one virtio-blk request carries. Larger ones are divided.
+        """
+        geometry = self.disk.driver.geometry
+        preferred = max(geometry.physical_block_size, geometry.block_size, MIN_PREFERRED_BLOCK)
+        preferred = min(preferred, MAX_NBD_BLOCK)
+        maximum = max(preferred, geometry.max_transfer // preferred * preferred)
+        return 1, preferred, min(maximum, MAX_NBD_BLOCK)
+
+    def can_write(self) -> bool:
+        return not self.disk.driver.read_only
+
+    def can_flush(self) -> bool:
+        """Without FLUSH a device has no volatile cache: there is nothing to flush (virtio 1.2
+        §5.2.6.2)."""
+        return self._offers(Feature.FLUSH)
+
+    def can_trim(self) -> bool:
+        return self._offers(Feature.DISCARD) and self.disk.driver.geometry.max_discard > 0
+
+    def can_zero(self) -> bool:
+        """Where false, nbdkit writes zeroes as data."""
+        geometry = self.disk.driver.geometry
+        return self._offers(Feature.WRITE_ZEROES) and geometry.max_write_zeroes > 0
+
+    def pread(self, data: memoryview, offset: int) -> None:
+        self._call(self.disk.read, offset, data)
+
+    def pwrite(self, data: memoryview, offset: int) -> None:
+        self._call(self.disk.write, offset, data)
+
+    def flush(self) -> None:
+        self._call(self.disk.flush)
+
+    def trim(self, length: int, offset: int) -> None:
+        self._call(self.disk.discard, offset, length)
+
+    def zero(self, length: int, offset: int, *, may_trim: bool) -> None:
+        try:
+            self.disk.write_zeroes(offset, length, unmap=may_trim)
+        except BaseException as error:
+            # Here alone nbdkit knows ENOTSUP: it then writes the zeroes as data.
+            unsupported = isinstance(error, DeviceError) and error.errno == errno.ENOTSUP
+            self._set_error(errno.ENOTSUP if unsupported else nbd_errno(error))
+            raise
+
+    def _call(self, function: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
+        try:
+            return function(*args, **kwargs)
+        except BaseException as error:
+            self._set_error(nbd_errno(error))
+            raise
+
+    def _offers(self, feature: Feature) -> bool:
+        return bool(self.disk.driver.features & feature)
+
+
+class NbdGateway:
+    """The plugin's state: what the user gave, and a session for each device that clients have open.
+
+    NBD connections to one device share its session, so that a flush on any of them covers the
+    writes completed on all (can_multi_conn). The last one to close ends the session. After a
+    session was lost its connections fail; a new connection gets a new session.
+    """
+
+    def __init__(self, set_error: Callable[[int], None], debug: Callable[[str], None]) -> None:
+        self._set_error = set_error
+        self._debug = debug
+        self._parameters = SessionParameters()
+        self._queues = DEFAULT_QUEUES
+        self._mutex = Lock()
+        self._disks: dict[str, Disk] = {}
+        self._users: dict[Disk, int] = {}
+
+    def config(self, key: str, value: str) -> None:
+        """Take one ``key=value``. Raises ConfigError."""
+        if key == "queues":
+            self._queues = parse_integer(key, value, 1, MAX_QUEUES)
+        elif key in SESSION_PARAMETERS:
+            self._parameters.set(key, value)
+        else:
+            raise ConfigError(f"unknown parameter '{key}'; known are {', '.join(PARAMETERS)}")
+
+    def probe(self) -> None:
+        """Look whether the device is there and is a virtio-blk, while the user still sees an error.
+
+        Nothing stays open. Without ``tvqn=`` there is nothing to look for yet.
+        """
+        if self._parameters.tvqn is None:
+            return
+        # Bound to iport=, the probe's closing connection would hold the port that the session
+        # needs.
+        with Session.open(dataclasses.replace(self._parameters, iport=0)) as session:
+            check_block_device(session)
+
+    def exports(self) -> Iterable[tuple[str, str]]:
+        """Return the (name, description) of what can be listed: the device of ``tvqn=``."""
+        tvqn = self._parameters.tvqn
+        return [] if tvqn is None else [("", f"{tvqn} at {self._parameters.where}")]
+
+    def open(self, export_name: str) -> Export:
+        """Return an export for one NBD connection, over the device's session or a new one."""
+        tvqn = self._parameters.tvqn
+        if tvqn is None:
+            if not export_name:
+                raise ConfigError(
+                    "no device named: without tvqn= the NBD export name is the tvqn; "
+                    "use nbd://HOST/TVQN"
+                )
+            tvqn = check_name("the NBD export name", export_name)
+        with self._mutex:
+            disk = self._disks.get(tvqn)
+            if disk is None or disk.driver.session.error is not None:
+                parameters = dataclasses.replace(self._parameters, tvqn=tvqn)
+                disk = Disk(BlockDriver.open(parameters, self._queues))
+                self._disks[tvqn] = disk
+                self._debug(_describe(disk))
+            self._users[disk] = self._users.get(disk, 0) + 1
+        return Export(disk, self._set_error)
+
+    def close(self, export: Export) -> None:
+        """End one NBD connection's use of its device."""
+        disk = export.disk
+        with self._mutex:
+            self._users[disk] -= 1
+            if self._users[disk]:
+                return
+            del self._users[disk]
+            tvqn = disk.driver.session.tvqn
+            if self._disks.get(tvqn) is disk:
+                del self._disks[tvqn]
+        disk.driver.close()
+
+
+def dump_plugin() -> str:
+    """Return the lines that ``nbdkit --dump-plugin`` adds for this plugin."""
+    return "\n".join(
+        (
+            f"vof_version={__version__}",
+            f"vof_transports={','.join(TRANSPORTS)}",
+            f"vof_dialects={','.join(DIALECT_NAMES)}",
+            f"vof_parameters={','.join(PARAMETERS)}",
+        )
+    )
+
+
+def help_text() -> str:
+    """Return the help of the plugin's parameters, a line each."""
+    width = max(map(len, PARAMETERS))
+    lines = [f"  {key + '=':{width + 1}}  {text}" for key, text in PARAMETERS.items()]
+    return "\n".join(
+        (
+            "Usage: nbdkit python vof_plugin.py [KEY=VALUE...]",
+            "",
+            "Serves a remote virtio-blk device, reached by Virtio-over-Fabrics, as an NBD export.",
+            "",
+            *lines,
+            "",
+            "See nbdkit-vof-plugin(1), and nbdkit(1) for nbdkit's own options.",
+        )
+    )
+
+
+def _describe(disk: Disk) -> str:
+    session = disk.driver.session
+    return (
+        f"vof: '{session.tvqn}' at {session.parameters.where}: {disk.size} bytes, "
+        f"{len(session.virtqueues)} virtqueues, features {disk.driver.features!r}"
+    )

@@ -1,0 +1,406 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""The NBD gateway without nbdkit: flags, block sizes, the errno map, and whose session is whose."""
+
+from __future__ import annotations
+
+import errno
+import re
+import sys
+from collections.abc import Callable
+from typing import cast
+
+import pytest
+
+from tests.support.loopback import unused_port, unused_ports
+from tests.support.protocol_numbers import CONNECT, EVERYTHING, F_RO, VRING
+from tests.support.scripted_target import TVQN, Device, ScriptedTarget, on, wait_until
+from tests.unit.gateways.conftest import Serve
+from tests.unit.gateways.memory_driver import MemoryDriver
+from vof.errors import (
+    CompletionError,
+    ConfigError,
+    ConnectError,
+    DeviceError,
+    LocalProtocolError,
+    RemoteProtocolError,
+    SessionLost,
+    VofError,
+)
+from vof.gateways.nbd import (
+    MAX_NBD_BLOCK,
+    PARAMETERS,
+    Export,
+    NbdGateway,
+    dump_plugin,
+    format_exception,
+    help_text,
+    nbd_errno,
+)
+from vof.wire.blk import Feature
+
+
+@pytest.mark.parametrize(
+    ("error", "number"),
+    [
+        (SessionLost("gone"), errno.ESHUTDOWN),
+        (SessionLost("gone", errno=errno.ECONNRESET), errno.ESHUTDOWN),
+        (RemoteProtocolError("broken"), errno.ESHUTDOWN),
+        (DeviceError("failed", 1), errno.EIO),
+        (DeviceError("not known", 2, errno=errno.ENOTSUP), errno.EIO),
+        (CompletionError("vring", errno.EINVAL), errno.EINVAL),
+        (CompletionError("vring", errno.ENOSPC), errno.ENOSPC),
+        (CompletionError("vring", errno.ENODEV), errno.EIO),
+        (CompletionError("vring", errno.EPROTO), errno.EIO),
+        (CompletionError("vring", 4096), errno.EIO),
+        (LocalProtocolError("beyond", errno=errno.ENOSPC), errno.ENOSPC),
+        (LocalProtocolError("beyond"), errno.EINVAL),
+        (ConnectError("refused"), errno.EIO),
+        (ConfigError("wrong"), errno.EINVAL),
+        (OSError(errno.ENOSPC, "of no VofError's"), errno.EIO),
+        (AssertionError(), errno.EIO),
+        (KeyboardInterrupt(), errno.EIO),
+        (MemoryError(), errno.EIO),
+    ],
+    ids=repr,
+)
+def test_errno_map(error: BaseException, number: int) -> None:
+    assert nbd_errno(error) == number
+
+
+class TestFormatException:
+    @staticmethod
+    def formatted(error: BaseException) -> str:
+        """Return what nbdkit would print: it passes type, value and traceback, joins the lines."""
+        try:
+            raise error
+        except BaseException:  # noqa: BLE001 - any there may be
+            kind, value, trace = sys.exc_info()
+        lines = format_exception(kind, value, trace)
+        assert lines == format_exception(value)
+        return "".join(lines)
+
+    def test_an_error_of_ours_is_its_message(self) -> None:
+        assert self.formatted(ConnectError("cannot connect")) == "cannot connect"
+
+    def test_any_other_error_is_one_line_with_its_place(self) -> None:
+        text = self.formatted(ZeroDivisionError("by zero"))
+        assert re.fullmatch(
+            r"internal error: ZeroDivisionError: by zero \(.*test_nbd\.py:\d+\); please report it",
+            text,
+        )
+
+    def test_an_error_that_was_not_raised(self) -> None:
+        error = ValueError("x")
+        assert format_exception(error) == ["internal error: ValueError: x; please report it"]
+
+
+class TestExport:
+    @pytest.fixture
+    def errnos(self) -> list[int]:
+        return []
+
+    @pytest.fixture
+    def driver(self) -> MemoryDriver:
+        return MemoryDriver(16)
+
+    @pytest.fixture
+    def export(self, driver: MemoryDriver, errnos: list[int]) -> Export:
+        return Export(driver.disk, errnos.append)
+
+    def test_size(self, export: Export) -> None:
+        assert export.size() == 16 * 512
+
+    @pytest.mark.parametrize(
+        ("block", "physical", "transfer", "sizes"),
+        [
+            (512, 512, 1 << 20, (4096, 1 << 20)),
+            (4096, 4096, 1 << 20, (4096, 1 << 20)),
+            (512, 65536, 1 << 20, (65536, 1 << 20)),
+            (65536, 65536, 65536, (65536, 65536)),
+            (512, 512, 512, (4096, 4096)),
+            (512, 4096, 10_000, (4096, 8192)),
+            (512, 1 << 30, 1 << 20, (MAX_NBD_BLOCK, MAX_NBD_BLOCK)),
+            (512, 512, 1 << 30, (4096, MAX_NBD_BLOCK)),
+        ],
+    )
+    def test_block_size(
+        self, driver: MemoryDriver, block: int, physical: int, transfer: int,
+        sizes: tuple[int, int],
+    ) -> None:  # fmt: skip
+        geometry = driver.geometry.__dict__ | {
+            "block_size": block,
+            "physical_block_size": physical,
+            "max_transfer": transfer,
+        }
+        driver.geometry = type(driver.geometry)(**geometry)
+        minimum, preferred, maximum = Export(driver.disk, print).block_size()
+        assert (preferred, maximum) == sizes
+        # what nbdkit demands: powers of two, each a multiple of the one before
+        assert minimum <= 65536
+        assert minimum & (minimum - 1) == 0
+        assert preferred & (preferred - 1) == 0
+        assert 512 <= preferred <= 32 << 20
+        assert maximum % preferred == 0
+
+    @pytest.mark.parametrize(
+        ("feature", "flag"),
+        [
+            (Feature.FLUSH, Export.can_flush),
+            (Feature.DISCARD, Export.can_trim),
+            (Feature.WRITE_ZEROES, Export.can_zero),
+        ],
+    )
+    def test_what_a_feature_allows(
+        self, driver: MemoryDriver, export: Export, feature: Feature, flag: Callable[[Export], bool]
+    ) -> None:
+        assert flag(export)
+        driver.features &= ~feature
+        assert not flag(export)
+
+    @pytest.mark.parametrize(
+        ("limit", "flag"),
+        [("max_discard", Export.can_trim), ("max_write_zeroes", Export.can_zero)],
+    )
+    def test_a_limit_of_0_allows_none(
+        self, driver: MemoryDriver, limit: str, flag: Callable[[Export], bool]
+    ) -> None:
+        driver.geometry = type(driver.geometry)(**(driver.geometry.__dict__ | {limit: 0}))
+        assert not flag(Export(driver.disk, print))
+
+    def test_can_write(self, driver: MemoryDriver, export: Export) -> None:
+        assert export.can_write()
+        driver.read_only = True
+        assert not export.can_write()
+
+    def test_requests(self, driver: MemoryDriver, export: Export, errnos: list[int]) -> None:
+        export.pwrite(memoryview(b"abc"), 1000)
+        data = bytearray(5)
+        export.pread(memoryview(data), 999)
+        assert data == b"\0abc\0"
+        export.zero(2, 1000, may_trim=True)
+        export.zero(1024, 1024, may_trim=True)
+        export.zero(1024, 1024, may_trim=False)
+        assert driver.unmapped == [True, False]
+        export.trim(1024, 512)
+        export.flush()
+        assert driver.calls[-2:] == [("discard", 512, 1024), ("flush", 0, 0)]
+        assert driver.content[998:1005] == b"\0\0\0\0c\0\0"
+        assert errnos == []
+
+    def test_an_error_sets_the_errno_and_goes_on_up(
+        self, driver: MemoryDriver, export: Export, errnos: list[int]
+    ) -> None:
+        driver.failing = {0}
+        with pytest.raises(DeviceError):
+            export.pread(memoryview(bytearray(512)), 0)
+        with pytest.raises(LocalProtocolError):
+            export.pwrite(memoryview(bytes(512)), 1 << 40)
+        with pytest.raises(LocalProtocolError):
+            export.trim(512, 1 << 40)
+        driver.before = lambda _request: cast(None, 1 // 0)
+        with pytest.raises(ZeroDivisionError):
+            export.pwrite(memoryview(bytes(512)), 512)
+        assert errnos == [errno.EIO, errno.ENOSPC, errno.EINVAL, errno.EIO]
+
+    def test_zeroes_the_device_does_not_know_are_left_to_nbdkit(
+        self, driver: MemoryDriver, export: Export, errnos: list[int]
+    ) -> None:
+        def refuse(_offset: int, _length: int, *, unmap: bool) -> None:
+            assert not unmap
+            raise DeviceError("not known", 2, errno=errno.ENOTSUP)
+
+        driver.write_zeroes = refuse  # type: ignore[method-assign]
+        with pytest.raises(DeviceError):
+            export.zero(512, 0, may_trim=False)
+        with pytest.raises(LocalProtocolError):
+            export.zero(512, 1 << 40, may_trim=False)
+        assert errnos == [errno.ENOTSUP, errno.ENOSPC]
+
+
+class TestParameters:
+    def test_each_is_taken(self) -> None:
+        values = {
+            "tvqn": "a", "ivqn": "b", "taddr": "c", "tport": "1", "transport": "tcp",
+            "iaddr": "d", "iport": "2", "dialect": "auto", "timeout": "3", "queues": "4",
+        }  # fmt: skip
+        assert set(values) == set(PARAMETERS)
+        for key, value in values.items():
+            NbdGateway(print, print).config(key, value)
+
+    @pytest.mark.parametrize("value", ["0", "129", "many", ""])
+    def test_queues_that_cannot_be(self, value: str) -> None:
+        with pytest.raises(ConfigError, match=f"queues={value}: not a number from 1 to 128"):
+            NbdGateway(print, print).config("queues", value)
+
+    def test_an_unknown_one_lists_those_there_are(self) -> None:
+        with pytest.raises(ConfigError) as caught:
+            NbdGateway(print, print).config("tvnq", "x")
+        assert str(caught.value) == (
+            "unknown parameter 'tvnq'; known are tvqn, taddr, tport, transport, ivqn, iaddr, "
+            "iport, dialect, timeout, queues"
+        )
+
+    def test_help_and_dump_name_them_all(self) -> None:
+        for key in PARAMETERS:
+            assert re.search(rf"^  {key}= +\S", help_text(), re.MULTILINE)
+        dumped = dict(line.split("=", 1) for line in dump_plugin().splitlines())
+        assert dumped["vof_parameters"] == ",".join(PARAMETERS)
+        assert dumped["vof_transports"] == "tcp"
+        assert dumped["vof_dialects"] == "auto,proposal"
+        assert re.fullmatch(r"\d+\.\d+\.\d+", dumped["vof_version"])
+
+
+class Opened:
+    """A gateway on a scripted target."""
+
+    def __init__(self, target: ScriptedTarget, **parameters: str) -> None:
+        self.target = target
+        self.debugged: list[str] = []
+        self.gateway = NbdGateway(lambda _errno: None, self.debugged.append)
+        for key, value in ({"tport": str(target.port)} | parameters).items():
+            self.gateway.config(key, value)
+
+    @property
+    def sessions(self) -> int:
+        """Control queue connections made so far."""
+        commands = list(self.target.commands)
+        return sum(
+            command.opcode == CONNECT and command.raw[4:6] == b"\xff\xff" for command in commands
+        )
+
+
+def pread(export: Export, length: int = 512) -> bytes:
+    data = bytearray(length)
+    export.pread(memoryview(data), 0)
+    return bytes(data)
+
+
+class TestSessions:
+    @pytest.fixture
+    def opened(self, serve: Serve) -> Opened:
+        return Opened(serve(), tvqn=TVQN)
+
+    def test_are_shared_by_all_connections_to_a_device(self, opened: Opened) -> None:
+        one, two = opened.gateway.open(""), opened.gateway.open("whatever")
+        assert one.disk is two.disk
+        assert opened.sessions == 1
+        opened.gateway.close(one)
+        assert pread(two) == bytes(512)
+        opened.gateway.close(two)
+        for connection in opened.target.connections:
+            wait_until(lambda c=connection: c.socket.fileno() < 0, "the end of a connection")  # type: ignore[misc]
+
+    def test_are_new_after_the_last_connection_closed(self, opened: Opened) -> None:
+        opened.gateway.close(opened.gateway.open(""))
+        export = opened.gateway.open("")
+        assert opened.sessions == 2
+        assert pread(export) == bytes(512)
+        opened.gateway.close(export)
+
+    def test_that_were_lost_are_replaced_for_new_connections(self, opened: Opened) -> None:
+        old = opened.gateway.open("")
+        for connection in opened.target.connections:
+            connection.close()
+        with pytest.raises(SessionLost):
+            pread(old)
+        new = opened.gateway.open("")
+        assert pread(new) == bytes(512)
+        with pytest.raises(SessionLost):
+            pread(old)
+        opened.gateway.close(old)
+        assert pread(new) == bytes(512)
+        third = opened.gateway.open("")
+        assert third.disk is new.disk
+        opened.gateway.close(new)
+        opened.gateway.close(third)
+        assert opened.sessions == 2
+
+    def test_that_cannot_be_had_leave_nothing_behind(self, serve: Serve) -> None:
+        opened = Opened(serve(Device(device_id=4)), tvqn=TVQN)
+        for _ in range(2):
+            with pytest.raises(ConfigError, match="is a virtio-rng"):
+                opened.gateway.open("")
+        assert opened.sessions == 2
+
+    def test_are_named_by_the_export_without_a_tvqn(self, serve: Serve) -> None:
+        opened = Opened(serve())
+        export = opened.gateway.open(TVQN)
+        assert pread(export) == bytes(512)
+        opened.gateway.close(export)
+        with pytest.raises(ConnectError, match="has no device 'other'"):
+            opened.gateway.open("other")
+        with pytest.raises(ConfigError, match="without tvqn= the NBD export name is the tvqn"):
+            opened.gateway.open("")
+        with pytest.raises(ConfigError, match="the NBD export name is 256 bytes long"):
+            opened.gateway.open("x" * 256)
+
+    def test_use_as_many_queues_as_asked_for(self, serve: Serve) -> None:
+        opened = Opened(serve(), tvqn=TVQN, queues="2")
+        export = opened.gateway.open("")
+        assert len(opened.target.connections) == 1 + 2
+        opened.gateway.close(export)
+
+    def test_are_described_for_debugging(self, opened: Opened) -> None:
+        opened.gateway.close(opened.gateway.open(""))
+        [line] = opened.debugged
+        assert f"'{TVQN}' at 127.0.0.1:{opened.target.port}: 1048576 bytes, 4 virtqueues" in line
+
+    def test_flags_of_a_real_driver(self, serve: Serve) -> None:
+        opened = Opened(serve(Device(features=EVERYTHING | F_RO)), tvqn=TVQN)
+        export = opened.gateway.open("")
+        assert not export.can_write()
+        assert export.size() == 1 << 20
+        opened.gateway.close(export)
+
+
+class TestProbe:
+    def test_leaves_nothing_open_and_sends_no_request(self, serve: Serve) -> None:
+        opened = Opened(serve(), tvqn=TVQN)
+        opened.gateway.probe()
+        [connection] = opened.target.connections
+        wait_until(lambda: connection.socket.fileno() < 0, "the end of the probe's connection")
+        assert VRING not in opened.target.opcodes()
+
+    def test_does_nothing_without_a_name(self) -> None:
+        gateway = NbdGateway(print, print)
+        gateway.config("tport", str(unused_port()))
+        gateway.probe()
+        assert list(gateway.exports()) == []
+
+    def test_does_not_use_up_the_local_port(self, serve: Serve) -> None:
+        port = unused_ports(2)
+        opened = Opened(serve(), tvqn=TVQN, iport=str(port), queues="1")
+        opened.gateway.probe()
+        export = opened.gateway.open("")
+        probe, control, virtqueue = (each.peer[1] for each in opened.target.connections)
+        assert probe != port
+        assert (control, virtqueue) == (port, port + 1)
+        opened.gateway.close(export)
+
+    @pytest.mark.parametrize(
+        ("device", "error", "text"),
+        [
+            (Device(tvqn="else"), ConnectError, f"has no device '{TVQN}'"),
+            (Device(device_id=20), ConfigError, "is a virtio-crypto, not a virtio-blk"),
+        ],
+    )
+    def test_says_what_is_wrong(
+        self, serve: Serve, device: Device, error: type[VofError], text: str
+    ) -> None:
+        opened = Opened(serve(device), tvqn=TVQN)
+        with pytest.raises(error, match=text):
+            opened.gateway.probe()
+
+    def test_exports_are_listed(self, serve: Serve) -> None:
+        opened = Opened(serve(), tvqn=TVQN)
+        [(name, description)] = opened.gateway.exports()
+        assert name == ""
+        assert description == f"{TVQN} at 127.0.0.1:{opened.target.port}"
+
+
+def test_an_open_that_fails_half_way_closes_its_connections(serve: Serve) -> None:
+    opened = Opened(
+        serve(Device(), on(CONNECT, lambda command: command.reply(status=16), nth=3)), tvqn=TVQN
+    )
+    with pytest.raises(ConnectError, match="refused virtqueue 1"):
+        opened.gateway.open("")
