@@ -1,0 +1,254 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""The listener, and all connections that have not connected yet: one thread for all of them.
+
+A silent peer costs a descriptor and a deadline, never a thread. Owns the number of connections:
+beyond the limit new ones are closed at once. Must not know commands or devices.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import selectors
+import socket
+import threading
+import time
+from dataclasses import dataclass
+
+from vof.errors import RemoteProtocolError
+from vof.target.association import AssociationTable, Attachment
+from vof.target.config import Settings
+from vof.target.connection import Connection
+from vof.target.handshake import Handshake, PeerClosed
+from vof.target.logline import Throttle, event
+
+_ACCEPTS_AT_ONCE = 64
+_PAUSE = 0.1
+_NO_ROOM = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+
+
+@dataclass(eq=False)
+class _Pending:
+    handshake: Handshake
+    connection: Connection
+    deadline: float
+
+
+class Acceptor:
+    """Accepts, waits for the Connect, and starts a thread for each connection that has had it."""
+
+    def __init__(
+        self, listener: socket.socket, table: AssociationTable, settings: Settings
+    ) -> None:
+        """``listener`` belongs to this object from now on."""
+        self.settings = settings
+        """May be replaced at any time; holds for what is accepted from then on."""
+        self._listener = listener
+        self._listener.setblocking(False)
+        self._table = table
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(listener, selectors.EVENT_READ)
+        self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._selector.register(self._wake, selectors.EVENT_READ)
+        self._stopping = False
+        self._paused_until = 0.0
+        # In the order in which they were accepted, which is mostly that of their deadlines.
+        self._pending: dict[socket.socket, _Pending] = {}
+        self._lock = threading.Condition()
+        self._connected: set[Connection] = set()
+        self._full = Throttle(10.0)
+        self._thread = threading.Thread(target=self._run, name="vof-acceptor", daemon=True)
+
+    def start(self) -> None:
+        """Begin to accept."""
+        self._thread.start()
+
+    def stop_accepting(self) -> None:
+        """Close the listener and every connection without an association."""
+        self._stopping = True
+        os.eventfd_write(self._wake, 1)
+        self._thread.join()
+        os.close(self._wake)
+
+    def connected(self) -> list[Connection]:
+        """Return the connections that have a thread."""
+        with self._lock:
+            return list(self._connected)
+
+    def wait_for(self, connections: list[Connection], deadline: float) -> bool:
+        """Wait until all of ``connections`` have ended; False where the time did not suffice."""
+        rest = set(connections)
+        with self._lock:
+            return self._lock.wait_for(
+                lambda: not rest & self._connected, max(0.0, deadline - time.monotonic())
+            )
+
+    def _run(self) -> None:
+        while not self._stopping:
+            for key, _events in self._selector.select(self._timeout()):
+                if key.fileobj is self._listener:
+                    self._accept()
+                elif key.data is not None:
+                    self._readable(key.data)
+            self._expire()
+        for pending in list(self._pending.values()):
+            self._drop(pending)
+        self._selector.close()
+        self._listener.close()
+
+    def _timeout(self) -> float | None:
+        times = [pending.deadline for pending in self._first()]
+        if self._paused_until:
+            times.append(self._paused_until)
+        return max(0.0, min(times) - time.monotonic()) if times else None
+
+    def _first(self) -> list[_Pending]:
+        return [next(iter(self._pending.values()))] if self._pending else []
+
+    def _accept(self) -> None:
+        # A few at a time: those already accepted want their answers too.
+        for _ in range(_ACCEPTS_AT_ONCE):
+            try:
+                sock, address = self._listener.accept()
+            except (BlockingIOError, InterruptedError):
+                return
+            except OSError as error:
+                if error.errno in _NO_ROOM:
+                    self._pause(error)
+                    return
+                continue  # that connection failed before it was accepted (accept(2))
+            self._admit(sock, f"{_bracket(address[0])}:{address[1]}")
+
+    def _admit(self, sock: socket.socket, peer: str) -> None:
+        settings = self.settings
+        with self._lock:
+            count = len(self._connected) + len(self._pending)
+        if count >= settings.connections:
+            sock.close()
+            held = self._full.admit()
+            if held is not None:
+                event(
+                    logging.WARNING,
+                    "refused",
+                    peer=peer,
+                    more=held or None,
+                    reason=f"{settings.connections} connections are the limit",
+                )
+            return
+        try:
+            prepare(sock)
+        except OSError:
+            sock.close()  # gone again
+            return
+        connection = Connection(
+            sock, peer, threads=settings.threads, send_timeout=settings.send_timeout
+        )
+        handshake = Handshake(sock, peer, self._table, connection.abort)
+        deadline = time.monotonic() + settings.handshake_timeout
+        pending = self._pending[sock] = _Pending(handshake, connection, deadline)
+        self._selector.register(sock, selectors.EVENT_READ, pending)
+
+    def _readable(self, pending: _Pending) -> None:
+        peer = pending.handshake.peer
+        try:
+            attachment = pending.handshake.readable(
+                lambda reason: event(logging.INFO, "connect-refused", peer=peer, reason=reason)
+            )
+        except RemoteProtocolError as error:
+            event(logging.WARNING, "violation", peer=peer, reason=str(error))
+            self._drop(pending)
+        except (PeerClosed, OSError):
+            self._drop(pending)
+        else:
+            if attachment:
+                self._hand_over(pending, attachment)
+
+    def _hand_over(self, pending: _Pending, attachment: Attachment) -> None:
+        sock, connection = pending.handshake.sock, pending.connection
+        self._selector.unregister(sock)
+        del self._pending[sock]
+        connection.attach(attachment)
+        with self._lock:
+            self._connected.add(connection)
+        association = attachment.association
+        event(
+            logging.INFO,
+            "connected",
+            peer=connection.peer,
+            tvqn=association.device.tvqn,
+            ivqn=association.ivqn,
+            target_id=association.target_id,
+            queue="control" if attachment.queue is None else attachment.queue,
+        )
+        thread = threading.Thread(
+            target=self._serve, args=(connection,), name=connection.name, daemon=True
+        )
+        try:
+            thread.start()
+        except RuntimeError as error:  # the system has no more threads for us
+            association.end("no-thread", str(error), peer=connection.peer)
+            self._table.release(attachment)
+            sock.close()
+            self._forget(connection)
+
+    def _serve(self, connection: Connection) -> None:
+        connection.run(self._table.release)
+        self._forget(connection)
+
+    def _forget(self, connection: Connection) -> None:
+        with self._lock:
+            self._connected.discard(connection)
+            self._lock.notify_all()
+
+    def _drop(self, pending: _Pending) -> None:
+        sock = pending.handshake.sock
+        self._selector.unregister(sock)
+        del self._pending[sock]
+        sock.close()
+
+    def _expire(self) -> None:
+        now = time.monotonic()
+        if self._paused_until and now >= self._paused_until:
+            self._paused_until = 0.0
+            self._selector.register(self._listener, selectors.EVENT_READ)
+        expired = []
+        for pending in self._pending.values():
+            if pending.deadline > now:
+                break
+            expired.append(pending)
+        if expired:
+            event(
+                logging.WARNING,
+                "handshake-timeout",
+                peer=expired[0].handshake.peer,
+                more=len(expired) - 1 or None,
+                reason="no Connect came in time",
+            )
+        for pending in expired:
+            self._drop(pending)
+
+    def _pause(self, error: OSError) -> None:
+        """Stop accepting for a moment: the listener would stay readable and keep this thread
+        spinning.
+        """
+        self._selector.unregister(self._listener)
+        self._paused_until = time.monotonic() + _PAUSE
+        held = self._full.admit()
+        if held is not None:
+            event(logging.WARNING, "accept-paused", more=held or None, reason=error.strerror)
+
+
+def prepare(sock: socket.socket) -> None:
+    """Set what every accepted connection has."""
+    sock.setblocking(False)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    # An initiator whose machine died is noticed after two minutes instead of never.
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 60)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 10)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 6)
+
+
+def _bracket(host: str) -> str:
+    return f"[{host}]" if ":" in host else host

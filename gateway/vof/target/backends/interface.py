@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""What a device model asks of the place that keeps its data.
+
+Owns the interface only. A backend must not know virtio: it has bytes at offsets, and raises OSError
+where the disk fails. Its methods are called from many threads at once, and never beyond ``size``:
+the device model checks.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Protocol
+
+from vof.wire.blk import Lifetime
+
+
+class Backend(ABC):
+    """Bytes at offsets. ``close`` is idempotent; nothing may be called after it."""
+
+    size: int
+    """Bytes there are."""
+    physical_block: int = 4096
+    """Bytes that the medium writes as one, for the device's topology."""
+    write_through: bool = False
+    """Every write is persistent when it returns, whatever ``persist`` says."""
+    can_discard: bool = False
+    can_secure_erase: bool = False
+
+    @abstractmethod
+    def claim(self) -> None:
+        """Keep other targets from serving the same data. Raises ConfigError if one does."""
+
+    @abstractmethod
+    def read(self, buffer: memoryview, offset: int) -> None:
+        """Fill ``buffer`` from ``offset``, all of it or OSError."""
+
+    @abstractmethod
+    def write(self, data: memoryview, offset: int, *, persist: bool) -> None:
+        """Write all of ``data``; with ``persist`` it is on the medium on return."""
+
+    @abstractmethod
+    def flush(self) -> None:
+        """Bring to the medium everything that was written before."""
+
+    @abstractmethod
+    def discard(self, offset: int, length: int) -> None:
+        """Forget the range if that is possible; what it holds afterwards is undefined."""
+
+    @abstractmethod
+    def write_zeroes(self, offset: int, length: int, *, unmap: bool) -> None:
+        """Make the range read as zeros; with ``unmap`` its space may be given back."""
+
+    def secure_erase(self, offset: int, length: int) -> None:
+        """Remove the range's data for good; only where ``can_secure_erase``."""
+        raise NotImplementedError
+
+    def lifetime(self) -> Lifetime | None:
+        """Return how worn the medium is, or None where the backend cannot tell."""
+        return None
+
+    @abstractmethod
+    def close(self) -> None:
+        """Let go of the data."""
+
+
+class BackendOptions(Protocol):
+    """A backend as the configuration describes it. Two that compare equal are the same data."""
+
+    def open(self) -> Backend:
+        """Open it without claiming it. Raises ConfigError."""

@@ -1,0 +1,172 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""The vof-target program: arguments, log output, signals and exit status.
+
+Owns everything that belongs to the process rather than to a target: where log lines go, which
+signals mean what, the sizes the process may have. See vof-target(8).
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import logging
+import os
+import resource
+import signal
+import sys
+import tempfile
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+from vof import __version__
+from vof.errors import VofError
+from vof.target.config import Config, load
+from vof.target.demo import demo_config, demo_words
+from vof.target.logline import event, logger
+from vof.target.server import STOP_TIMEOUT, Target, close_all, open_devices
+from vof.target.values import integer
+from vof.wire.constants import DEFAULT_PORT
+
+_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+_STACK_SIZE = 512 << 10
+_SPARE_DESCRIPTORS = 256
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the program; return its exit status."""
+    parser = _arguments()
+    options = parser.parse_args(argv)
+    _check_usage(parser, options)
+    _log_to_stderr(verbose=options.verbose)
+    if not options.check:
+        # Blocked before anything is made that has to be removed again, and before any thread is
+        # there, so that all of them inherit it: sigwait takes the signals, and nothing is
+        # interrupted.
+        signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    try:
+        if options.check:
+            return _check(options.check)
+        if options.demo is None:
+            return _run(load(options.config), options.config)
+        with contextlib.ExitStack() as stack:
+            directory = Path(
+                options.demo
+                or stack.enter_context(tempfile.TemporaryDirectory(prefix="vof-target-"))
+            )
+            config = demo_config(directory, options.address, options.port)
+            return _run(config, None, directory)
+    except VofError as error:
+        logger.error("%s", error)
+        return 1
+
+
+def _arguments() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="vof-target",
+        description="Serve virtio devices to Virtio-oF initiators over TCP.",
+        epilog="SIGHUP reads CONFIG again, SIGTERM finishes what is in flight. See vof-target(8).",
+        allow_abbrev=False,
+    )
+    parser.add_argument("config", nargs="?", type=Path, metavar="CONFIG", help="what to serve")
+    parser.add_argument(
+        "--check", type=Path, metavar="CONFIG", help="say whether CONFIG can be served, and exit"
+    )
+    parser.add_argument(
+        "--demo",
+        nargs="?",
+        const="",
+        metavar="DIR",
+        help="serve a ready-made set of disks, with images in DIR or else for this run only",
+    )
+    parser.add_argument(
+        "--address", default="127.0.0.1", help="with --demo: where to listen (%(default)s)"
+    )
+    parser.add_argument(
+        "--port",
+        type=_port,
+        default=DEFAULT_PORT,
+        help="with --demo: where to listen (%(default)s); 0 takes a free port",
+    )
+    parser.add_argument(
+        "-v", "--verbose", action="store_true", help="log every connection that comes and goes"
+    )
+    parser.add_argument("--version", action="version", version=f"vof-target {__version__}")
+    return parser
+
+
+def _port(text: str) -> int:
+    try:
+        return integer(0, 65535)(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} {error}") from None
+
+
+def _check_usage(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
+    given = [options.config is not None, options.check is not None, options.demo is not None]
+    if sum(given) != 1:
+        parser.error("give either CONFIG, --check CONFIG or --demo [DIR]")
+    if options.demo is None and (options.address, options.port) != ("127.0.0.1", DEFAULT_PORT):
+        parser.error("--address and --port go with --demo; CONFIG has its own")
+
+
+def _log_to_stderr(*, verbose: bool) -> None:
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("vof-target: %(message)s"))
+    logger.handlers[:] = [handler]
+    logger.propagate = False
+    logger.setLevel(logging.DEBUG if verbose else logging.WARNING)
+    # A closed stderr is no reason for a traceback, nor to stop.
+    logging.raiseExceptions = False
+
+
+def _check(path: Path) -> int:
+    config = load(path)
+    close_all(open_devices(config.devices))
+    _say(f"vof-target: {path} is good: {len(config.devices)} devices\n")
+    return 0
+
+
+def _run(config: Config, path: Path | None, demo: Path | None = None) -> int:
+    """Serve until SIGTERM or SIGINT."""
+    threading.stack_size(_STACK_SIZE)
+    _raise_descriptor_limit(config.settings.connections)
+    target = Target(config)
+    target.start()
+    if demo:
+        _say(demo_words(demo, target.address, target.port))
+    _say(f"vof-target: listening on {target.listening_on} ({config.settings.transport})\n")
+    while signal.sigwait(_SIGNALS) == signal.SIGHUP:
+        if path is None:
+            event(logging.WARNING, "not-reloaded", reason="a demo has no configuration file")
+            continue
+        try:
+            target.reload(load(path))
+        except VofError as error:
+            event(logging.ERROR, "not-reloaded", reason=f"{error}; nothing was changed")
+    # In a thread of its own, because a disk that hangs must not keep the process.
+    stopper = threading.Thread(target=target.stop, name="vof-stop", daemon=True)
+    stopper.start()
+    stopper.join(STOP_TIMEOUT + 1)
+    return 0
+
+
+def _raise_descriptor_limit(connections: int) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = connections + _SPARE_DESCRIPTORS
+    if hard != resource.RLIM_INFINITY:
+        wanted = min(wanted, hard)
+    if soft not in (resource.RLIM_INFINITY,) and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def _say(text: str) -> None:
+    """Write to stdout; nobody there to read it is no reason to fail."""
+    # Not through sys.stdout: what it could not write it would try again at exit, and fail there.
+    if sys.stdout is not None:
+        with contextlib.suppress(OSError):
+            os.write(1, text.encode())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""The control commands: get and set of an association's state (*v2* command set, §1 "opcodes" of
+our notes).
+
+Owns what each command answers. They may come on any connection of the association: the reference
+target's sample initiator reads the config space on a virtqueue's. Must not know how an answer
+travels. An unknown opcode never gets here: the parser ends the connection. A status is a Linux
+errno number; a refused command has no effect.
+
+Ours, for no text says it: set_queue_size takes powers of two up to the maximum while the queue is
+not connected and get_queue_size then returns it; get_config_changed is 1 once after the config
+space changed; keepalive answers 0; the transport feature of the proposal can be set to any number
+up to the offered one, without effect.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable
+
+from vof.target.association import Association
+from vof.wire.constants import CONFIG_WIDTHS, VENDOR_VOF, Opcode
+from vof.wire.dialect import FEATURE_SELECT_MAX_SEGS, Dialect
+from vof.wire.stream import ReceivedCommand
+from vof.wire.structs import (
+    Completion,
+    ConfigCommand,
+    FeatureCommand,
+    QueueCommand,
+    StatusCommand,
+    unpack,
+)
+
+Answer = tuple[int, int]
+"""Status and value."""
+
+Handler = Callable[[Association, bytes], Answer]
+
+_REFUSED: Answer = (errno.EINVAL, 0)
+_DONE: Answer = (0, 0)
+
+
+class ControlCommands:
+    """The commands of one dialect."""
+
+    def __init__(self, dialect: Dialect) -> None:
+        self._handlers: dict[int, Handler] = {
+            Opcode.DISCONNECT: _done,  # the connection acts on it once the completion is sent
+            Opcode.KEEPALIVE: _done,
+            Opcode.GET_VENDOR_ID: lambda _association, _head: (0, VENDOR_VOF),
+            Opcode.GET_DEVICE_ID: lambda association, _head: (0, association.device.device_id),
+            Opcode.GET_GENERATION: _get_generation,
+            Opcode.GET_STATUS: lambda association, _head: (0, association.status),
+            Opcode.SET_STATUS: _set_status,
+            Opcode.GET_DEVICE_FEATURE: _get_device_feature,
+            Opcode.SET_DRIVER_FEATURE: _set_driver_feature,
+            Opcode.GET_NUM_QUEUES: lambda association, _head: (0, association.device.num_queues),
+            Opcode.GET_QUEUE_SIZE: _get_queue_size,
+            Opcode.SET_QUEUE_SIZE: _set_queue_size,
+            Opcode.GET_CONFIG: _get_config,
+            Opcode.SET_CONFIG: _set_config,
+            Opcode.GET_CONFIG_CHANGED: _get_config_changed,
+            dialect.get_feature: _get_transport_feature,
+            dialect.set_feature: _set_transport_feature,
+        }
+
+    def execute(self, association: Association, command: ReceivedCommand) -> Completion:
+        """Execute a command other than Connect and vring; return its completion."""
+        handler = self._handlers[command.opcode]
+        status, value = handler(association, command.head)
+        return Completion(status=status, command_id=command.command_id, value=value)
+
+
+def _done(_association: Association, _head: bytes) -> Answer:
+    return _DONE
+
+
+def _get_generation(association: Association, _head: bytes) -> Answer:
+    return 0, association.device.generation
+
+
+def _get_config_changed(association: Association, _head: bytes) -> Answer:
+    with association.lock:
+        changed = association.seen_generation != association.device.generation
+        association.seen_generation = association.device.generation
+    return 0, int(changed)
+
+
+def _set_status(association: Association, head: bytes) -> Answer:
+    association.set_status(unpack(StatusCommand, head).status & 0xFF)
+    return _DONE
+
+
+def _get_device_feature(association: Association, head: bytes) -> Answer:
+    # The value has 64 bits, so that select 0 is all there is.
+    if unpack(FeatureCommand, head).feature_select:
+        return _REFUSED
+    return 0, association.device.features
+
+
+def _set_driver_feature(association: Association, head: bytes) -> Answer:
+    command = unpack(FeatureCommand, head)
+    if command.feature_select or not association.set_features(command.value):
+        return _REFUSED
+    return _DONE
+
+
+def _get_queue_size(association: Association, head: bytes) -> Answer:
+    queue = unpack(QueueCommand, head).queue_id
+    if queue >= association.device.num_queues:
+        return _REFUSED
+    return 0, association.queue_sizes[queue]
+
+
+def _set_queue_size(association: Association, head: bytes) -> Answer:
+    command = unpack(QueueCommand, head)
+    queue, size = command.queue_id, command.value & 0xFFFF
+    device = association.device
+    power_of_two = size and not size & (size - 1)
+    if queue >= device.num_queues or not power_of_two or size > device.queue_size:
+        return _REFUSED
+    with association.lock:
+        if queue in association.queues:
+            return errno.EBUSY, 0
+        association.queue_sizes[queue] = size
+    return _DONE
+
+
+def _get_config(association: Association, head: bytes) -> Answer:
+    command = unpack(ConfigCommand, head)
+    config = association.seat.read_config()
+    end = command.offset + command.width
+    if command.width not in CONFIG_WIDTHS or end > len(config):
+        return _REFUSED
+    return 0, int.from_bytes(config[command.offset : end], "little")
+
+
+def _set_config(association: Association, head: bytes) -> Answer:
+    command = unpack(ConfigCommand, head)
+    if command.width not in CONFIG_WIDTHS:
+        return _REFUSED
+    data = command.value.to_bytes(8, "little")[: command.width]
+    try:
+        return _DONE if association.seat.write_config(command.offset, data) else _REFUSED
+    except OSError:
+        return errno.EIO, 0
+
+
+def _get_transport_feature(association: Association, head: bytes) -> Answer:
+    if unpack(FeatureCommand, head).feature_select != FEATURE_SELECT_MAX_SEGS:
+        return _REFUSED
+    return 0, association.device.limits.max_ndesc
+
+
+def _set_transport_feature(association: Association, head: bytes) -> Answer:
+    command = unpack(FeatureCommand, head)
+    offered = association.device.limits.max_ndesc
+    if command.feature_select != FEATURE_SELECT_MAX_SEGS or not 0 < command.value <= offered:
+        return _REFUSED
+    return _DONE

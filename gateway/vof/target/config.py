@@ -1,0 +1,230 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""The configuration file: the format of the reference target's ``vtgt.conf``, and our additions to
+it.
+
+Owns the sections and their keys. Reading changes nothing and opens nothing but the file itself; two
+devices whose ``DeviceConfig`` are equal are the same device, which is how a reload knows what to
+leave alone.
+
+``[target]`` has transport, address, port, threads and targets as the reference has them;
+connections, handshake_timeout and send_timeout are ours. Every other section is a device: tvqn,
+model, features, backend.
+"""
+
+from __future__ import annotations
+
+import configparser
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from vof.errors import ConfigError
+from vof.target.backends import DRIVERS
+from vof.target.backends.interface import BackendOptions
+from vof.target.devices.block import BlockDevice, BlockOptions
+from vof.target.devices.device import Device
+from vof.target.values import Values, integer, not_empty, one_of, seconds
+from vof.wire.constants import CONTROL_QUEUE_TARGET_ID, DEFAULT_PORT
+from vof.wire.names import check_name
+
+TARGET_SECTION = "target"
+MODELS = ("block",)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """``[target]``."""
+
+    transport: str = "tcp"
+    address: str = "127.0.0.1"
+    port: int = DEFAULT_PORT
+    threads: int = 1
+    """Requests that one virtqueue works on at the same time."""
+    targets: int = 128
+    """Associations at the same time."""
+    connections: int = 1024
+    """TCP connections at the same time, those that have not connected yet included."""
+    handshake_timeout: float = 10.0
+    """Seconds a connection has for its Connect."""
+    send_timeout: float = 30.0
+    """Seconds an initiator may take nothing of what is sent to it."""
+
+
+@dataclass(frozen=True)
+class DeviceConfig:
+    """One device's section."""
+
+    where: str = field(compare=False)
+    """The place in the configuration, for messages."""
+    tvqn: str
+    model: str
+    features: int
+    """The feature bits that may be offered; 0 for all the backend can do."""
+    options: BlockOptions
+    backend: BackendOptions
+
+    def open(self) -> Device:
+        """Open the backend and return the device. Raises ConfigError naming the place."""
+        try:
+            backend = self.backend.open()
+            try:
+                return BlockDevice(self.tvqn, self.features, self.options, backend)
+            except BaseException:
+                backend.close()
+                raise
+        except ConfigError as error:
+            raise ConfigError(f"{self.where}: {error}") from None
+
+
+@dataclass(frozen=True)
+class Config:
+    """A configuration that can be used."""
+
+    settings: Settings = field(default_factory=Settings)
+    devices: tuple[DeviceConfig, ...] = ()
+
+
+def load(path: Path) -> Config:
+    """Read the file. Raises ConfigError naming file, section and key, and what is allowed."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path} is not UTF-8 text (byte {error.start})") from None
+    return parse(text, str(path))
+
+
+def parse(text: str, source: str) -> Config:
+    """Read a configuration's text; ``source`` names it in messages. Raises ConfigError."""
+    parser = configparser.ConfigParser(
+        interpolation=None,
+        strict=True,
+        delimiters=("=",),
+        comment_prefixes=("#", ";"),
+        empty_lines_in_values=False,
+        default_section="",  # so that no section name is special
+    )
+    # Keys are told apart by case: an unknown key is an error however it is written.
+    parser.optionxform = str  # type: ignore[assignment, method-assign]
+    try:
+        parser.read_string(text, source)
+    except configparser.Error as error:
+        raise ConfigError(f"{source}: {_parser_reason(error)}") from None
+    places = _Places(text, source)
+    settings = Settings()
+    devices: dict[str, DeviceConfig] = {}
+    for section in parser.sections():
+        values = Values(parser[section], places.naming(section))
+        if section == TARGET_SECTION:
+            settings = _settings(values)
+            continue
+        device = _device(section, values, places)
+        if device.tvqn in devices:
+            other = devices[device.tvqn].where
+            raise ConfigError(f"{device.where}: the tvqn is that of {other} already")
+        devices[device.tvqn] = device
+    return Config(settings, tuple(devices.values()))
+
+
+def _settings(values: Values) -> Settings:
+    default = Settings()
+    settings = Settings(
+        transport=values.take("transport", one_of(("tcp",)), default.transport),
+        address=values.take("address", not_empty, default.address),
+        port=values.take("port", integer(0, 65535), default.port),
+        threads=values.take("threads", integer(1, 64), default.threads),
+        targets=values.take("targets", integer(1, CONTROL_QUEUE_TARGET_ID), default.targets),
+        connections=values.take("connections", integer(1, 1 << 20), default.connections),
+        handshake_timeout=values.take("handshake_timeout", seconds, default.handshake_timeout),
+        send_timeout=values.take("send_timeout", seconds, default.send_timeout),
+    )
+    values.finish()
+    return settings
+
+
+def _device(section: str, values: Values, places: _Places) -> DeviceConfig:
+    tvqn = values.take("tvqn", _tvqn)
+    model = values.take("model", one_of(MODELS))
+    features = values.take("features", integer(0, (1 << 64) - 1), 0)
+    backend = values.take("backend", _pairs)
+    values.finish()
+    options = Values(backend, places.naming(section, "backend"))
+    driver = DRIVERS[options.take("driver", one_of(DRIVERS))]
+    block = BlockOptions.take(options)
+    return DeviceConfig(
+        where=places.naming(section)("backend"),
+        tvqn=tvqn,
+        model=model,
+        features=features,
+        options=block,
+        backend=_take_all(options, lambda: driver(options, readonly=block.readonly)),
+    )
+
+
+def _take_all(options: Values, take: Callable[[], BackendOptions]) -> BackendOptions:
+    backend = take()
+    options.finish()
+    return backend
+
+
+def _tvqn(text: str) -> str:
+    try:
+        return check_name("the name", text)
+    except ConfigError as error:
+        raise ValueError(f"cannot be used: {error}") from None
+
+
+def _pairs(text: str) -> Mapping[str, str]:
+    """Parse ``driver=…,key=value,…``."""
+    pairs: dict[str, str] = {}
+    for part in text.split(","):
+        key, equals, value = (item.strip() for item in part.partition("="))
+        if not equals or not key:
+            raise ValueError(
+                f"has {part.strip()!r} where key=value is expected (a value cannot contain a comma)"
+            )
+        if key in pairs:
+            raise ValueError(f"has {key}= twice")
+        pairs[key] = value
+    return pairs
+
+
+class _Places:
+    """Finds the line of a section's key, for messages only: configparser does not keep them."""
+
+    def __init__(self, text: str, source: str) -> None:
+        self._source = source
+        self._lines: dict[tuple[str, str], int] = {}
+        section = ""
+        for number, line in enumerate(text.splitlines(), 1):
+            if header := re.match(r"\[(.+)\]", line):
+                section = header[1]
+                self._lines[section, ""] = number
+            elif key := re.match(r"([^=#;\s][^=]*?)\s*=", line):
+                self._lines.setdefault((section, key[1]), number)
+
+    def naming(self, section: str, under: str = "") -> Callable[[str], str]:
+        """Return what names a key of ``section``, or one inside the value of its key ``under``."""
+
+        def name(key: str) -> str:
+            line = self._lines.get((section, under or key)) or self._lines.get((section, ""), 0)
+            inside = f"{under}: " if under else ""
+            return f"{self._source}:{line}: [{section}] {inside}{key}"
+
+        return name
+
+
+def _parser_reason(error: configparser.Error) -> str:
+    """Say in one line what configparser found."""
+    if isinstance(error, configparser.MissingSectionHeaderError):
+        return f"line {error.lineno} stands before the first [section]"
+    if isinstance(error, configparser.DuplicateSectionError):
+        return f"line {error.lineno}: the section [{error.section}] is there twice"
+    if isinstance(error, configparser.DuplicateOptionError):
+        return f"line {error.lineno}: [{error.section}] has {error.option} twice"
+    if isinstance(error, configparser.ParsingError):
+        numbers = ", ".join(str(number) for number, _line in error.errors)
+        return f"line {numbers} is neither [section] nor key = value"
+    return " ".join(str(error).split())

@@ -1,0 +1,242 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""The block device of virtio 1.2 §5.2: what it offers, its config space, its write cache mode.
+
+Requests are executed by ``block_request``. Must not know sockets, associations or how a backend
+keeps data.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, Self
+
+from vof.errors import ConfigError
+from vof.target.backends.interface import Backend
+from vof.target.devices.block_request import BlockRequests, RequestLimits
+from vof.target.devices.device import Device, Seat
+from vof.target.values import Values, flag, integer, power_of_two, text_up_to
+from vof.wire.blk import (
+    FIELDS_BY_FEATURE,
+    GET_ID_SIZE,
+    SECTOR_SHIFT,
+    SECTOR_SIZE,
+    WRITEBACK_OFFSET,
+    Config,
+    Feature,
+)
+from vof.wire.constants import CommonFeature, DeviceId
+from vof.wire.stream import StreamLimits
+from vof.wire.structs import pack
+
+SIZE_MAX = 256 << 10
+"""Bytes of one data segment."""
+
+SEG_MAX = 126
+"""Data segments of one request. With header and status byte they make 128 descriptors."""
+
+QUEUE_SIZE = 256
+
+MAX_QUEUES = 64
+
+LIMITS = StreamLimits(
+    max_ndesc=SEG_MAX + 2,
+    # The header and the status byte may be written with room to spare; a page is plenty.
+    max_transfer=SIZE_MAX * SEG_MAX + 4096,
+)
+
+REQUEST_LIMITS = RequestLimits(
+    # A discard is one call to the file system; zeros may have to be written one by one, and no
+    # request should keep its queue busy for minutes.
+    max_discard_sectors=1 << 22,
+    max_write_zeroes_sectors=1 << 21,
+    max_secure_erase_sectors=1 << 21,
+    max_segments=64,
+)
+
+
+@dataclass(frozen=True)
+class BlockOptions:
+    """Keys of the ``backend`` line that are the device's, whatever the driver."""
+
+    queues: int = 1
+    serial: str = ""
+    readonly: bool = False
+    block_size: int = SECTOR_SIZE
+
+    @classmethod
+    def take(cls, values: Values) -> Self:
+        """Take the device's keys. Raises ConfigError."""
+        return cls(
+            queues=values.take("queues", integer(1, MAX_QUEUES), 1),
+            serial=values.take("serial", text_up_to(GET_ID_SIZE), ""),
+            readonly=values.take("readonly", flag, default=False),
+            block_size=values.take("block_size", power_of_two(SECTOR_SIZE, 65536), SECTOR_SIZE),
+        )
+
+
+class BlockDevice(Device):
+    """One disk, shared by all its initiators."""
+
+    device_id = DeviceId.BLOCK
+    queue_size = QUEUE_SIZE
+    limits = LIMITS
+
+    def __init__(self, tvqn: str, mask: int, options: BlockOptions, backend: Backend) -> None:
+        """``backend`` belongs to the device from now on. ``mask`` limits the offer unless it is 0.
+
+        Raises ConfigError for a backend with less than one block.
+        """
+        self.tvqn = tvqn
+        self.num_queues = options.queues
+        self.backend = backend
+        self.options = options
+        # What does not fill a block at the end of a file is not served.
+        self.capacity = backend.size // options.block_size * (options.block_size >> SECTOR_SHIFT)
+        if not self.capacity:
+            raise ConfigError(
+                f"{backend.size} bytes are less than one block of {options.block_size} bytes"
+            )
+        self.features = self._offer(mask)
+        self._config = self._build_config()
+
+    def claim(self) -> None:
+        self.backend.claim()
+
+    def take_seat(self) -> Seat:
+        return BlockSeat(self, self._config)
+
+    def flush(self) -> None:
+        self.backend.flush()
+
+    def close(self) -> None:
+        self.backend.close()
+
+    def _offer(self, mask: int) -> int:
+        backend = self.backend
+        offer: list[int] = [
+            CommonFeature.VERSION_1,
+            Feature.SIZE_MAX,
+            Feature.SEG_MAX,
+            Feature.BLK_SIZE,
+            Feature.FLUSH,
+            Feature.TOPOLOGY,
+            Feature.MQ,  # with one queue too, as the reference target does
+        ]
+        if not backend.write_through:
+            # Where the configuration says write-through, no driver can switch it off.
+            offer.append(Feature.CONFIG_WCE)
+        if not self.options.readonly:
+            offer.append(Feature.WRITE_ZEROES)
+            if backend.can_discard:
+                offer.append(Feature.DISCARD)
+            if backend.can_secure_erase:
+                offer.append(Feature.SECURE_ERASE)
+        if backend.lifetime() is not None:
+            offer.append(Feature.LIFETIME)
+        features = sum(offer)
+        if mask:
+            features &= mask
+        if not features & Feature.FLUSH:
+            features &= ~int(Feature.CONFIG_WCE)  # §5.2.5.2: the one never without the other
+        if self.options.readonly:
+            # Not to be masked away: a driver that is not told would learn it from failed writes.
+            features |= int(Feature.RO)
+        return features
+
+    def _build_config(self) -> Config:
+        block = self.options.block_size
+        physical = max(self.backend.physical_block, block)
+        limits = REQUEST_LIMITS
+        alignment = physical >> SECTOR_SHIFT
+        full = Config(
+            capacity=self.capacity,
+            size_max=SIZE_MAX,
+            seg_max=SEG_MAX,
+            blk_size=block,
+            physical_block_exp=(physical // block).bit_length() - 1,
+            min_io_size=physical // block,
+            writeback=1,
+            num_queues=self.num_queues,
+            max_discard_sectors=limits.max_discard_sectors,
+            max_discard_seg=limits.max_segments,
+            discard_sector_alignment=alignment,
+            max_write_zeroes_sectors=limits.max_write_zeroes_sectors,
+            max_write_zeroes_seg=limits.max_segments,
+            write_zeroes_may_unmap=int(self.backend.can_discard),
+            max_secure_erase_sectors=limits.max_secure_erase_sectors,
+            max_secure_erase_seg=limits.max_segments,
+            secure_erase_sector_alignment=alignment,
+        )
+        # A field whose feature is not on offer means nothing: it says so by being 0.
+        absent: dict[str, Any] = {
+            name: 0
+            for feature, names in FIELDS_BY_FEATURE.items()
+            if feature is not None and not self.features & feature
+            for name in names
+        }
+        return full._replace(**absent)
+
+
+class BlockSeat(Seat):
+    """One driver's view of the disk.
+
+    The write cache mode is the driver's own (§5.2.5, §5.2.6.2): two initiators of one disk do not
+    switch it for one another.
+    """
+
+    def __init__(self, device: BlockDevice, config: Config) -> None:
+        self._device = device
+        self._config = config
+        self._requests = BlockRequests(
+            device.tvqn,
+            device.backend,
+            device.capacity,
+            REQUEST_LIMITS,
+            serial=device.options.serial.encode(),
+            readonly=device.options.readonly,
+        )
+        self.reset()
+
+    def reset(self) -> None:
+        self._writeback = self._config.writeback
+        self._chosen: int | None = None
+        self._renew()
+
+    def choose_features(self, features: int) -> None:
+        self._chosen = features
+        # §5.2.5.2: a driver that cannot flush starts with write-through.
+        self._writeback = self._config.writeback if features & Feature.FLUSH else 0
+        self._renew()
+
+    def read_config(self) -> bytes:
+        return pack(self._config._replace(writeback=self._writeback))
+
+    def write_config(self, offset: int, data: bytes) -> bool:
+        switchable = self._in_force() & Feature.CONFIG_WCE
+        if offset != WRITEBACK_OFFSET or data not in (b"\0", b"\1") or not switchable:
+            return False
+        self._writeback = data[0]
+        self._renew()
+        if not self._writeback:
+            # From here on the driver will not flush: what it wrote before has to be made safe now.
+            self._device.flush()
+        return True
+
+    def handle(self, queue: int, readable: memoryview, writable: memoryview) -> int:
+        return self._requests.handle(readable, writable)
+
+    def _in_force(self) -> int:
+        # A driver that never chose is served by what is on offer: the reference target's own sample
+        # initiator sends no feature command at all.
+        return self._device.features if self._chosen is None else self._chosen
+
+    def _renew(self) -> None:
+        """Tell the requests what holds from now on."""
+        features = self._in_force()
+        if self._chosen is None:
+            persist = True  # it has no way to know that there is a cache to flush
+        elif features & Feature.CONFIG_WCE:
+            persist = not self._writeback
+        else:
+            persist = not features & Feature.FLUSH
+        self._requests.rules = replace(self._requests.rules, features=features, persist=persist)

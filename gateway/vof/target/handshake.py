@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""A connection before its Connect (*proposal*, "Connect"): everything else is a violation.
+
+Owns the non-blocking socket until the Connect succeeds. Reads not a byte beyond one Connect, so
+that what a peer sends behind it is left for the connection's own thread. Must not know threads.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+from collections.abc import Callable
+
+from vof.errors import RemoteProtocolError
+from vof.target.association import Abort, AssociationTable, Attachment, Refusal
+from vof.wire.constants import CONTROL_QUEUE_TARGET_ID, Opcode
+from vof.wire.dialect import PROPOSAL, Dialect
+from vof.wire.names import decode_name
+from vof.wire.stream import CommandParser, ReceivedCommand, StreamLimits
+from vof.wire.structs import (
+    COMMAND_SIZE,
+    CONNECT_BODY_SIZE,
+    DESCRIPTOR_SIZE,
+    HEAD,
+    Completion,
+    ConnectBody,
+    ConnectCommand,
+    pack,
+    unpack,
+)
+
+CONNECT_SIZE = COMMAND_SIZE + DESCRIPTOR_SIZE + CONNECT_BODY_SIZE
+"""Bytes of a whole Connect on the stream."""
+
+MAX_REFUSALS = 16
+"""Connects that may be refused on one connection; the last refusal closes it."""
+
+_NOTHING_ELSE = StreamLimits(max_ndesc=1, max_transfer=CONNECT_BODY_SIZE)
+
+
+class PeerClosed(Exception):
+    """The peer closed the connection."""
+
+
+class Handshake:
+    """One connection that is not connected to anything yet."""
+
+    def __init__(
+        self, sock: socket.socket, peer: str, table: AssociationTable, abort: Abort
+    ) -> None:
+        """``abort`` is what the association is to call to end this connection later."""
+        self.sock = sock
+        self.peer = peer
+        self._table = table
+        self._abort = abort
+        self._dialect: Dialect = PROPOSAL
+        self._refusals = 0
+        self._begin()
+
+    def _begin(self) -> None:
+        self._received = bytearray()
+        self._parser = CommandParser(self._dialect, _NOTHING_ELSE)
+
+    def readable(self, refused: Callable[[str], None]) -> Attachment | None:
+        """Take what has arrived; return the connection's place once a Connect has succeeded.
+
+        ``refused`` is told why a Connect was refused. Raises RemoteProtocolError, PeerClosed or
+        OSError where the connection is to be closed.
+        """
+        try:
+            data = self.sock.recv(CONNECT_SIZE - len(self._received))
+        except (BlockingIOError, InterruptedError):
+            return None
+        if not data:
+            raise PeerClosed
+        self._received += data
+        if len(self._received) >= HEAD.size:
+            # At once, and not when all of a command is there: it might never come.
+            opcode, _command_id = HEAD.unpack_from(self._received)
+            if opcode != Opcode.CONNECT:
+                raise RemoteProtocolError(f"opcode {opcode:#06x} before a Connect")
+        for command in self._parser.feed(data):
+            self._begin()
+            return self._connect(command, refused)
+        return None
+
+    def _connect(
+        self, command: ReceivedCommand, refused: Callable[[str], None]
+    ) -> Attachment | None:
+        connect = unpack(ConnectCommand, command.head)
+        body = unpack(ConnectBody, command.payload)
+        answer_id = command.command_id
+        try:
+            if connect.oftype != self._dialect.oftype_tcp:
+                # By command id 0 an initiator that begins with a later revision's numbers knows
+                # this one (ours, after the reference target).
+                answer_id = 0
+                raise Refusal(errno.EPROTO, f"oftype {connect.oftype} is not TCP")
+            ivqn, tvqn = decode_name(body.ivqn), decode_name(body.tvqn)
+            if connect.target_id == CONTROL_QUEUE_TARGET_ID:
+                # The queue id is not looked at: the initiators do not agree what to send here.
+                attachment = self._table.connect_control(ivqn, tvqn, self._abort)
+            else:
+                attachment = self._table.connect_queue(
+                    connect.target_id, connect.queue_id, ivqn, tvqn, self._abort
+                )
+        except Refusal as refusal:
+            self._refuse(refusal, answer_id)
+            refused(str(refusal))
+            return None
+        try:
+            # Virtqueues are told the target id too: the Linux initiator takes it from every
+            # Connect.
+            self._answer(
+                Completion(
+                    status=0,
+                    command_id=command.command_id,
+                    value=attachment.association.target_id,
+                )
+            )
+        except BaseException:
+            self._table.release(attachment)
+            raise
+        return attachment
+
+    def _refuse(self, refusal: Refusal, command_id: int) -> None:
+        self._answer(Completion(status=refusal.status, command_id=command_id))
+        self._refusals += 1
+        if self._refusals >= MAX_REFUSALS:
+            raise RemoteProtocolError(f"{self._refusals} Connects were refused: {refusal}")
+
+    def _answer(self, completion: Completion) -> None:
+        # Few bytes into an empty socket buffer: where they do not fit, the peer does not read its
+        # answers.
+        data = pack(completion)
+        try:
+            sent = self.sock.send(data)
+        except BlockingIOError:
+            sent = 0
+        if sent < len(data):
+            raise RemoteProtocolError("the answers to refused Connects are not being read")

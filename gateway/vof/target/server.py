@@ -1,0 +1,236 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""A target: its devices and its listener, from start to stop, and what a new configuration changes.
+
+Owns the lifecycle, in the order that it has to have. Must not know signals, arguments or files:
+``cli`` does. It can be used in-process::
+
+    with Target(config) as target:
+        ... target.address, target.port ...
+"""
+
+from __future__ import annotations
+
+import logging
+import socket
+import time
+from collections.abc import Iterable
+from types import TracebackType
+from typing import Self
+
+from vof.errors import ConfigError, VofError
+from vof.target.acceptor import Acceptor
+from vof.target.association import AssociationTable
+from vof.target.config import Config, DeviceConfig, Settings
+from vof.target.devices.device import Device
+from vof.target.logline import event
+
+STOP_TIMEOUT = 10.0
+"""Seconds that a stop, or the removal of a device, may take."""
+
+_GRACE = 2.0
+_BACKLOG = 4096
+
+
+class Target:
+    """Serves the devices of one configuration on one address."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._table = AssociationTable(config.settings.targets)
+        self._acceptor: Acceptor | None = None
+        self.address = ""
+        """The numeric address that is listened on, once started."""
+        self.port = 0
+
+    def start(self) -> None:
+        """Open every device and listen. Raises VofError, with nothing left open."""
+        devices = open_devices(self._config.devices)
+        try:
+            for device, item in zip(devices, self._config.devices, strict=True):
+                _claim(device, item)
+            listener = listen(self._config.settings)
+        except BaseException:
+            close_all(devices)
+            raise
+        self.address, self.port = listener.getsockname()[:2]
+        for device in devices:
+            self._table.add(device)
+        self._acceptor = Acceptor(listener, self._table, self._config.settings)
+        self._acceptor.start()
+
+    @property
+    def listening_on(self) -> str:
+        """Address and port as they are written together."""
+        return (
+            f"[{self.address}]:{self.port}"
+            if ":" in self.address
+            else f"{self.address}:{self.port}"
+        )
+
+    def reload(self, config: Config) -> None:
+        """Serve what ``config`` says from now on; devices that are the same in both are not
+        disturbed.
+
+        Raises ConfigError, and nothing has changed, where a new device cannot be opened.
+        """
+        old = {item.tvqn: item for item in self._config.devices}
+        new = {item.tvqn: item for item in config.devices}
+        appearing = [item for item in config.devices if old.get(item.tvqn) != item]
+        leaving = [item for item in self._config.devices if new.get(item.tvqn) != item]
+        devices = open_devices(appearing)
+        for item in leaving:
+            self._remove(item)
+        served = list(config.devices)
+        for device, item in zip(devices, appearing, strict=True):
+            try:
+                # Only now: the device it replaces may have held the same file.
+                _claim(device, item)
+            except ConfigError as error:
+                device.close()
+                served.remove(item)
+                event(logging.ERROR, "not-served", tvqn=item.tvqn, reason=str(error))
+            else:
+                self._table.add(device)
+        self._apply(config.settings)
+        self._config = Config(config.settings, tuple(served))
+        changed = len(old.keys() & {item.tvqn for item in appearing})
+        event(
+            logging.WARNING,
+            "reloaded",
+            added=len(appearing) - changed,
+            removed=len(leaving) - changed,
+            changed=changed,
+            unchanged=len(config.devices) - len(appearing),
+        )
+
+    def stop(self, timeout: float = STOP_TIMEOUT) -> None:
+        """Finish what is in flight, make it persistent, and close everything, within ``timeout``
+        seconds.
+        """
+        acceptor, self._acceptor = self._acceptor, None
+        if acceptor is None:
+            return
+        deadline = time.monotonic() + timeout
+        acceptor.stop_accepting()
+        connections = acceptor.connected()
+        # The virtqueues first: an association ends with its control queue, whatever is in flight.
+        finished = True
+        for control in (False, True):
+            group = [item for item in connections if item.is_control is control]
+            for connection in group:
+                connection.finish(min(_GRACE, timeout / 4))
+            if not acceptor.wait_for(group, deadline):
+                finished = False
+                for connection in group:
+                    connection.abort()
+        for device in self._table.devices():
+            try:
+                device.flush()
+            except OSError as error:
+                event(logging.ERROR, "flush-failed", tvqn=device.tvqn, reason=error.strerror)
+        if finished:
+            close_all(self._table.devices())
+        else:
+            # Not closed: a request that is still being executed has the descriptors in use.
+            event(logging.ERROR, "stopped", reason="some requests did not finish in time")
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    def _remove(self, item: DeviceConfig) -> None:
+        device = next(one for one in self._table.devices() if one.tvqn == item.tvqn)
+        drained = self._table.remove(item.tvqn, STOP_TIMEOUT)
+        try:
+            device.flush()
+        except OSError as error:
+            event(logging.ERROR, "flush-failed", tvqn=item.tvqn, reason=error.strerror)
+        if drained:
+            device.close()
+        else:
+            event(
+                logging.ERROR,
+                "not-closed",
+                tvqn=item.tvqn,
+                reason="requests are still being executed",
+            )
+
+    def _apply(self, settings: Settings) -> None:
+        before = self._config.settings
+        for key in ("transport", "address", "port"):
+            if getattr(before, key) != getattr(settings, key):
+                event(
+                    logging.WARNING,
+                    "needs-restart",
+                    key=key,
+                    value=getattr(settings, key),
+                    reason=f"{getattr(before, key)} stays in use until the target is restarted",
+                )
+        self._table.limit = settings.targets
+        if self._acceptor:
+            self._acceptor.settings = settings
+
+
+def open_devices(items: Iterable[DeviceConfig]) -> list[Device]:
+    """Open all or none. Raises ConfigError."""
+    devices: list[Device] = []
+    try:
+        for item in items:
+            devices.append(item.open())  # noqa: PERF401 - a failure closes those before it
+    except BaseException:
+        close_all(devices)
+        raise
+    return devices
+
+
+def close_all(devices: Iterable[Device]) -> None:
+    """Close every device."""
+    for device in devices:
+        device.close()
+
+
+def listen(settings: Settings) -> socket.socket:
+    """Return a listening socket. Raises VofError."""
+    address, port = settings.address, settings.port
+    try:
+        found = socket.getaddrinfo(address, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except (socket.gaierror, UnicodeError) as error:
+        reason = error.strerror if isinstance(error, socket.gaierror) else "not a host name"
+        raise ConfigError(
+            f"cannot find the address {address!r}: {reason}; correct address in [target]"
+        ) from None
+    failure: OSError | None = None
+    for family, kind, protocol, _name, place in found:
+        sock = None
+        try:
+            sock = socket.socket(family, kind, protocol)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            sock.bind(place)
+            sock.listen(_BACKLOG)
+        except OSError as error:
+            failure = error
+            if sock:
+                sock.close()
+        else:
+            return sock
+    assert failure is not None  # getaddrinfo never returns an empty list
+    raise VofError(
+        f"cannot listen on {address} port {port}: {failure.strerror}; "
+        "free it, or set another address or port in [target]",
+        errno=failure.errno,
+    )
+
+
+def _claim(device: Device, item: DeviceConfig) -> None:
+    try:
+        device.claim()
+    except ConfigError as error:
+        raise ConfigError(f"{item.where}: {error}") from None

@@ -1,0 +1,283 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""The program: what a user sees of it, and what a user gets wrong."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.target.conftest import config_file
+from tests.target.peer import (
+    BLOCK0,
+    BLOCK1,
+    BLOCK2,
+    IN,
+    OK,
+    OUT,
+    Association,
+    Peer,
+)
+from tests.target.process import COMMAND, TargetProcess, run
+
+
+def unpaired(stream: str) -> str:
+    """Return the one line of an error message."""
+    (line,) = stream.splitlines()
+    return line
+
+
+# What a user does wrong; what stands instead; what the message says.
+MISTAKES = {
+    "unknown key": ("targets = 128", "tragets = 128", "[target] tragets: unknown key; allowed"),
+    "unknown device key": ("model = block", "modle = block", "model: is missing"),
+    "transport": ("[target]", "[target]\ntransport = rdma", "'rdma' is not known; use tcp"),
+    "port": ("port = 0", "port = 65536", "[target] port: '65536' is not a whole number from 0"),
+    "address": ("127.0.0.1", "no.such.host.invalid", "cannot find the address"),
+    "foreign address": ("127.0.0.1", "192.0.2.77", "cannot listen on 192.0.2.77"),
+    "threads": ("threads = 1", "threads = many", "'many' is not a whole number from 1 to 64"),
+    "tvqn too long": (
+        "tvqn = virtio-target/block/block0.service",
+        "tvqn = " + "x" * 256,
+        "is 256 bytes long; at most 255 are allowed",
+    ),
+    "tvqn twice": ("block1.service", "block0.service", "the tvqn is that of"),
+    "model": ("model = block", "model = floppy", "'floppy' is not known; use block"),
+    "driver": ("driver=block-posix", "driver=block-ceph", "use block-posix or block-memory"),
+    "driver key": ("queues=4", "queus=4", "queus: unknown key; allowed here: driver, queues"),
+    "size": ("size=4M", "size=4X", "'4X' is not a size"),
+    "memory": ("size=64M", "size=9999999T", "bytes of memory"),
+    "serial": ("vof-000001", "x" * 21, "is 21 bytes long; at most 20 are allowed"),
+    "missing image": ("block0.img", "gone.img", "gone.img: No such file or directory"),
+    "a folder": ("/block0.img", "", "Is a directory"),
+    "same image twice": (
+        "driver=block-memory,size=4M",
+        "driver=block-posix,path={folder}/block0.img",
+        "is locked by another target or another section",
+    ),
+    "no section": ("\n[target]", "", "line 2 stands before the first [section]"),
+    "section twice": ("[block1]", "[block0]", "the section [block0] is there twice"),
+}
+
+
+@pytest.mark.parametrize(("old", "new", "words"), MISTAKES.values(), ids=MISTAKES)
+def test_mistakes_are_one_clear_line(tmp_path: Path, old: str, new: str, words: str) -> None:
+    path = config_file(tmp_path, replace=(old, new.replace("{folder}", str(tmp_path))))
+    result = run(path)
+    line = unpaired(result.stderr)
+    assert line.startswith("vof-target: ")
+    assert words in line
+    assert (result.returncode, result.stdout) == (1, "")
+    if "listen" not in words and words != "cannot find the address":
+        assert str(tmp_path) in line
+
+
+CHECKED = [name for name in MISTAKES if "address" not in name and name != "same image twice"]
+
+
+@pytest.mark.parametrize("name", CHECKED)
+def test_check_finds_the_same(tmp_path: Path, name: str) -> None:
+    old, new, words = MISTAKES[name]
+    result = run("--check", config_file(tmp_path, replace=(old, new)))
+    assert words in unpaired(result.stderr)
+    assert (result.returncode, result.stdout) == (1, "")
+
+
+def test_check_of_a_good_file(tmp_path: Path) -> None:
+    path = config_file(tmp_path)
+    # Also while it is being served.
+    with TargetProcess(path) as process:
+        result = run("--check", path)
+        assert result.stdout == f"vof-target: {path} is good: 3 devices\n"
+        assert (result.returncode, result.stderr) == (0, "")
+        assert process.stop() == 0
+
+
+def test_a_missing_file(tmp_path: Path) -> None:
+    for arguments in ((tmp_path / "no.conf",), ("--check", tmp_path / "no.conf")):
+        result = run(*arguments)
+        assert unpaired(result.stderr) == (
+            f"vof-target: cannot read {tmp_path}/no.conf: No such file or directory"
+        )
+        assert result.returncode == 1
+
+
+def test_a_file_that_is_not_text(tmp_path: Path) -> None:
+    path = tmp_path / "vtgt.conf"
+    path.write_bytes(b"[target]\nport = \xff\n")
+    result = run(path)
+    assert "is not UTF-8 text (byte 16)" in unpaired(result.stderr)
+    assert result.returncode == 1
+
+
+def test_a_port_in_use(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        result = run(config_file(tmp_path, replace=("port = 0", f"port = {port}")))
+    assert unpaired(result.stderr) == (
+        f"vof-target: cannot listen on 127.0.0.1 port {port}: Address already in use; "
+        "free it, or set another address or port in [target]"
+    )
+    assert result.returncode == 1
+
+
+def test_an_image_that_cannot_be_written(tmp_path: Path) -> None:
+    """A program that is being executed cannot be opened for writing, not even by root."""
+    busy = tmp_path / "busy"
+    shutil.copy("/bin/sleep", busy)
+    with subprocess.Popen([busy, "60"]) as sleeper:
+        try:
+            path = config_file(tmp_path, replace=(f"{tmp_path}/block0.img", str(busy)))
+            result = run(path)
+            assert f"cannot open {busy}: Text file busy" in unpaired(result.stderr)
+            assert result.returncode == 1
+            readonly = path.read_text(encoding="utf-8").replace("queues=4", "queues=4,readonly=yes")
+            path.write_text(readonly, encoding="utf-8")
+            with TargetProcess(path) as process:
+                assert process.stop() == 0
+        finally:
+            sleeper.kill()
+
+
+def test_two_targets_do_not_serve_one_image(tmp_path: Path) -> None:
+    path = config_file(tmp_path)
+    with TargetProcess(path) as process:
+        result = run(path)
+        assert "block0.img is locked by another target" in unpaired(result.stderr)
+        assert result.returncode == 1
+        assert process.stop() == 0
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        (),
+        ("a.conf", "b.conf"),
+        ("a.conf", "--demo"),
+        ("--check", "a.conf", "--demo"),
+        ("--port", "7", "a.conf"),
+        ("--address", "::1", "--check", "a.conf"),
+        ("--demo", "--port", "65536"),
+        ("--no-such-option",),
+        ("--demoo",),
+    ],
+)
+def test_wrong_usage(arguments: tuple[str, ...]) -> None:
+    result = run(*arguments)
+    assert result.returncode == 2
+    assert result.stdout == ""
+    assert result.stderr.splitlines()[-1].startswith("vof-target: error: ")
+
+
+def test_help_and_version_and_the_manual_agree() -> None:
+    page = Path(__file__, "../../../man/vof-target.8").resolve().read_text(encoding="utf-8")
+    result = run("--help")
+    assert (result.returncode, result.stderr) == (0, "")
+    options = set(re.findall(r"--[a-z]+", result.stdout))
+    assert options >= {"--check", "--demo", "--address", "--port", "--verbose", "--version"}
+    for option in options:
+        assert f"Fl Fl {option[2:]}" in page, option
+    assert run("--version").stdout.startswith("vof-target ")
+
+
+def test_the_manual_has_every_key() -> None:
+    page = Path(__file__, "../../../man/vof-target.8").resolve().read_text(encoding="utf-8")
+    target = "transport address port threads targets connections handshake_timeout send_timeout"
+    device = "tvqn model features backend"
+    backend = "driver queues serial readonly block_size path cache size"
+    for key in f"{target} {device} {backend}".split():
+        assert f".It Cm {key}\n" in page, key
+
+
+def test_demo_in_a_folder(tmp_path: Path) -> None:
+    folder = tmp_path / "new/demo"
+    with TargetProcess("--demo", folder, "--port", "0") as process:
+        assert any("nbdkit python" in line and "tport=" in line for line in process.said)
+        for tvqn, sectors, queues in (
+            (BLOCK0, 1 << 21, 4),
+            (BLOCK1, 1 << 21, 1),
+            (BLOCK2, 1 << 17, 1),
+        ):
+            assert any(tvqn in line for line in process.said)
+            with Association(process.address, tvqn) as association:
+                assert association.control.config(0, 8) == sectors
+                assert association.control.control(0x1007) == queues
+                status, serial = association.queue.request(8, room=20)
+                expected = f"vof-00000{int(tvqn[-9]) + 1}".encode().ljust(20, b"\0")
+                assert (status, serial) == (OK, expected)
+                assert association.queue.request(OUT, 5, tvqn[:16].encode() * 32) == (OK, b"")
+        process.signal(signal.SIGHUP)
+        process.line("a demo has no configuration file")
+        assert process.stop() == 0
+    images = {name: folder / name for name in ("block0.img", "block1.img")}
+    assert {path.name for path in folder.iterdir()} == set(images)
+    for image in images.values():
+        assert image.stat().st_size == 1 << 30
+        assert image.stat().st_blocks < 1000
+    # Images that are there are kept.
+    with TargetProcess("--demo", folder, "--port", "0") as process:
+        with Association(process.address, BLOCK0) as association:
+            expected = BLOCK0[:16].encode() * 32
+            assert association.queue.request(IN, 5, room=512) == (OK, expected)
+        assert process.stop() == 0
+
+
+def test_demo_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    with TargetProcess("--demo", "--address", "::1", "--port", "0") as process:
+        assert process.address[0] == "::1"
+        with Peer(process.address) as peer:
+            assert peer.connect() == 0
+        assert len(list(tmp_path.iterdir())) == 1
+        assert process.stop() == 0
+    assert not list(tmp_path.iterdir())
+
+
+def test_io_errors_are_logged(tmp_path: Path) -> None:
+    with TargetProcess(config_file(tmp_path)) as process:
+        with Association(process.address) as association:
+            os.truncate(tmp_path / "block0.img", 4096)
+            assert association.queue.request(IN, 0, room=4096)[0] == OK
+            # Beyond the new end: an error and not zeros that were never written.
+            assert association.queue.request(IN, 7, room=1024) == (1, bytes(1024))
+            line = process.line("event=io-error")
+            assert f"tvqn={BLOCK0}" in line
+            assert "request=IN sector=7" in line
+            assert 'reason="the file is shorter than it was"' in line
+        assert process.stop() == 0
+
+
+def test_verbose(tmp_path: Path) -> None:
+    with TargetProcess("-v", config_file(tmp_path)) as process:
+        with Association(process.address) as association:
+            process.line("queue=control event=connected")
+            process.line("queue=0 event=connected")
+            association.control.send(b"\xff" * 16)
+            process.line("event=violation")
+        assert process.stop() == 0
+
+
+def test_without_stdout_and_stderr(tmp_path: Path) -> None:
+    """A target without anywhere to write is still one that stops in order."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    path = config_file(tmp_path, replace=("port = 0", f"port = {port}"))
+    with subprocess.Popen(["/bin/sh", "-c", 'exec "$@" >&- 2>&-', "sh", *COMMAND, path]) as process:
+        while True:
+            try:
+                Peer(("127.0.0.1", port)).close()
+            except ConnectionError:
+                assert process.poll() is None
+            else:
+                break
+        with Peer(("127.0.0.1", port)) as peer:
+            assert peer.connect() == 0
+            assert peer.send(b"\xff" * 16).is_closed()
+        process.terminate()
+        assert process.wait(20) == 0

@@ -1,0 +1,296 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""The block device model without any socket: offer, config, write cache, errors of the disk."""
+
+from __future__ import annotations
+
+import logging
+import struct
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.unit.target.disk import EIO, NotingBackend
+from vof.errors import ConfigError, RemoteProtocolError
+from vof.target.devices.block import BlockDevice, BlockOptions
+from vof.target.devices.block_request import BlockRequests, RequestLimits, Rules
+from vof.target.devices.device import Seat
+from vof.wire.blk import WRITEBACK_OFFSET, Feature
+
+IN, OUT, FLUSH, DISCARD, WRITE_ZEROES, SECURE_ERASE = 0, 1, 4, 11, 13, 14
+OK, IOERR, UNSUPP = 0, 1, 2
+
+
+def make(
+    mask: int = 0, *, backend: NotingBackend | None = None, **options: object
+) -> tuple[BlockDevice, NotingBackend]:
+    backend = backend or NotingBackend()
+    device = BlockDevice("a/b", mask, BlockOptions(**options), backend)  # type: ignore[arg-type]
+    return device, backend
+
+
+def request(
+    seat: Seat, kind: int, sector: int = 0, data: bytes = b"", room: int = 0
+) -> tuple[int, bytes]:
+    writable = memoryview(bytearray(b"\xcc" * (room + 1)))
+    readable = memoryview(struct.pack("<IIQ", kind, 0, sector) + data)
+    assert seat.handle(0, readable, writable) == room + 1
+    return writable[-1], bytes(writable[:-1])
+
+
+def field(seat: Seat, offset: int, size: int) -> int:
+    return int.from_bytes(seat.read_config()[offset : offset + size], "little")
+
+
+def test_the_offer_and_the_config_space() -> None:
+    device, _backend = make(queues=4, block_size=4096)
+    for bit in Feature.SIZE_MAX, Feature.SEG_MAX, Feature.BLK_SIZE, Feature.FLUSH, Feature.MQ:
+        assert device.features & bit
+    assert device.features & 1 << 32
+    assert not device.features & (Feature.RO | Feature.GEOMETRY | Feature.SCSI | Feature.BARRIER)
+    seat = device.take_seat()
+    assert len(seat.read_config()) == 72
+    assert field(seat, 0, 8) == 128
+    assert field(seat, 8, 4) == 256 << 10
+    assert field(seat, 12, 4) == 126
+    assert field(seat, 20, 4) == 4096
+    assert (field(seat, 24, 1), field(seat, 26, 2)) == (0, 1)
+    assert field(seat, WRITEBACK_OFFSET, 1) == 1
+    assert field(seat, 34, 2) == 4
+    assert field(seat, 40, 4) == 64
+
+
+def test_topology_of_small_blocks() -> None:
+    seat = make()[0].take_seat()
+    # A physical block of 4 KiB has eight of 512 bytes.
+    assert (field(seat, 20, 4), field(seat, 24, 1), field(seat, 26, 2)) == (512, 3, 8)
+
+
+def test_the_mask_limits_the_offer_and_empties_the_fields() -> None:
+    device, _backend = make(1 << 32 | 1 << 2 | 1 << 11)
+    # CONFIG_WCE without FLUSH must not be (§5.2.5.2).
+    assert device.features == 1 << 32 | 1 << 2
+    config = device.take_seat().read_config()
+    assert config[:8] == struct.pack("<Q", 128)
+    assert config[12:16] == struct.pack("<I", 126)
+    assert not any(config[8:12] + config[16:])
+
+
+def test_a_readonly_device() -> None:
+    for mask in (0, 1 << 32):
+        device, backend = make(mask, readonly=True)
+        assert device.features & Feature.RO
+        assert not device.features & (Feature.DISCARD | Feature.WRITE_ZEROES | Feature.SECURE_ERASE)
+        seat = device.take_seat()
+        assert request(seat, OUT, 0, bytes(512)) == (IOERR, b"")
+        segment = struct.pack("<QII", 0, 1, 0)
+        for kind in (DISCARD, WRITE_ZEROES, SECURE_ERASE):
+            assert request(seat, kind, 0, segment) == (UNSUPP, b"")
+        assert backend.calls == []
+        assert request(seat, IN, 0, room=512) == (OK, b"\xaa" * 512)
+
+
+def test_the_capacity_is_whole_blocks() -> None:
+    device, _backend = make(backend=NotingBackend(10 * 4096 + 3000), block_size=4096)
+    seat = device.take_seat()
+    assert field(seat, 0, 8) == 80
+    assert request(seat, IN, 79, room=512)[0] == OK
+    assert request(seat, IN, 80, room=512)[0] == IOERR
+    with pytest.raises(ConfigError, match="511 bytes are less than one block of 512"):
+        make(backend=NotingBackend(511))
+
+
+FLUSH_BIT, WCE = int(Feature.FLUSH), int(Feature.CONFIG_WCE)
+
+
+@pytest.mark.parametrize(
+    ("features", "writeback", "persist"),
+    [
+        (None, None, True),
+        (0, None, True),
+        (FLUSH_BIT, None, False),
+        (FLUSH_BIT | WCE, None, False),
+        (FLUSH_BIT | WCE, 1, False),
+        (FLUSH_BIT | WCE, 0, True),
+        (WCE, None, True),
+        (WCE, 1, False),
+    ],
+)
+def test_the_write_cache_mode(features: int | None, writeback: int | None, persist: bool) -> None:
+    """virtio 1.2 §5.2.5.2 and §5.2.6.2; a driver that chose nothing is given the safe mode."""
+    device, backend = make()
+    seat = device.take_seat()
+    if features is not None:
+        seat.choose_features(features | Feature.WRITE_ZEROES)
+    if writeback is not None:
+        assert seat.write_config(WRITEBACK_OFFSET, bytes([writeback]))
+        assert field(seat, WRITEBACK_OFFSET, 1) == writeback
+    backend.calls.clear()
+    assert request(seat, OUT, 1, bytes(512)) == (OK, b"")
+    assert backend.calls == [("write", 512, 512, persist)]
+    assert request(seat, WRITE_ZEROES, 0, struct.pack("<QII", 2, 1, 1)) == (OK, b"")
+    expected: list[tuple[object, ...]] = [("write_zeroes", 1024, 512, True)]
+    assert backend.calls[1:] == expected + ([("flush",)] if persist else [])
+
+
+def test_without_flush_the_config_says_write_through() -> None:
+    seat = make()[0].take_seat()
+    seat.choose_features(WCE)
+    assert field(seat, WRITEBACK_OFFSET, 1) == 0
+    seat.reset()
+    assert field(seat, WRITEBACK_OFFSET, 1) == 1
+
+
+def test_switching_the_cache_off_saves_what_was_in_it() -> None:
+    device, backend = make()
+    seat = device.take_seat()
+    seat.choose_features(FLUSH_BIT | WCE)
+    assert request(seat, OUT, 0, bytes(512))[0] == OK
+    assert seat.write_config(WRITEBACK_OFFSET, b"\0")
+    assert backend.calls == [("write", 0, 512, False), ("flush",)]
+    backend.failing = EIO
+    with pytest.raises(OSError, match="Input/output"):
+        seat.write_config(WRITEBACK_OFFSET, b"\0")
+
+
+def test_one_initiators_cache_mode_is_not_anothers() -> None:
+    device, backend = make()
+    one, two = device.take_seat(), device.take_seat()
+    for seat in (one, two):
+        seat.choose_features(FLUSH_BIT | WCE)
+    one.write_config(WRITEBACK_OFFSET, b"\0")
+    backend.calls.clear()
+    request(one, OUT, 0, bytes(512))
+    request(two, OUT, 0, bytes(512))
+    assert [call[3] for call in backend.calls] == [True, False]
+
+
+def test_a_write_through_backend_cannot_be_switched() -> None:
+    device, backend = make(backend=NotingBackend(write_through=True))
+    assert not device.features & WCE
+    assert device.features & FLUSH_BIT
+    seat = device.take_seat()
+    seat.choose_features(device.features)
+    assert field(seat, WRITEBACK_OFFSET, 1) == 0
+    assert not seat.write_config(WRITEBACK_OFFSET, b"\1")
+    assert backend.calls == []
+
+
+@pytest.mark.parametrize(
+    ("offset", "data"),
+    [(0, bytes(8)), (31, b"\1"), (33, b"\1"), (32, b"\1\0"), (32, b"\2"), (32, b""), (71, b"\1")],
+)
+def test_nothing_else_in_the_config_space_can_be_set(offset: int, data: bytes) -> None:
+    seat = make()[0].take_seat()
+    before = seat.read_config()
+    assert not seat.write_config(offset, data)
+    assert seat.read_config() == before
+
+
+def test_writeback_cannot_be_set_without_its_feature() -> None:
+    seat = make()[0].take_seat()
+    seat.choose_features(FLUSH_BIT)
+    assert not seat.write_config(WRITEBACK_OFFSET, b"\0")
+
+
+@pytest.mark.parametrize("kind", [IN, OUT, FLUSH, DISCARD, WRITE_ZEROES, SECURE_ERASE])
+def test_a_failing_disk(kind: int, caplog: pytest.LogCaptureFixture) -> None:
+    """The status byte says so, the data is zeros, and one line a second is logged."""
+    device, backend = make()
+    seat = device.take_seat()
+    backend.failing = EIO
+    segment = struct.pack("<QII", 0, 1, 0)
+    data = {IN: b"", OUT: bytes(512), FLUSH: b""}.get(kind, segment)
+    with caplog.at_level(logging.ERROR, "vof.target"):
+        for _ in range(3):
+            assert request(seat, kind, 0, data, room=512) == (IOERR, bytes(512))
+    (record,) = caplog.records
+    assert 'event=io-error reason="Input/output error"' in record.getMessage()
+    backend.failing = 0
+    assert request(seat, kind, 0, data, room=512)[0] == OK
+
+
+def test_a_full_disk_is_an_io_error(caplog: pytest.LogCaptureFixture) -> None:
+    device, backend = make()
+    backend.failing = 28
+    assert request(device.take_seat(), OUT, 0, bytes(512)) == (IOERR, b"")
+    assert "No space left on device" in caplog.text
+
+
+def test_a_failed_flush_after_a_write_of_zeros_is_a_failed_write(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    class CannotFlush(NotingBackend):
+        def flush(self) -> None:
+            raise OSError(EIO, "no flush")
+
+    seat = make(backend=CannotFlush())[0].take_seat()
+    assert request(seat, WRITE_ZEROES, 0, struct.pack("<QII", 0, 1, 0)) == (IOERR, b"")
+    assert "no flush" in caplog.text
+
+
+def test_the_device_owns_its_backend() -> None:
+    device, backend = make()
+    device.claim()
+    device.flush()
+    assert backend.calls == [("claim",), ("flush",)]
+    device.close()
+    assert backend.closed
+
+
+LIMITS = RequestLimits(16, 16, 16, 4)
+
+
+def requests(backend: NotingBackend) -> BlockRequests:
+    served = BlockRequests("a", backend, backend.size >> 9, LIMITS, serial=b"id", readonly=False)
+    served.rules = Rules(features=(1 << 17) - 1)
+    return served
+
+
+@given(st.binary(max_size=200), st.integers(0, 1200))
+def test_any_request_is_a_violation_or_answered_in_full(readable: bytes, room: int) -> None:
+    """Whatever comes: the whole area is written, or the peer has broken the rules."""
+    backend = NotingBackend(1 << 16)
+    area = memoryview(bytearray(b"\xcc" * room))
+    try:
+        used = requests(backend).handle(memoryview(readable), area)
+    except RemoteProtocolError:
+        assert len(readable) < 16 or not room
+        assert not backend.calls
+        return
+    assert used == room
+    assert area[-1] in (OK, IOERR, UNSUPP)
+    assert len(backend.data) == 1 << 16
+    if not backend.calls:
+        assert b"\xcc" not in bytes(area)
+
+
+@given(
+    st.sampled_from([DISCARD, WRITE_ZEROES, SECURE_ERASE]),
+    st.lists(
+        st.tuples(st.integers(0, 140), st.integers(0, 20), st.sampled_from([0, 0, 0, 1, 2])),
+        max_size=6,
+    ),
+)
+def test_segments_are_all_good_or_none_is_executed(
+    kind: int, segments: list[tuple[int, int, int]]
+) -> None:
+    backend = NotingBackend(1 << 16)
+    data = struct.pack("<IIQ", kind, 0, 0) + b"".join(
+        struct.pack("<QII", *segment) for segment in segments
+    )
+    status = memoryview(bytearray(1))
+    requests(backend).handle(memoryview(data), status)
+    known = 1 if kind == WRITE_ZEROES else 0
+    if not 0 < len(segments) <= 4:
+        expected = IOERR
+    elif any(flags & ~known for _sector, _count, flags in segments):
+        expected = UNSUPP
+    elif any(count > 16 or sector + count > 128 for sector, count, _flags in segments):
+        expected = IOERR
+    else:
+        expected = OK
+    assert status[0] == expected
+    done = [call[1:3] for call in backend.calls if call[0] != "flush"]
+    wanted = [(sector * 512, count * 512) for sector, count, _flags in segments if count]
+    assert done == (wanted if expected == OK else [])
