@@ -11,12 +11,12 @@ import contextlib
 import socket
 import struct
 import threading
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Self
 
 PATIENCE = 20.0
+
 _CHUNK = 64 * 1024
 
 
@@ -60,11 +60,10 @@ class FaultProxy:
         self._listener = socket.create_server((address, 0), backlog=64)
         self.port: int = self._listener.getsockname()[1]
         self.passed: dict[tuple[int, Direction], int] = {}
-        """Bytes passed by (connection, direction)."""
-        self._changed = threading.Condition()
+        """Bytes passed, or about to, by (connection, direction)."""
         self._resumed = threading.Event()
         self._pairs: list[_Pair] = []
-        self._threads = [threading.Thread(target=self._accept, name="fault-proxy")]
+        self._threads = [threading.Thread(target=self._accept, daemon=True)]
         self._threads[0].start()
 
     def __enter__(self) -> Self:
@@ -89,11 +88,6 @@ class FaultProxy:
         """Close every connection, as a target does that is killed; new ones are still accepted."""
         for pair in self._pairs:
             pair.shut(socket.SHUT_RDWR)
-
-    def wait_for(self, condition: Callable[[], bool]) -> None:
-        """Wait until ``condition`` holds, looked at whenever bytes have passed."""
-        with self._changed:
-            assert self._changed.wait_for(condition, PATIENCE), "the proxy waited in vain"
 
     def stop(self) -> None:
         self._resumed.set()
@@ -122,7 +116,7 @@ class FaultProxy:
             pair = _Pair(near, far, len(self._pairs))
             self._pairs.append(pair)
             for direction in Direction:
-                thread = threading.Thread(target=self._pass_on, args=(pair, direction))
+                thread = threading.Thread(target=self._pass_on, args=(pair, direction), daemon=True)
                 self._threads.append(thread)
                 thread.start()
             self._threads = [thread for thread in self._threads if thread.is_alive()]
@@ -142,12 +136,10 @@ class FaultProxy:
                 while data:
                     self._replace(pair, direction, place, data)
                     part = data[: self._distance(pair, direction, place)]
+                    place += len(part)
+                    self.passed[pair.number, direction] = place
                     sink.sendall(part)
                     del data[: len(part)]
-                    place += len(part)
-                    with self._changed:
-                        self.passed[pair.number, direction] = place
-                        self._changed.notify_all()
                     if data and not self._passes(pair, direction, place):
                         data.clear()
         pair.leave()

@@ -77,7 +77,8 @@ class Background(Generic[_T]):
         self._function = partial(function, *args, **kwargs)
         self._outcome: _T
         self.error: BaseException | None = None
-        self._thread = threading.Thread(target=self._run)
+        # A daemon: one that hangs fails its test, and must not keep the test run from ending.
+        self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
     @property

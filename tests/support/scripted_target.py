@@ -221,7 +221,7 @@ class ScriptedTarget:
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
         self._listener = socket.create_server((address, port), family=family, backlog=64)
         self.address, self.port = self._listener.getsockname()[:2]
-        self._threads = [threading.Thread(target=self._accept, name="scripted-target")]
+        self._threads = [threading.Thread(target=self._accept, daemon=True)]
         self._threads[0].start()
 
     def __enter__(self) -> Self:
@@ -308,7 +308,7 @@ class ScriptedTarget:
             with self._changed:
                 self.connections.append(connection)
                 self._changed.notify_all()
-            thread = threading.Thread(target=connection.serve, name="scripted-connection")
+            thread = threading.Thread(target=connection.serve, daemon=True)
             self._threads.append(thread)
             thread.start()
 

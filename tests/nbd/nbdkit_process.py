@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""The real nbdkit with the plugin, as a process, and libnbd's connections to it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Self
+
+import nbd
+
+from tests.support.scripted_target import PATIENCE, wait_until
+
+PLUGIN = Path(__file__).parents[2] / "nbdkit-plugin" / "vof_plugin.py"
+
+
+class Nbdkit:
+    """A running nbdkit on a Unix socket. A context manager that ends it."""
+
+    def __init__(self, *arguments: str, daemon: bool = False) -> None:
+        self._folder = TemporaryDirectory(prefix="vof-nbd-")
+        folder = Path(self._folder.name)
+        self.socket = folder / "nbd.sock"
+        self._log = folder / "log"
+        pid_file = folder / "pid"
+        command = ["nbdkit", "-U", str(self.socket), "-P", str(pid_file)]
+        command += [] if daemon else ["-f"]
+        with self._log.open("wb") as log:
+            self._process = subprocess.Popen(
+                [*command, "python", str(PLUGIN), *arguments], stderr=log, stdout=log
+            )
+        try:
+            # nbdkit writes the file when it is ready for connections.
+            wait_until(
+                lambda: _has_text(pid_file) or (not daemon and self._process.poll() is not None),
+                "nbdkit's readiness",
+            )
+            assert _has_text(pid_file), self.log
+            if daemon:
+                assert self._process.wait(PATIENCE) == 0, self.log
+            self.pid = int(pid_file.read_text())
+        except BaseException:
+            self._process.kill()
+            self._process.wait()
+            self._folder.cleanup()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        self.stop()
+
+    @property
+    def log(self) -> str:
+        """What nbdkit has said on stderr; after daemonising that is nothing any more."""
+        return self._log.read_text()
+
+    @property
+    def uri(self) -> str:
+        return f"nbd+unix:///?socket={self.socket}"
+
+    @property
+    def alive(self) -> bool:
+        """False once the process has ended, whether or not its parent has taken notice."""
+        try:
+            state = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[0]
+        except FileNotFoundError:
+            return False
+        return state != "Z"
+
+    def connect(self, export: str = "") -> Any:
+        """Return a libnbd handle, connected."""
+        handle = nbd.NBD()
+        handle.set_export_name(export)
+        handle.connect_unix(str(self.socket))
+        return handle
+
+    @contextmanager
+    def client(self, export: str = "") -> Iterator[Any]:
+        handle = self.connect(export)
+        try:
+            yield handle
+        finally:
+            if not handle.aio_is_dead():
+                handle.shutdown()
+            del handle
+
+    def stop(self) -> None:
+        if self._process.poll() is None:
+            self._process.terminate()
+            self._process.wait(PATIENCE)
+        elif self.alive:
+            os.kill(self.pid, signal.SIGTERM)
+            wait_until(lambda: not self.alive, "nbdkit's end")
+        self._folder.cleanup()
+
+
+def run_nbdkit(*arguments: str, **changes: str) -> subprocess.CompletedProcess[str]:
+    """Run nbdkit with the plugin to its end; ``changes`` are to the environment.
+
+    With a harmless command, so that it ends where nothing is wrong.
+    """
+    return subprocess.run(
+        ["nbdkit", "-U", "-", "python", str(PLUGIN), *arguments, "--run", "true"],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+        env=os.environ | changes,
+    )
+
+
+def _has_text(file: Path) -> bool:
+    """Whether a file is there and written: nbdkit makes it first and fills it then."""
+    return file.exists() and file.stat().st_size > 0
