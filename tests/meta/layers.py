@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Reads what each module imports and says where that breaks the layering of the package.
+
+The layers import in one direction, ``wire → fabric → initiator → drivers → gateways``; ``target``
+knows ``wire`` only, so that one mistake cannot sit in both ends and cancel out.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+ALLOWED = {
+    "errors": frozenset[str](),
+    "wire": frozenset({"errors"}),
+    "fabric": frozenset({"errors", "wire"}),
+    "initiator": frozenset({"errors", "wire", "fabric"}),
+    "drivers": frozenset({"errors", "wire", "fabric", "initiator"}),
+    "gateways": frozenset({"errors", "wire", "fabric", "initiator", "drivers"}),
+    "target": frozenset({"errors", "wire"}),
+}
+"""The other layers each may import."""
+
+PURE = {
+    "errors": frozenset({"__future__", "errno", "os"}),
+    "wire": frozenset(
+        {
+            "__future__",
+            "collections.abc",
+            "dataclasses",
+            "enum",
+            "functools",
+            "itertools",
+            "re",
+            "struct",
+            "typing",
+            "uuid",
+        }
+    ),
+}
+"""All that a layer may import from elsewhere: nothing that does I/O, waits, or tells the time."""
+
+_SOCKETS = frozenset(
+    {"asyncio", "select", "selectors", "socket", "socketserver", "ssl", "trio.socket"}
+)
+
+FORBIDDEN = {
+    "initiator": _SOCKETS | {"nbd", "nbdkit", "pyfuse3"},
+    "drivers": _SOCKETS | {"nbd", "nbdkit", "pyfuse3"},
+    "gateways": frozenset({"nbdkit"}),
+}
+"""What a layer must not import from elsewhere: sockets, or the host a gateway lives in."""
+
+_DYNAMIC = frozenset({"__import__", "exec", "eval", "import_module"})
+
+
+def violations(package: Path) -> list[str]:
+    """Return a line for each import in the folder ``package`` that is not allowed."""
+    found = []
+    for path in sorted(package.rglob("*.py")):
+        place = path.relative_to(package)
+        layer = place.parts[0].removesuffix(".py")
+        if layer == "__init__":
+            layer = "errors"  # what every layer can import must import none of them either
+        if layer not in ALLOWED:
+            found.append(f"{place}: {layer} is not a layer")
+            continue
+        for line, name in imports(path, package):
+            if reason := _reason(layer, name):
+                found.append(f"{place}:{line}: {layer} must not import {name}: {reason}")
+    return found
+
+
+def imports(path: Path, package: Path) -> Iterator[tuple[int, str]]:
+    """Return line and full name of everything a module imports, wherever in it that stands.
+
+    ``from a import b`` is ``a.b``, whether b is a module or not.
+    """
+    tree = ast.parse(path.read_text(encoding="utf-8"), path.name)
+    parents = (package.name, *path.relative_to(package).parent.parts)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield node.lineno, alias.name
+        elif isinstance(node, ast.ImportFrom):
+            base = [node.module] if node.module else []
+            if node.level:
+                base = [*parents[: len(parents) - node.level + 1], *base]
+            for alias in node.names:
+                yield node.lineno, ".".join((*base, alias.name))
+        elif isinstance(node, ast.Call) and _called(node.func) in _DYNAMIC:
+            yield node.lineno, f"{_called(node.func)}()"
+
+
+def _called(function: ast.expr) -> str:
+    if isinstance(function, ast.Attribute):
+        return function.attr
+    return function.id if isinstance(function, ast.Name) else ""
+
+
+def _reason(layer: str, name: str) -> str:
+    """Say why ``layer`` must not import ``name``; empty where it may."""
+    if name.endswith("()"):
+        return "imports are written where they can be read"
+    top, *rest = name.split(".")
+    if top != "vof":
+        if layer in PURE and not any(_within(name, allowed) for allowed in PURE[layer]):
+            return f"{layer} is pure"
+        if any(_within(name, forbidden) for forbidden in FORBIDDEN.get(layer, ())):
+            return "that is another layer's business"
+        return ""
+    if not rest or rest[0] == layer or rest[0] == "__version__":
+        return "" if rest else "name the module"
+    if rest[0] in ALLOWED[layer]:
+        return ""
+    return f"{layer} may import {', '.join(sorted(ALLOWED[layer])) or 'no other layer'}"
+
+
+def _within(name: str, module: str) -> bool:
+    return name == module or name.startswith(module + ".")
