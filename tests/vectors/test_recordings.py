@@ -180,6 +180,28 @@ def test_tcp_counts(name: str, commands: int, completions: int) -> None:
     assert sum(connection.counts[T2I] for connection in connections) == completions
 
 
+def sent_statuses(name: str) -> list[int]:
+    """Return what the initiator's set_status commands set, in order."""
+    opcode = Opcode.SET_STATUS.to_bytes(2, "little")
+    return [
+        unpack(StatusCommand, message.data).status
+        for message in load(name).messages
+        if message.direction == I2T and message.data.startswith(opcode)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "statuses"),
+    [
+        ("kernel-tcp-blk-basic", [0, 1, 3, 7]),
+        ("kernel-tcp-blk-v1-flush", [0, 1, 3, 11, 15]),
+        ("vinitiator-tcp-blk", []),
+    ],
+)
+def test_tcp_device_status(name: str, statuses: list[int]) -> None:
+    assert sent_statuses(name) == statuses
+
+
 def test_tcp_request_left_in_flight() -> None:
     """The entropy driver always has one more request out when it detaches."""
     connections = replay(load("kernel-tcp-rng"))

@@ -65,8 +65,8 @@ GOLDEN: list[tuple[NamedTuple, str]] = [
         "0a 10  09 00  20 00  01  00  00 00 00 00 00 00 00 00",
     ),
     (
-        CommonCommand(0x1004, 0x0102, b"\x21\x22\x23\x24", 0x0102030405060708),
-        "04 10  02 01  21 22 23 24  08 07 06 05 04 03 02 01",
+        CommonCommand(0x1002, 0x0102, b"\x21\x22\x23\x24", 0x0102030405060708),
+        "02 10  02 01  21 22 23 24  08 07 06 05 04 03 02 01",
     ),
     (
         CommonCommand(0x1000, 9),
@@ -161,6 +161,14 @@ def test_sizes() -> None:
 def test_offsets() -> None:
     found = {kind: [field.offset for field in layout_of(kind).fields.values()] for kind in OFFSETS}
     assert found == OFFSETS
+
+
+def test_fields_are_called_as_published() -> None:
+    """So that none can have changed places with a neighbour of its size."""
+    ours = {"padding": "reserved", "rsvd": "reserved", "bytes": "width"}
+    for kind in RECORDS:
+        published = layout_of(kind).fields
+        assert [ours.get(name, name) for name in published] == list(kind._fields)
 
 
 def test_head_is_the_beginning_of_every_command() -> None:
