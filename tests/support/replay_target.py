@@ -42,6 +42,8 @@ class Exchange:
     completion: bytes
     data: bytes
     """What the device wrote, all device-writable descriptors together."""
+    lengths: tuple[int, ...] = ()
+    """How it was divided over them."""
 
     @property
     def opcode(self) -> int:
@@ -61,9 +63,11 @@ def exchanges(recording: Recording) -> list[Exchange]:
             completion = _take(answers, 16)
             assert completion[2:4] == ident, "recordings with several in flight are not for this"
             table = _take(answers, 24 * int.from_bytes(completion[4:6], "little"))
-            lengths = [each[1] for each in struct.iter_unpack("<QIHHI4x", table)]
+            lengths = tuple(each[1] for each in struct.iter_unpack("<QIHHI4x", table))
             data = _take(answers, sum(lengths))
-            found.append(Exchange(message.conn, command, descriptors, payload, completion, data))
+            found.append(
+                Exchange(message.conn, command, descriptors, payload, completion, data, lengths)
+            )
     return found
 
 
@@ -144,11 +148,14 @@ class ReplayTarget(ScriptedTarget):
         if command.opcode != VRING:
             command.connection.send(bytes(completion))
             return True
-        # The same bytes, cut as the descriptors of this command want them.
+        # The same bytes, cut as they were or else as the descriptors of this command want them.
         completion[4:6] = struct.pack("<H", len(command.writable))
+        rooms = [each.length for each in command.writable]
+        recorded = [each.length for each in exchange.descriptors if each.writable]
+        lengths = exchange.lengths if rooms == recorded else rooms
         table, rest, addr = [], exchange.data, 0
-        for each in command.writable:
-            length = min(each.length, len(rest))
+        for each, wanted in zip(command.writable, lengths, strict=True):
+            length = min(wanted, len(rest))
             table.append(struct.pack("<QIHHI4x", addr, length, each.id, each.flags, 0))
             rest, addr = rest[length:], addr + length
         assert not rest

@@ -124,10 +124,17 @@ class BlockDriver:
     def open(cls, parameters: SessionParameters, queues: int = DEFAULT_QUEUES) -> BlockDriver:
         """Open a session and initialise the device, with at most ``queues`` virtqueues.
 
-        Raises ConnectError, ConfigError if the device is no block device, or RemoteProtocolError if
-        what it says of itself cannot be.
+        Raises ConnectError, and as ``attach``.
         """
-        session = Session.open(parameters)
+        return cls.attach(Session.open(parameters), queues)
+
+    @classmethod
+    def attach(cls, session: Session, queues: int = DEFAULT_QUEUES) -> BlockDriver:
+        """Initialise the device of a session, which is closed if that fails.
+
+        Raises ConfigError if the device is no block device, RemoteProtocolError if what it says of
+        itself cannot be, and what a session raises.
+        """
         try:
             check_block_device(session)
             features = Feature(session.negotiate(WANTED) & WANTED)
@@ -254,7 +261,9 @@ class BlockDriver:
         )
         if pending is None:
             return None
-        return Request(what, queue, pending, sum(map(len, writable)), status)
+        # An identification string may come shorter than there is room for.
+        demanded = 0 if kind is RequestType.GET_ID else sum(map(len, writable))
+        return Request(what, queue, pending, demanded, status)
 
     def _run(
         self,

@@ -47,10 +47,10 @@ class Leadership:
             self.release()
 
     def lead_or_follow(self, pending: Pending, wake: Callable[[], None]) -> bool:
-        """Return True if the caller leads now. If not, ``wake`` will be called, once, from any thread.
+        """Return True if the caller leads now. If not, ``wake`` is called once, from any thread.
 
-        Then the pending is either done, or the caller leads. One that is done already is neither led
-        nor followed: False, and ``wake`` is called at once.
+        Then the pending is either done, or the caller leads. One that is done already is neither
+        led nor followed: False, and ``wake`` is called at once.
         """
         with self._mutex:
             if pending.done:

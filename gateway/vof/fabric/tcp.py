@@ -189,7 +189,7 @@ class TcpQueue:
         return SessionLost(f"{self.name}: connection lost: {reason}")
 
     def expire(self, pending: Pending) -> None:
-        """End the queue because a command's deadline has passed; whoever leads ends its commands."""
+        """End the queue because a command's deadline has passed; who leads ends its commands."""
         within = f" within {self._timeout:g} s" if self._timeout else ""
         self._mark_failed(self._lost(f"no answer to {pending.what}{within}"))
 
@@ -202,6 +202,14 @@ class TcpQueue:
     def receive_ready(self) -> None:
         """Receive what has come, if anything has. For a task that leads; see ``tasks``."""
         self._receive(socket.MSG_DONTWAIT)
+
+    def look(self) -> None:
+        """Notice, without blocking, that the connection has ended while nobody waited on it."""
+        if self._error is None and self.leadership.try_lead():
+            try:
+                self._receive(socket.MSG_DONTWAIT)
+            finally:
+                self.leadership.release()
 
     def _receive(self, flags: int = 0) -> None:
         if self._error is None:

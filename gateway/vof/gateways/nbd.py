@@ -21,7 +21,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from vof import __version__
 from vof.drivers.block import DEFAULT_QUEUES, BlockDriver, check_block_device
-from vof.errors import ConfigError, DeviceError, SessionLost, VofError
+from vof.errors import CompletionError, ConfigError, DeviceError, SessionLost, VofError
 from vof.gateways.disk import Disk
 from vof.initiator.parameters import (
     PARAMETERS as SESSION_PARAMETERS,
@@ -65,7 +65,9 @@ def nbd_errno(error: BaseException) -> int:
     """Return the errno with which ``error`` reaches an NBD client."""
     if isinstance(error, SessionLost):
         return errno.ESHUTDOWN
-    if isinstance(error, VofError) and error.errno in _NBD_ERRNOS:
+    # A target's refusal is about the command we made of the request: no fault of the client's.
+    refused = isinstance(error, CompletionError)
+    if isinstance(error, VofError) and not refused and error.errno in _NBD_ERRNOS:
         return error.errno
     return errno.EIO
 
@@ -210,7 +212,7 @@ class NbdGateway:
             tvqn = check_name("the NBD export name", export_name)
         with self._mutex:
             disk = self._disks.get(tvqn)
-            if disk is None or disk.driver.session.error is not None:
+            if disk is None or disk.driver.session.is_lost():
                 parameters = dataclasses.replace(self._parameters, tvqn=tvqn)
                 disk = Disk(BlockDriver.open(parameters, self._queues))
                 self._disks[tvqn] = disk

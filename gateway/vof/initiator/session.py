@@ -78,6 +78,8 @@ class Session:
         self._dialect = dialect_by_name(parameters.dialect)
         self._queues: list[TcpQueue] = []
         self.virtqueues: list[Virtqueue] = []
+        self.features = 0
+        """The feature bits both sides have, once negotiated."""
         fabric = self._connect("control queue", 0)
         self.control = ControlQueue(fabric, self._dialect)
 
@@ -130,6 +132,21 @@ class Session:
         """What ended this session, or None while it lives."""
         return self._error
 
+    @property
+    def dialect(self) -> str:
+        """Name of the dialect spoken."""
+        return self._dialect.name
+
+    def look(self) -> None:
+        """Notice connections that ended while nobody waited on them. Does not block."""
+        for queue in list(self._queues):
+            queue.look()
+
+    def is_lost(self) -> bool:
+        """Return whether the session has ended, looking at the connections of an idle one too."""
+        self.look()
+        return self._error is not None
+
     def negotiate(self, wanted: int) -> int:
         """Reset the device and agree on features; return those both sides have.
 
@@ -152,14 +169,15 @@ class Session:
                     "of its own offer"
                 )
         self._status = status
+        self.features = features
         self._step(State.NEGOTIATED)
         return features
 
-    def open_virtqueues(self, count: int) -> Sequence[Virtqueue]:
-        """Connect the first ``count`` virtqueues, each over a connection of its own, and return
-        them."""
+    def open_virtqueues(self, count: int, *others: int) -> Sequence[Virtqueue]:
+        """Connect the first ``count`` virtqueues and those with the indexes ``others``, each over a
+        connection of its own, and return them."""
         parameters = self.parameters
-        for index in range(count):
+        for index in (*range(count), *others):
             size = self.control.get_queue_size(index)
             if not size:
                 raise RemoteProtocolError(f"{parameters.where}: virtqueue {index} has size 0")

@@ -24,7 +24,7 @@ from tests.support.protocol_numbers import (
     SET_DRIVER_FEATURE,
 )
 from tests.support.sessions import parameters_for
-from tests.unit.drivers.conftest import Serve
+from tests.support.target_fixtures import Serve
 from tests.unit.drivers.opening import device, open_driver
 from vof.drivers.block import BlockDriver, Geometry
 from vof.errors import ConfigError, RemoteProtocolError, VofError

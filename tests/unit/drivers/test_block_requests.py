@@ -35,7 +35,7 @@ from tests.support.protocol_numbers import (
     WRITE_ZEROES,
 )
 from tests.support.scripted_target import Command, Device, Hold, ScriptedTarget, completion, on
-from tests.unit.drivers.conftest import Serve
+from tests.support.target_fixtures import Serve
 from tests.unit.drivers.opening import descriptors, device, header, open_driver
 from vof.drivers.block import BlockDriver
 from vof.errors import (

@@ -7,16 +7,13 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.support.loopback import nothing_left_open
+from tests.support.target_fixtures import leaves_nothing
 from tests.unit.fabric.queue_rig import QueueRig
 
 MakeRig = Callable[..., QueueRig]
 
 
-@pytest.fixture(autouse=True)
-def leaves_nothing() -> Iterator[None]:
-    with nothing_left_open():
-        yield
+__all__ = ["leaves_nothing", "make_rig", "rig"]
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import select
 import socket
 import struct
 import time
@@ -71,6 +72,28 @@ def test_every_command_in_flight_ends_at_once(rig: QueueRig, reason: str) -> Non
     assert {pending.command_id for pending in in_flight} == {0, 1, 2, 3, 9}
 
 
+def test_an_end_just_before_the_leader_gives_up_its_lead(
+    rig: QueueRig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever ends the queue leaves the rest to the leader, which has received its last."""
+    leadership = rig.queue.leadership
+    release = leadership.release
+
+    def late_end() -> None:
+        monkeypatch.undo()
+        rig.queue.fail(SessionLost("late"))
+        release()
+
+    one, two = command(0), command(1)
+    rig.queue.submit(one)
+    rig.queue.submit(two)
+    rig.far.sendall(completion(0))
+    monkeypatch.setattr(leadership, "release", late_end)
+    rig.queue.wait(one)
+    assert two.done
+    assert rig.losses
+
+
 def test_each_waiter_gets_an_error_of_its_own(rig: QueueRig) -> None:
     """One exception raised in many threads would gather all their tracebacks."""
     one, two = command(0), command(1)
@@ -98,6 +121,24 @@ def test_an_end_that_nobody_waits_for_shows_with_the_next_command(rig: QueueRig)
     with pytest.raises(SessionLost):
         use()
     assert rig.queue.error is not None
+
+
+def test_a_look_sees_an_end_that_nobody_waits_for(rig: QueueRig) -> None:
+    rig.queue.look()
+    assert rig.queue.error is None
+    rig.hang_up()
+    wait_until(lambda: bool(select.select([rig.queue], [], [], 0)[0]), "the end to arrive")
+    rig.queue.look()
+    assert isinstance(rig.queue.error, SessionLost)
+    assert len(rig.losses) == 1
+    rig.queue.look()  # of a queue that has ended: nothing to see
+
+
+def test_a_look_takes_nothing_from_those_who_wait(rig: QueueRig) -> None:
+    [waiter] = waiters(rig, 1)
+    rig.queue.look()
+    rig.far.sendall(completion(0, b"12345678"))
+    assert waiter.result().lengths == [8]
 
 
 def test_close_is_idempotent_and_counts_as_one_loss(rig: QueueRig) -> None:
@@ -155,6 +196,14 @@ class TestSenderThatIsBlocked:
         with pytest.raises(SessionLost, match=r"no answer to command 7 within 0\.15 s"):
             self.send(rig, pending)
         assert 0.1 < time.monotonic() - start < 3
+
+    def test_ends_its_command_though_nobody_waits_for_it(self, make_rig: MakeRig) -> None:
+        rig = make_rig(timeout=0.15, buffer_size=4096)
+        done: list[Pending] = []
+        pending = command(7, extra=bytes(BLOCKING), on_done=done.append)
+        rig.queue.submit(pending)
+        assert done == [pending]
+        assert isinstance(pending.error, SessionLost)
 
     def release(self, rig: QueueRig, end: Callable[[QueueRig], None]) -> None:
         pending = command(7, extra=bytes(BLOCKING))

@@ -1,33 +1,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Every test of the gateways ends without a thread or a socket that it did not find."""
+"""Tests of the gateways have a scripted target, and leave nothing open."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from tests.support.target_fixtures import leaves_nothing, serve
 
-import pytest
-
-from tests.support.loopback import nothing_left_open
-from tests.support.scripted_target import Device, Hook, ScriptedTarget
-
-Serve = Callable[..., ScriptedTarget]
-
-
-@pytest.fixture(autouse=True)
-def leaves_nothing() -> Iterator[None]:
-    with nothing_left_open():
-        yield
-
-
-@pytest.fixture
-def serve(leaves_nothing: None) -> Iterator[Serve]:
-    """Return a starter of scripted targets, which are stopped at the end."""
-    targets: list[ScriptedTarget] = []
-
-    def start(device: Device | None = None, *hooks: Hook) -> ScriptedTarget:
-        targets.append(ScriptedTarget(device, *hooks))
-        return targets[-1]
-
-    yield start
-    for target in targets:
-        target.stop()
+__all__ = ["leaves_nothing", "serve"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import errno
 import re
+import select
 import sys
 from collections.abc import Callable
 from typing import cast
@@ -14,7 +15,7 @@ import pytest
 from tests.support.loopback import unused_port, unused_ports
 from tests.support.protocol_numbers import CONNECT, EVERYTHING, F_RO, VRING
 from tests.support.scripted_target import TVQN, Device, ScriptedTarget, on, wait_until
-from tests.unit.gateways.conftest import Serve
+from tests.support.target_fixtures import Serve
 from tests.unit.gateways.memory_driver import MemoryDriver
 from vof.errors import (
     CompletionError,
@@ -26,6 +27,7 @@ from vof.errors import (
     SessionLost,
     VofError,
 )
+from vof.fabric.tcp import TcpQueue
 from vof.gateways.nbd import (
     MAX_NBD_BLOCK,
     PARAMETERS,
@@ -47,8 +49,8 @@ from vof.wire.blk import Feature
         (RemoteProtocolError("broken"), errno.ESHUTDOWN),
         (DeviceError("failed", 1), errno.EIO),
         (DeviceError("not known", 2, errno=errno.ENOTSUP), errno.EIO),
-        (CompletionError("vring", errno.EINVAL), errno.EINVAL),
-        (CompletionError("vring", errno.ENOSPC), errno.ENOSPC),
+        (CompletionError("vring", errno.EINVAL), errno.EIO),
+        (CompletionError("vring", errno.ENOSPC), errno.EIO),
         (CompletionError("vring", errno.ENODEV), errno.EIO),
         (CompletionError("vring", errno.EPROTO), errno.EIO),
         (CompletionError("vring", 4096), errno.EIO),
@@ -205,8 +207,8 @@ class TestExport:
     def test_zeroes_the_device_does_not_know_are_left_to_nbdkit(
         self, driver: MemoryDriver, export: Export, errnos: list[int]
     ) -> None:
-        def refuse(_offset: int, _length: int, *, unmap: bool) -> None:
-            assert not unmap
+        def refuse(offset: int, length: int, *, unmap: bool) -> None:
+            assert (offset, length, unmap) == (0, 512, False)
             raise DeviceError("not known", 2, errno=errno.ENOTSUP)
 
         driver.write_zeroes = refuse  # type: ignore[method-assign]
@@ -269,6 +271,10 @@ class Opened:
         )
 
 
+def is_readable(queue: TcpQueue) -> bool:
+    return bool(select.select([queue], [], [], 0)[0])
+
+
 def pread(export: Export, length: int = 512) -> bytes:
     data = bytearray(length)
     export.pread(memoryview(data), 0)
@@ -313,6 +319,21 @@ class TestSessions:
         assert third.disk is new.disk
         opened.gateway.close(new)
         opened.gateway.close(third)
+        assert opened.sessions == 2
+
+    def test_that_were_lost_while_idle_are_replaced_too(self, opened: Opened) -> None:
+        """Nobody was waiting when the target went away."""
+        old = opened.gateway.open("")
+        for connection in opened.target.connections:
+            connection.close()
+        for queue in old.disk.driver.session._queues:
+            wait_until(lambda q=queue: is_readable(q), "the end to arrive")  # type: ignore[misc]
+        new = opened.gateway.open("")
+        assert pread(new) == bytes(512)
+        with pytest.raises(SessionLost):
+            pread(old)
+        opened.gateway.close(old)
+        opened.gateway.close(new)
         assert opened.sessions == 2
 
     def test_that_cannot_be_had_leave_nothing_behind(self, serve: Serve) -> None:

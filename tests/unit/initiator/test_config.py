@@ -12,7 +12,7 @@ import pytest
 from tests.support.protocol_numbers import GET_CONFIG, GET_GENERATION
 from tests.support.scripted_target import Command, Device, ScriptedTarget
 from tests.support.sessions import parameters_for
-from tests.unit.initiator.conftest import Serve
+from tests.support.target_fixtures import Serve
 from vof.errors import CompletionError, RemoteProtocolError
 from vof.initiator.config import ATTEMPTS, read_config
 from vof.initiator.session import Session

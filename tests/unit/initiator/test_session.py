@@ -30,7 +30,7 @@ from tests.support.protocol_numbers import (
 )
 from tests.support.scripted_target import Command, Device, ScriptedTarget, completion, on, silence
 from tests.support.sessions import IVQN, parameters_for
-from tests.unit.initiator.conftest import Serve
+from tests.support.target_fixtures import Serve
 from tests.vectors.recordings import I2T, load
 from vof.errors import (
     CompletionError,

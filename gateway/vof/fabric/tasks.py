@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Waiting for a command in flight from a trio task.
+
+The same leadership serves threads and tasks: a task that leads awaits the socket and receives what
+has come, for all. Apart from the fabric itself, so that a gateway without tasks does not load trio.
+"""
+
+from __future__ import annotations
+
+import time
+
+import trio
+
+from vof.fabric.pending import Pending
+from vof.fabric.tcp import TcpQueue
+from vof.wire.stream import Arrival
+
+
+async def wait_in_task(queue: TcpQueue, pending: Pending) -> Arrival:
+    """Return what arrived for a submitted command. Raises the error that ended it.
+
+    Not cancelled while the command is in flight, for its buffers are lent until then; what bounds
+    the wait is the queue's timeout.
+    """
+    if not pending.done:
+        try:
+            with trio.CancelScope(shield=True):
+                await _lead_or_follow(queue, pending)
+        except BaseException as error:
+            queue.give_up(error)
+            raise
+        if queue.error is not None:
+            queue.settle()
+    return pending.result()
+
+
+async def _lead_or_follow(queue: TcpQueue, pending: Pending) -> None:
+    leadership = queue.leadership
+    token = trio.lowlevel.current_trio_token()
+    woken = trio.Event()
+    if not leadership.lead_or_follow(pending, lambda: token.run_sync_soon(woken.set)):
+        with trio.move_on_after(_seconds_left(pending)):
+            await woken.wait()
+        if not woken.is_set():
+            queue.expire(pending)
+            await woken.wait()
+    if pending.done:
+        return
+    try:
+        while not pending.done:
+            if queue.error is None:
+                with trio.move_on_after(_seconds_left(pending)):
+                    await trio.lowlevel.wait_readable(queue)
+            queue.receive_ready()
+            if not pending.done:
+                leadership.check_deadline(pending)
+    finally:
+        leadership.release()
+
+
+def _seconds_left(pending: Pending) -> float:
+    if pending.deadline is None:
+        return float("inf")
+    return max(0.0, pending.deadline - time.monotonic())
