@@ -92,9 +92,12 @@ def succeeds(*command: str) -> bool:
 def service(*command: str, log: Path) -> Iterator[subprocess.Popen[bytes]]:
     """Keep a program running; its output goes to ``log``."""
     with log.open("wb") as output:
-        process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT
-        )
+        try:
+            process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT
+            )
+        except FileNotFoundError:
+            raise DemoError(f"{command[0]} was not found; run this by `make demo`") from None
     try:
         yield process
     finally:
@@ -275,6 +278,21 @@ def use(work: Path, socket: Path, given: Path | None) -> None:
     console.print(f"  [green]All {len(files)} files ({size >> 20} MiB) are identical.[/]")
 
 
+def leftovers(folder: Path) -> list[str]:
+    """Return what of the demonstration still exists: mounts, loop devices, processes, files."""
+    name = str(folder)
+    mounts = [line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()]
+    found = [f"mount {place}" for place in mounts if place.startswith(name)]
+    for backing in Path("/sys/block").glob("loop*/loop/backing_file"):
+        if backing.read_text().startswith(name):
+            found.append(f"loop device {backing.parts[3]}")
+    for command in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            if name.encode() in command.read_bytes():
+                found.append(f"process {command.parts[2]}")
+    return found + ([name] if folder.exists() else [])
+
+
 def interrupted(_number: int, _frame: object) -> NoReturn:
     raise DemoError("interrupted")
 
@@ -294,6 +312,8 @@ def main() -> int:
     try:
         with tempfile.TemporaryDirectory(prefix="vof-demo-") as folder:
             demonstrate(Path(folder), options.tree)
+        if left := leftovers(Path(folder)):
+            raise DemoError(f"left behind: {', '.join(left)}")
     except DemoError as error:
         console.print(f"\ndemo: {error}", style="red", markup=False)
         return 1
