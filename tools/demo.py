@@ -283,9 +283,11 @@ def leftovers(folder: Path) -> list[str]:
     name = str(folder)
     mounts = [line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()]
     found = [f"mount {place}" for place in mounts if place.startswith(name)]
-    for backing in Path("/sys/block").glob("loop*/loop/backing_file"):
-        if backing.read_text().startswith(name):
-            found.append(f"loop device {backing.parts[3]}")
+    found += [
+        f"loop device {backing.parts[3]}"
+        for backing in Path("/sys/block").glob("loop*/loop/backing_file")
+        if backing.read_text().startswith(name)
+    ]
     for command in Path("/proc").glob("[0-9]*/cmdline"):
         with contextlib.suppress(OSError):
             if name.encode() in command.read_bytes():
