@@ -15,8 +15,10 @@ demo_packages=(
     # the gateway: nbdkit embeds this Python, libnbd reads and writes what it serves
     python3 python3-venv
     nbdkit nbdkit-plugin-python libnbd-bin python3-libnbd
-    # a file system on the remote disk; fusermount3 for nbdfuse
+    # a file system on the remote disk; fusermount3 for nbdfuse and vof-mount
     e2fsprogs fuse3
+    # pyfuse3 is compiled where it is installed
+    libfuse3-dev pkg-config gcc python3-dev
 )
 check_packages=(
     # other people's NBD readers and writers, and the load generator
@@ -25,8 +27,10 @@ check_packages=(
     xfsprogs util-linux
     # the guest: emulator, Debian's own kernel, and what virtme-ng boots it with
     qemu-system-x86 linux-image-amd64 busybox-static file kmod udev iproute2
-    # RDMA bindings; headers and compiler for extension modules; man page linter
-    python3-pyverbs python3-dev gcc mandoc
+    # RDMA bindings; man page linter
+    python3-pyverbs mandoc
+    # what results are compared with, and the examples of vof-crypto(7)
+    openssl xxd
 )
 
 log=build/setup.log

@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
+import argparse
 import ast
 import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,12 @@ import pytest
 from tests.meta.manpage import Page
 from tests.meta.tree import PACKAGE, ROOT, named
 from vof.gateways import nbd
+from vof.gateways.cli import main as control_program
+from vof.gateways.cli.exits import Exit
+from vof.gateways.crypto.algorithms import ALGORITHMS
+from vof.gateways.fuse import cli as mount
+from vof.gateways.fuse import control
+from vof.gateways.fuse import options as mount_options
 from vof.target import cli
 
 PAGES = sorted(path for path in (ROOT / "man").glob("*.[1-8]"))
@@ -42,7 +50,7 @@ def page(name: str) -> Page:
 
 
 def test_the_pages() -> None:
-    assert {path.name for path in PAGES} >= {"nbdkit-vof-plugin.1", "vof-target.8"}
+    assert {path.name for path in PAGES} >= {"nbdkit-vof-plugin.1", "vof-mount.1", "vof-target.8"}
 
 
 @pytest.mark.parametrize("path", PAGES, ids=named)
@@ -136,3 +144,87 @@ def test_target_options() -> None:
 def test_target_keys() -> None:
     assert {"address", "tvqn", "driver", "path", "size", "serial"} <= target_keys()
     assert page("vof-target.8").keys() == target_keys()
+
+
+# The page of vof-mount.
+
+
+def test_mount_arguments() -> None:
+    known = {option for action in mount.arguments()._actions for option in action.option_strings}
+    assert {"-o", "-f"} <= known
+    assert page("vof-mount.1").options == known
+
+
+def test_mount_options() -> None:
+    found = page("vof-mount.1")
+    assert found.keys("MOUNT OPTIONS") == set(mount_options.OPTIONS)
+    passed_on = found.text.partition(".Sh MOUNT OPTIONS")[2].partition(".Sh THE TREE")[0]
+    assert all(re.search(rf"\b{flag}\b", passed_on) for flag in mount_options.KERNEL_FLAGS)
+
+
+def test_mount_help() -> None:
+    text = mount.arguments().format_help()
+    assert set(re.findall(r"^  (\w+)(?:=| {2})", text, re.MULTILINE)) == set(mount_options.OPTIONS)
+    assert all(words in text for words in mount_options.OPTIONS.values())
+
+
+def test_mount_defaults() -> None:
+    """A default that the help tells is in the page, too."""
+    text = page("vof-mount.1").text
+    for key, words in mount_options.OPTIONS.items():
+        entry = text.partition(f".It Cm {key}")[2].partition(".It ")[0]
+        if default := re.search(r"\(default ([\w.]+\b)", words):
+            assert default[1] in entry, key
+
+
+def test_control_file_keys() -> None:
+    text = page("vof-mount.1").text.partition(".Sh CONTROL FILE")[2].partition(".Sh ")[0]
+    told = set(re.findall(r"\w+", text))
+    assert set(control.KEYS) <= told
+
+
+# The pages of vofctl and of the crypto files.
+
+
+def verbs(parser: argparse.ArgumentParser, words: str) -> Iterator[tuple[str, set[str]]]:
+    """Yield each verb, in words, with its options; a group is one without any more words."""
+    yield words, {option for action in parser._actions for option in action.option_strings}
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for word, child in action.choices.items():
+                yield from verbs(child, f"{words} {word}".strip())
+
+
+def test_control_program_options() -> None:
+    known = dict(verbs(control_program.arguments(), ""))
+    assert {"crypto encrypt", "crypto verify", "crypto algorithms"} <= set(known)
+    assert page("vofctl.8").options == set().union(*known.values())
+
+
+def test_control_program_synopsis() -> None:
+    """Each verb is there with its own options; those that lead to a target are named once."""
+    synopsis = page("vofctl.8").text.partition(".Sh SYNOPSIS")[2].partition(".Sh ")[0]
+    shown: dict[str, set[str]] = {}
+    for call in synopsis.split(".Nm\n")[1:]:
+        first, _newline, rest = call.partition("\n")
+        if first.startswith(".Cm "):
+            group, *words = first.removeprefix(".Cm ").replace("|", " ").split()
+            options = {f"--{name}" for name in re.findall(r"Fl Fl ([\w-]+)", rest)}
+            shown |= {f"{group} {word}": options for word in words}
+    known = dict(verbs(control_program.arguments(), ""))
+    target = known["crypto algorithms"] - {"--tvqn"}
+    assert shown == {words: known[words] - target for words in known if " " in words}
+
+
+def test_control_program_exit_status() -> None:
+    text = page("vofctl.8").text.partition(".Sh EXIT STATUS")[2].partition(".Sh ")[0]
+    assert re.findall(r"^\.It (\d+)$", text, re.MULTILINE) == [str(int(each)) for each in Exit]
+
+
+def test_crypto_algorithms() -> None:
+    text = page("vof-crypto.7").text.partition(".Sh ALGORITHMS")[2].partition(".Sh ")[0]
+    told = set(re.findall(r"[a-z][\w-]*", text))
+    for name in ALGORITHMS:
+        family = re.sub(r"^aes-(192|256)-(?!xts)", "aes-128-", name)
+        family = re.sub(r"^ecdsa-.*", "ecdsa-p256-sha256", family)
+        assert family in told, name

@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""The entry point of vofctl: ``vofctl GROUP VERB [OPTION...]``.
+
+A group of verbs is a module with ``add_verbs``, which sets ``run`` for each verb: a function that
+takes the parsed arguments and returns the exit status. Owns how errors are told; see ``exits``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+from collections.abc import Callable, Sequence
+
+from vof import __version__
+from vof.errors import VofError
+from vof.gateways.cli import crypto
+from vof.gateways.cli.exits import Exit, exit_of
+
+GROUPS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
+    "crypto": ("encrypt, sign and digest on a virtio-crypto", crypto.add_verbs),
+}
+"""Every group: what it is for, and what gives it its verbs."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the program; return its exit status."""
+    parser = arguments()
+    given = parser.parse_args(argv)
+    try:
+        status = int(given.run(given))
+        sys.stdout.flush()
+        return status
+    except BrokenPipeError:
+        # Whoever read the output has enough; Python must not try to flush it once more.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return Exit.FAILED
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+    except VofError as error:
+        return _fail(str(error), exit_of(error))
+    except OSError as error:
+        name = f"{error.filename}: " if error.filename else ""
+        return _fail(f"{name}{error.strerror or error}", exit_of(error))
+
+
+def arguments() -> argparse.ArgumentParser:
+    """Return the arguments of every group and verb."""
+    parser = argparse.ArgumentParser(
+        prog="vofctl",
+        description="Work with remote virtio devices, reached by Virtio-over-Fabrics.",
+        epilog="See vofctl(8).",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"vofctl {__version__}")
+    groups = parser.add_subparsers(metavar="GROUP", required=True)
+    for name, (text, add_verbs) in GROUPS.items():
+        add_verbs(groups.add_parser(name, help=text, description=text, allow_abbrev=False))
+    return parser
+
+
+def _fail(text: str, status: Exit) -> int:
+    sys.stderr.write(f"vofctl: {text}\n")
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""A virtio-blk as the file ``disk``: a regular file of the device's size.
+
+Requests wait in worker threads, for ``Disk`` and the block driver are made for threads. Owns what
+regular files do and disks do not: the end of the file, openings for writing, O_SYNC.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Sequence
+
+import trio
+
+from vof.drivers.block import WANTED, BlockDriver, read_block_config
+from vof.gateways.disk import Disk
+from vof.gateways.fuse.contents import Contents, Facts
+from vof.gateways.fuse.nodes import Access, File, Handle, Opening
+from vof.initiator.session import Session
+from vof.wire.blk import FIELDS_BY_FEATURE, Feature
+
+MAX_THREADS = 16
+"""Requests of one disk that are worked on at once."""
+
+
+def open_block(session: Session) -> Contents:
+    """Return what a virtio-blk shows."""
+    driver = BlockDriver.attach(session)
+    try:
+        config = _config_facts(session, driver.features)
+    except BaseException:
+        session.close()
+        raise
+
+    def facts() -> Facts:
+        yield "size", disk.size
+        yield "read_only", "yes" if driver.read_only else "no"
+        yield from config
+
+    disk = Disk(driver)
+    return Contents(
+        children={"disk": DiskFile(disk)},
+        facts=facts,
+        feature_names={int(bit): str(bit.name) for bit in Feature},
+    )
+
+
+def _config_facts(session: Session, features: Feature) -> Sequence[tuple[str, object]]:
+    """Return the fields of the config space that the features make valid."""
+    config = read_block_config(session, features)
+    return [
+        (f"config.{name}", getattr(config, name))
+        for feature, names in FIELDS_BY_FEATURE.items()
+        if feature is None or features & feature & WANTED
+        for name in names
+    ]
+
+
+class DiskFile(File):
+    """The device's bytes. The kernel caches them, so that loop devices and mmap(2) work."""
+
+    cached = True
+
+    def __init__(self, disk: Disk) -> None:
+        super().__init__()
+        self.access = Access.READ if disk.driver.read_only else Access.BOTH
+        self._disk = disk
+        self._threads = trio.CapacityLimiter(MAX_THREADS)
+
+    @property
+    def size(self) -> int:
+        return self._disk.size
+
+    def check(self, opening: Opening) -> None:
+        if opening.write and not self.access & 0o200:
+            raise OSError(errno.EROFS, "the device is read-only")
+
+    async def open(self, opening: Opening) -> Handle:
+        return _DiskHandle(self._disk, self._threads, opening)
+
+
+class _DiskHandle(Handle):
+    def __init__(self, disk: Disk, threads: trio.CapacityLimiter, opening: Opening) -> None:
+        self._disk = disk
+        self._threads = threads
+        self._synchronous = opening.synchronous
+
+    async def read(self, offset: int, size: int) -> bytes:
+        size = max(0, min(size, self._disk.size - offset))
+        return await trio.to_thread.run_sync(self._read, offset, size, limiter=self._threads)
+
+    async def write(self, offset: int, data: bytes) -> int:
+        room = self._disk.size - offset
+        if room <= 0 and data:
+            raise OSError(errno.ENOSPC, "beyond the end of the device")
+        part = memoryview(data)[:room]
+        await trio.to_thread.run_sync(self._write, offset, part, limiter=self._threads)
+        return len(part)
+
+    async def fsync(self) -> None:
+        await trio.to_thread.run_sync(self._disk.flush, limiter=self._threads)
+
+    def _read(self, offset: int, size: int) -> bytes:
+        data = bytearray(size)
+        if size:
+            self._disk.read(offset, memoryview(data))
+        return bytes(data)
+
+    def _write(self, offset: int, data: memoryview) -> None:
+        if data:
+            self._disk.write(offset, data)
+            if self._synchronous:
+                self._disk.flush()

@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Whether something can be mounted at a place, in words a user can act on.
+
+libfuse says what it does not like on stderr, in words of its own and sometimes several lines, so
+what can be known beforehand is looked at here, and the rest is caught.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Callable
+from pathlib import Path
+
+from vof.errors import ConfigError
+
+DEVICE = "/dev/fuse"
+
+
+def check_mountpoint(mountpoint: str) -> str:
+    """Return the absolute path of a folder on which can be mounted. Raises ConfigError."""
+    path = os.path.realpath(mountpoint)
+    try:
+        folder = stat.S_ISDIR(Path(path).stat().st_mode)
+    except OSError as error:
+        if error.errno == errno.ENOENT:
+            raise ConfigError(f"mountpoint {mountpoint} does not exist; make it first") from None
+        if error.errno == errno.ENOTCONN:
+            raise ConfigError(
+                f"mountpoint {mountpoint} is busy: the program behind an old mount is gone; "
+                f"`umount {mountpoint}` clears it"
+            ) from None
+        raise ConfigError(f"mountpoint {mountpoint}: {error.strerror}") from None
+    if not folder:
+        raise ConfigError(f"mountpoint {mountpoint} is not a directory")
+    kind = _mounted_at(path)
+    # Of an automount point the kind is autofs: that is to be mounted on.
+    if kind is not None and kind.partition(".")[0] == "fuse":
+        raise ConfigError(f"mountpoint {mountpoint} is busy: a {kind} is mounted there already")
+    if not Path(DEVICE).exists():
+        raise ConfigError(f"there is no {DEVICE}; load the kernel's FUSE with `modprobe fuse`")
+    if not os.access(DEVICE, os.R_OK | os.W_OK):
+        raise ConfigError(f"no permission to open {DEVICE}")
+    return path
+
+
+def catch_stderr(call: Callable[[], object]) -> tuple[Exception | None, str]:
+    """Call, and return what it raised and the last line it wrote to file descriptor 2."""
+    kept = os.dup(2)
+    caught = os.memfd_create("stderr")
+    failed: Exception | None = None
+    try:
+        os.dup2(caught, 2)
+        try:
+            call()
+        except Exception as error:  # noqa: BLE001 - the caller says it in words
+            failed = error
+        os.dup2(kept, 2)
+        text = os.pread(caught, 4096, 0).decode(errors="replace")
+    finally:
+        os.close(kept)
+        os.close(caught)
+    lines = [line for line in text.splitlines() if line.strip()]
+    return failed, lines[-1] if lines else ""
+
+
+def _mounted_at(path: str) -> str | None:
+    """Return the type of the file system whose root is at ``path``, the topmost if several."""
+    kind = None
+    for line in Path("/proc/self/mountinfo").read_text("utf-8", "surrogateescape").splitlines():
+        fields = line.split(" ")
+        if _unescaped(fields[4]) == path:
+            kind = fields[fields.index("-") + 1]
+    return kind
+
+
+def _unescaped(field: str) -> str:
+    for code, letter in (("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")):
+        field = field.replace(code, letter)
+    return field

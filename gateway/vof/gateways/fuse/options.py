@@ -1,0 +1,150 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""What a user says to mount: the ``-o`` options, and the devices named before the mountpoint.
+
+Owns which options there are: the session's, ours, those the kernel or libfuse gets, and those that
+mount(8) and fstab carry for others and that mean nothing here. Must not open or mount anything.
+"""
+
+from __future__ import annotations
+
+import grp
+import os
+import pwd
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+
+from vof.errors import ConfigError
+from vof.gateways.fuse.ownership import Ownership
+from vof.initiator.parameters import CONNECT_TIMEOUT, PARAMETERS, SessionParameters, parse_integer
+from vof.wire.names import check_name
+
+DEFAULT_TIMEOUT = 30.0
+
+OPTIONS = {
+    **{key: text for key, text in PARAMETERS.items() if key not in ("tvqn", "timeout")},
+    "timeout": "seconds until a request fails and its session is given up, up to 86400 "
+    f"(default {DEFAULT_TIMEOUT:g})",
+    "name": "name of the folder, where one TVQN is given (default: the last part of the tvqn)",
+    "uid": "owner of the files (default: who mounts)",
+    "gid": "group of the files (default: that of who mounts)",
+    "mode": "permissions of the files, in octal (default 600; info, random and the like 444)",
+    "allow_other": "let other users in, as far as the permissions allow",
+}
+"""Every option of ours with a line of help."""
+
+FLAGS = frozenset({"allow_other"})
+"""Those of them without a value."""
+
+KERNEL_FLAGS = frozenset({"ro", "nosuid", "nodev", "noexec", "noatime", "sync", "dirsync"})
+"""Handed on as they are."""
+
+_MEANINGLESS = frozenset(
+    {
+        *("rw", "suid", "dev", "exec", "async", "atime", "diratime", "nodiratime", "relatime"),
+        *("norelatime", "strictatime", "nostrictatime", "lazytime", "nolazytime", "iversion"),
+        *("noiversion", "mand", "nomand", "silent", "loud", "defaults", "auto", "noauto"),
+        *("user", "users", "nouser", "owner", "group", "nofail", "_netdev"),
+    }
+)
+"""What fstab and mount(8) carry for others."""
+
+NO_DEVICE = frozenset({"none", "vof"})
+"""As SOURCE: no device; the mount starts with the control file alone."""
+
+
+@dataclass
+class MountOptions:
+    """A mount as it was asked for."""
+
+    mountpoint: str
+    tvqns: list[str] = field(default_factory=list)
+    source: str = "vof"
+    """What the mount table says of where it comes from."""
+    name: str | None = None
+    parameters: SessionParameters = field(
+        default_factory=lambda: SessionParameters(timeout=DEFAULT_TIMEOUT)
+    )
+    ownership: Ownership = field(default_factory=lambda: Ownership(os.getuid(), os.getgid()))
+    fuse: set[str] = field(default_factory=set)
+    """Options for libfuse."""
+
+
+def mount_options(words: Iterable[str], option_lists: Iterable[str]) -> MountOptions:
+    """Return what the words before and with the mountpoint, and every ``-o``, ask for.
+
+    Raises ConfigError.
+    """
+    *sources, mountpoint = words
+    options = MountOptions(mountpoint)
+    names = [name for source in sources for name in source.split(",")]
+    for name in names:
+        if name and name not in NO_DEVICE:
+            options.tvqns.append(check_name("tvqn", name))
+    options.source = ",".join(sources) or "vof"
+    for option_list in option_lists:
+        for option in option_list.split(","):
+            if option:
+                _take(options, option)
+    if options.parameters.timeout is None:
+        raise ConfigError("timeout=0: a read that waits for ever could not be killed")
+    if options.name is not None and len(options.tvqns) != 1:
+        raise ConfigError(f"name={options.name}: goes with exactly one TVQN")
+    options.parameters.connect_timeout = min(CONNECT_TIMEOUT, options.parameters.timeout)
+    return options
+
+
+def _take(options: MountOptions, option: str) -> None:
+    key, equals, value = option.partition("=")
+    if not equals and key in KERNEL_FLAGS:
+        options.fuse.add(key)
+    elif key in _MEANINGLESS or key.startswith(("x-", "X-")) or key == "comment":
+        pass
+    elif key not in OPTIONS:
+        raise ConfigError(f"unknown option '{key}'; known are {', '.join(OPTIONS)}")
+    elif bool(equals) == (key in FLAGS):
+        raise ConfigError(f"option '{key}' " + ("takes no value" if equals else "needs a value"))
+    elif key in FLAGS:
+        options.fuse.add(key)
+    elif key == "name":
+        options.name = value
+    elif key == "uid":
+        options.ownership = replace(options.ownership, uid=_user(value))
+    elif key == "gid":
+        options.ownership = replace(options.ownership, gid=_group(value))
+    elif key == "mode":
+        options.ownership = replace(options.ownership, mode=_mode(value))
+    else:
+        options.parameters.set(key, value)
+
+
+def _user(value: str) -> int:
+    if value.isascii() and value.isdigit():
+        return _number("uid", value)
+    try:
+        return pwd.getpwnam(value).pw_uid
+    except KeyError:
+        raise ConfigError(f"uid={value}: no such user") from None
+
+
+def _group(value: str) -> int:
+    if value.isascii() and value.isdigit():
+        return _number("gid", value)
+    try:
+        return grp.getgrnam(value).gr_gid
+    except KeyError:
+        raise ConfigError(f"gid={value}: no such group") from None
+
+
+def _number(key: str, value: str) -> int:
+    # 2^32 - 1 means "none" to the kernel.
+    return parse_integer(key, value, 0, (1 << 32) - 2)
+
+
+def _mode(value: str) -> int:
+    try:
+        mode = int(value, 8) if value.isascii() and value.isdigit() else -1
+    except ValueError:
+        mode = -1
+    if not 0 <= mode <= 0o777:
+        raise ConfigError(f"mode={value}: not permissions in octal, such as 640")
+    return mode & 0o666

@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""A virtio-rng as the file ``random``: a stream without end, any number of readers.
+
+Offsets mean nothing, as for /dev/urandom. Owns the file and the lines of ``info`` about the stream.
+"""
+
+from __future__ import annotations
+
+import select
+from collections.abc import Callable
+from functools import partial
+
+from vof.drivers.rng import MAX_REQUEST, RngDriver
+from vof.gateways.fuse.contents import Contents, Facts
+from vof.gateways.fuse.health import START_UP_SAMPLES
+from vof.gateways.fuse.nodes import Access, File, Handle, Opening
+from vof.gateways.fuse.reservoir import Reservoir
+from vof.gateways.fuse.signals import has_pending_signal
+from vof.initiator.session import Session
+
+MAX_REQUESTS = 4
+"""Requests in flight at most; more would only wait at the device."""
+
+
+def open_rng(session: Session) -> Contents:
+    """Return what a virtio-rng shows."""
+    driver = RngDriver.attach(session)
+    timeout = session.parameters.timeout
+    reservoir = Reservoir(
+        driver.read_in_task,
+        depth=min(MAX_REQUESTS, driver.depth),
+        max_request=MAX_REQUEST,
+        patience=float("inf") if timeout is None else timeout,
+    )
+
+    def facts() -> Facts:
+        yield "health", _health(reservoir)
+        yield "bytes_tested", reservoir.tests.tested
+        yield "bytes_delivered", reservoir.delivered
+
+    return Contents(
+        children={"random": RandomFile(reservoir)},
+        facts=facts,
+        run=reservoir.run,
+        lost=reservoir.fail,
+    )
+
+
+class RandomFile(File):
+    """Random bytes."""
+
+    access = Access.READ
+    public = True
+
+    def __init__(self, reservoir: Reservoir) -> None:
+        super().__init__()
+        self._reservoir = reservoir
+
+    async def open(self, opening: Opening) -> Handle:
+        return _RandomHandle(self._reservoir, opening)
+
+
+class _RandomHandle(Handle):
+    def __init__(self, reservoir: Reservoir, opening: Opening) -> None:
+        self._reservoir = reservoir
+        self._nonblocking = opening.nonblocking
+        self._interrupted = partial(has_pending_signal, opening.pid)
+
+    async def read(self, offset: int, size: int) -> bytes:
+        if self._nonblocking:
+            return self._reservoir.take_now(size)
+        return await self._reservoir.take(size, self._interrupted)
+
+    async def poll(self, watch: Callable[[], None] | None) -> int:
+        reservoir = self._reservoir
+        if reservoir.error is not None:
+            return select.POLLIN | select.POLLERR
+        if reservoir.ready:
+            return select.POLLIN
+        if watch is not None:
+            reservoir.watch(watch)
+        return 0
+
+
+def _health(reservoir: Reservoir) -> str:
+    tests = reservoir.tests
+    if tests.failure is not None:
+        return f"failed: {tests.failure}"
+    if reservoir.started:
+        return "passed"
+    return f"start-up test: {tests.tested} of {START_UP_SAMPLES} bytes"

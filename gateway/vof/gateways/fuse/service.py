@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""The mount's life: open the devices, mount, answer until it is unmounted or a signal comes, leave.
+
+Owns that order. Nothing is mounted before every device that was named is there; nothing stays
+mounted or open after.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import signal
+from collections.abc import Callable
+
+import pyfuse3
+import trio
+
+from vof.errors import ConfigError, VofError
+from vof.gateways.fuse.control import FILE_NAME, Control, ControlFile
+from vof.gateways.fuse.devices import Devices
+from vof.gateways.fuse.mountpoint import catch_stderr, check_mountpoint
+from vof.gateways.fuse.operations import Operations
+from vof.gateways.fuse.options import MountOptions
+
+logger = logging.getLogger(__name__)
+
+MAX_REQUESTS = 1024
+"""Requests of the kernel that can wait at once without holding up others; each costs a task."""
+
+LEAVE_TIMEOUT = 2.0
+"""Seconds for requests in flight to be answered after a signal, once their sessions are closed."""
+
+
+def run(options: MountOptions, ready: Callable[[], None]) -> str | None:
+    """Serve a mount to its end; ``ready`` is called when it is usable.
+
+    Returns None, or what went wrong in words.
+    """
+    service = _Service(options, ready)
+    try:
+        trio.run(service.run)
+    except Exception as error:
+        logger.exception("internal error; please report it")
+        return f"internal error: {error!r}; please report it"
+    return service.failure
+
+
+class _Service:
+    def __init__(self, options: MountOptions, ready: Callable[[], None]) -> None:
+        self.failure: str | None = None
+        self._options = options
+        self._ready = ready
+        self._mounted = False
+        self._scope = trio.CancelScope()
+
+    async def run(self) -> None:
+        async with trio.open_nursery() as nursery:
+            devices = Devices(nursery)
+            nursery.start_soon(self._leave_on_signal, devices)
+            try:
+                with self._scope:
+                    await self._serve(devices)
+                if self._scope.cancelled_caught and not self._mounted:
+                    self.failure = "interrupted"
+            except VofError as error:
+                self.failure = str(error)
+            finally:
+                with trio.CancelScope(shield=True):
+                    await devices.close()
+            nursery.cancel_scope.cancel()
+
+    async def _serve(self, devices: Devices) -> None:
+        options = self._options
+        mountpoint = check_mountpoint(options.mountpoint)
+        devices.add(FILE_NAME, ControlFile(Control(devices, options.parameters)))
+        for tvqn in options.tvqns:
+            await devices.create(dataclasses.replace(options.parameters, tvqn=tvqn), options.name)
+        operations = Operations(devices, options.ownership, self._ready)
+        _mount(operations, mountpoint, options)
+        self._mounted = True
+        try:
+            await pyfuse3.main(max_tasks=MAX_REQUESTS)
+        finally:
+            pyfuse3.close(unmount=True)
+
+    async def _leave_on_signal(self, devices: Devices) -> None:
+        with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
+            async for number in signals:
+                logger.info("leaving on %s", signal.Signals(number).name)
+                if self._mounted:
+                    await devices.close()
+                    pyfuse3.terminate()
+                    await trio.sleep(LEAVE_TIMEOUT)
+                self._scope.cancel()
+
+
+def _mount(operations: Operations, mountpoint: str, options: MountOptions) -> None:
+    source = options.source.replace("\\", "\\\\").replace(",", "\\,")
+    wanted = {"default_permissions", "subtype=vof", f"fsname={source}", *options.fuse}
+    failed, words = catch_stderr(lambda: pyfuse3.init(operations, mountpoint, wanted))
+    if failed is not None:
+        raise ConfigError(f"cannot mount on {mountpoint}: {words or failed}")

@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Names of devices' folders, and the words of ``info`` and of the control file."""
+
+from __future__ import annotations
+
+import errno
+from itertools import islice
+
+import pytest
+
+from vof.errors import ConfigError
+from vof.gateways.fuse.control import KEYS, parse_command
+from vof.gateways.fuse.devices import candidate_names, is_name
+from vof.gateways.fuse.info import device_type, feature_text, one_line
+
+
+@pytest.mark.parametrize(
+    ("tvqn", "name"),
+    [
+        ("virtio-target/rng/rng0.service", "rng0"),
+        ("rng0", "rng0"),
+        ("a/b/c", "c"),
+        ("a/b/", "device"),
+        ("a/..", "device"),
+        ("a/..service", "device"),
+        ("a/.service", "device"),
+        ("a/x\ny\x1b[0m", "x_y_[0m"),
+        ("a/größe.service", "größe"),
+        ("a/b c", "b c"),
+    ],
+)
+def test_names(tvqn: str, name: str) -> None:
+    assert list(islice(candidate_names(tvqn), 3)) == [name, f"{name}-2", f"{name}-3"]
+
+
+def test_long_names_stay_names() -> None:
+    for name in islice(candidate_names("é" * 127), 120):
+        assert is_name(name)
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "a/b", "a\0b", "a\nb", "x" * 256, "é" * 128])
+def test_no_names(name: str) -> None:
+    assert not is_name(name)
+
+
+def test_a_value_stays_on_its_line() -> None:
+    assert one_line("plain ünïcode") == "plain ünïcode"
+    assert one_line("two\nlines\x1b[2J") == "two\\nlines\\x1b[2J"
+    assert one_line(7) == "7"
+
+
+def test_features() -> None:
+    names = {1 << 0: "ZERO", 1 << 5: "FIVE"}
+    assert feature_text(0, names) == "none"
+    assert feature_text(1 << 32 | 1 << 5 | 1 << 63 | 1, names) == "ZERO FIVE VERSION_1 bit63"
+
+
+def test_types() -> None:
+    assert [device_type(number) for number in (2, 4, 1)] == [
+        "virtio-block",
+        "virtio-rng",
+        "virtio device type 1",
+    ]
+
+
+def test_commands() -> None:
+    assert parse_command(b"command=create,tvqn=a/b=c,tport=1\n") == {
+        "command": "create",
+        "tvqn": "a/b=c",
+        "tport": "1",
+    }
+    assert set(parse_command(b" command=destroy , tvqn=x\0")) == {"command", "tvqn"}
+
+
+@pytest.mark.parametrize(
+    ("data", "number"),
+    [
+        (b"", errno.EINVAL),
+        (b"command", errno.EINVAL),
+        (b"command=", errno.EINVAL),
+        (b"=create", errno.EINVAL),
+        (b"command=create,command=create", errno.EINVAL),
+        (b"command=create,,tvqn=a", errno.EINVAL),
+        (b"Command=create", errno.EINVAL),
+        (b"\xff\xfe", errno.EINVAL),
+        (b"x" * 4097, errno.EMSGSIZE),
+    ],
+)
+def test_bad_commands(data: bytes, number: int) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse_command(data)
+    assert caught.value.errno == number
+
+
+def test_the_keys_of_the_proposal_are_there() -> None:
+    assert {"command", "transport", "taddr", "tport", "tvqn", "iaddr", "iport", "ivqn"} < set(KEYS)
