@@ -13,7 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.target.all_devices import RNG0
 from tests.target.conftest import config_file
+from tests.target.crypto_peer import CRYPTO0
 from tests.target.peer import (
     BLOCK0,
     BLOCK1,
@@ -190,7 +192,9 @@ def test_the_manual_has_every_key() -> None:
     page = Path(__file__, "../../../man/vof-target.8").resolve().read_text(encoding="utf-8")
     target = "transport address port threads targets connections handshake_timeout send_timeout"
     device = "tvqn model features backend"
-    backend = "driver queues serial readonly block_size path cache size"
+    backend = (
+        "driver queues serial readonly block_size path cache size bytes period sessions max_size"
+    )
     for key in f"{target} {device} {backend}".split():
         assert f".It Cm {key}\n" in page, key
 
@@ -212,6 +216,10 @@ def test_demo_in_a_folder(tmp_path: Path) -> None:
                 expected = f"vof-00000{int(tvqn[-9]) + 1}".encode().ljust(20, b"\0")
                 assert (status, serial) == (OK, expected)
                 assert association.queue.request(OUT, 5, tvqn[:16].encode() * 32) == (OK, b"")
+        for tvqn, device_id in ((RNG0, 4), (CRYPTO0, 20)):
+            assert any(tvqn in line for line in process.said)
+            with Association(process.address, tvqn) as association:
+                assert association.control.control(0x1001) == device_id
         process.signal(signal.SIGHUP)
         process.line("a demo has no configuration file")
         assert process.stop() == 0

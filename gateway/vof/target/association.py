@@ -116,6 +116,7 @@ class Association:
         )
         for abort in aborts:
             abort()
+        self.seat.stop_waiting()
 
     def join(self, key: object, abort: Abort) -> None:
         """Note a connection."""
@@ -222,6 +223,7 @@ class AssociationTable:
         with self._changed:
             known = self._active.get(association.target_id)
             if known is association and association.over:
+                association.seat.close()
                 del self._active[association.target_id]
                 heapq.heappush(self._free, association.target_id)
                 self._changed.notify_all()

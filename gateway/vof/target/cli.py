@@ -77,7 +77,7 @@ def _arguments() -> argparse.ArgumentParser:
         nargs="?",
         const="",
         metavar="DIR",
-        help="serve a ready-made set of disks, with images in DIR or else for this run only",
+        help="serve a ready-made set of devices, with images in DIR or else for this run only",
     )
     parser.add_argument(
         "--address", default="127.0.0.1", help="with --demo: where to listen (%(default)s)"

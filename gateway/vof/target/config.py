@@ -18,18 +18,25 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple, TypeAlias
 
 from vof.errors import ConfigError
-from vof.target.backends import DRIVERS
+from vof.target.backends import CRYPTO_DRIVERS, DRIVERS, RNG_DRIVERS
+from vof.target.backends.crypto_interface import CryptoOptions
 from vof.target.backends.interface import BackendOptions
+from vof.target.backends.rng_interface import RngOptions
 from vof.target.devices.block import BlockDevice, BlockOptions
+from vof.target.devices.crypto import CryptoDevice, CryptoDeviceOptions
 from vof.target.devices.device import Device
+from vof.target.devices.rng import RngDevice, RngDeviceOptions
 from vof.target.values import Values, integer, not_empty, one_of, seconds
 from vof.wire.constants import CONTROL_QUEUE_TARGET_ID, DEFAULT_PORT
 from vof.wire.names import check_name
 
 TARGET_SECTION = "target"
-MODELS = ("block",)
+
+Options: TypeAlias = BlockOptions | RngDeviceOptions | CryptoDeviceOptions
+DriverOptions: TypeAlias = BackendOptions | RngOptions | CryptoOptions
 
 
 @dataclass(frozen=True)
@@ -61,20 +68,53 @@ class DeviceConfig:
     model: str
     features: int
     """The feature bits that may be offered; 0 for all the backend can do."""
-    options: BlockOptions
-    backend: BackendOptions
+    options: Options
+    backend: DriverOptions
 
     def open(self) -> Device:
         """Open the backend and return the device. Raises ConfigError naming the place."""
         try:
             backend = self.backend.open()
             try:
-                return BlockDevice(self.tvqn, self.features, self.options, backend)
+                make = MODELS[self.model].make
+                return make(self.tvqn, self.features, self.options, backend)
             except BaseException:
                 backend.close()
                 raise
         except ConfigError as error:
             raise ConfigError(f"{self.where}: {error}") from None
+
+
+class _Model(NamedTuple):
+    """One device model."""
+
+    take: Callable[[Values], tuple[Options, DriverOptions]]
+    """Takes the keys of ``backend``."""
+    make: Callable[..., Device]
+    """Makes the device of tvqn, features, those options, and the backend that the driver's open."""
+
+
+def _take_block(values: Values) -> tuple[Options, DriverOptions]:
+    driver = DRIVERS[values.take("driver", one_of(DRIVERS))]
+    options = BlockOptions.take(values)
+    return options, driver(values, readonly=options.readonly)
+
+
+def _take_rng(values: Values) -> tuple[Options, DriverOptions]:
+    driver = RNG_DRIVERS[values.take("driver", one_of(RNG_DRIVERS))]
+    return RngDeviceOptions.take(values), driver(values)
+
+
+def _take_crypto(values: Values) -> tuple[Options, DriverOptions]:
+    driver = CRYPTO_DRIVERS[values.take("driver", one_of(CRYPTO_DRIVERS))]
+    return CryptoDeviceOptions.take(values), driver(values)
+
+
+MODELS = {
+    "block": _Model(_take_block, BlockDevice),
+    "rng": _Model(_take_rng, RngDevice),
+    "crypto": _Model(_take_crypto, CryptoDevice),
+}
 
 
 @dataclass(frozen=True)
@@ -150,23 +190,17 @@ def _device(section: str, values: Values, places: _Places) -> DeviceConfig:
     features = values.take("features", integer(0, (1 << 64) - 1), 0)
     backend = values.take("backend", _pairs)
     values.finish()
-    options = Values(backend, places.naming(section, "backend"))
-    driver = DRIVERS[options.take("driver", one_of(DRIVERS))]
-    block = BlockOptions.take(options)
+    pairs = Values(backend, places.naming(section, "backend"))
+    options, driver = MODELS[model].take(pairs)
+    pairs.finish()
     return DeviceConfig(
         where=places.naming(section)("backend"),
         tvqn=tvqn,
         model=model,
         features=features,
-        options=block,
-        backend=_take_all(options, lambda: driver(options, readonly=block.readonly)),
+        options=options,
+        backend=driver,
     )
-
-
-def _take_all(options: Values, take: Callable[[], BackendOptions]) -> BackendOptions:
-    backend = take()
-    options.finish()
-    return backend
 
 
 def _tvqn(text: str) -> str:

@@ -25,6 +25,7 @@ from struct import Struct
 from vof.errors import RemoteProtocolError
 from vof.target.association import Attachment
 from vof.target.commands import ControlCommands
+from vof.target.devices.device import DeviceFailure, Unanswered
 from vof.target.logline import event
 from vof.target.workers import Workers
 from vof.wire.constants import DescriptorFlag, Opcode
@@ -110,6 +111,7 @@ class Connection:
         """Serve what has arrived, for at most ``grace`` seconds of it, and close."""
         self._deadline = time.monotonic() + grace
         self._shutdown(socket.SHUT_RD)
+        self._attachment.association.seat.stop_waiting()
 
     def run(self, release: Callable[[Attachment], None]) -> None:
         """Serve until the connection ends; then ``release`` its place and close it."""
@@ -191,15 +193,17 @@ class Connection:
         queue = self._attachment.queue
         assert queue is not None
         writable = self._responses.take(size)
-        used = self._attachment.association.seat.handle(queue, command.payload, writable)
+        seat = self._attachment.association.seat
+        used = seat.handle(queue, command.payload, writable)
+        parts = [writable]
         if used < size:
-            lengths = _split(lengths, used)
+            lengths, parts = _split(lengths, used, seat.tail, writable)
         head = encode_vring_completion(
             0, command.command_id, list(zip(descriptors, lengths, strict=True))
         )
         # From here on the peer may use the id again.
         self._in_flight.discard(command.command_id)
-        self._send([head, writable[:used]])
+        self._send([head, *parts])
 
     def _execute_in_worker(self, command: ReceivedCommand) -> None:
         try:
@@ -233,6 +237,12 @@ class Connection:
         elif isinstance(error, Stalled):
             reason = f"the initiator took no data for {self._send_timeout:g} s"
             what, level = "stalled", logging.WARNING
+        elif isinstance(error, DeviceFailure):
+            what, reason, level = "device-failed", str(error), logging.ERROR
+        elif isinstance(error, Unanswered):
+            event(logging.DEBUG, "unanswered", peer=self.peer, reason=str(error))
+            self.abort()
+            return
         elif isinstance(error, OSError):
             # A closed connection. The Linux initiator detaches in this way, requests in flight
             # included.
@@ -253,13 +263,23 @@ class Connection:
                 pass  # closed already, by either side
 
 
-def _split(lengths: Sequence[int], used: int) -> list[int]:
-    """Return how much of each descriptor is written where the first ``used`` bytes are."""
-    ends = accumulate(lengths)
-    return [
-        max(0, min(length, used - (end - length)))
-        for length, end in zip(lengths, ends, strict=True)
-    ]
+def _split(
+    lengths: Sequence[int], used: int, tail: int, writable: memoryview
+) -> tuple[list[int], list[memoryview]]:
+    """Return how much of each descriptor was written, and those bytes, where ``used`` are.
+
+    They are the first ones of the area and its last ``tail``. A descriptor that has a part of the
+    tail has to come back up to there, and so whole.
+    """
+    written, parts = [], []
+    for length, end in zip(lengths, accumulate(lengths), strict=True):
+        start = end - length
+        stop = end
+        if end <= len(writable) - tail:
+            stop = max(start, min(end, used - tail))
+        written.append(stop - start)
+        parts.append(writable[start:stop])
+    return written, parts
 
 
 def _describe(error: Exception) -> str:

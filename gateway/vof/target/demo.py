@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""The ready-made set of ``vof-target --demo``: two sparse disks and one in memory, on loopback.
+"""The ready-made set of ``vof-target --demo``: disks, an rng and a crypto device, on loopback.
 
 Owns which devices these are and the words that tell a newcomer what to type. Must not serve them.
 """
@@ -10,10 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vof.errors import ConfigError
+from vof.target.backends.crypto_openssl import OpensslOptions
 from vof.target.backends.memory import MemoryOptions
 from vof.target.backends.posix import PosixOptions
+from vof.target.backends.rng_random import RandomOptions
 from vof.target.config import Config, DeviceConfig, Settings
 from vof.target.devices.block import BlockOptions
+from vof.target.devices.crypto import CryptoDeviceOptions
+from vof.target.devices.rng import RngDeviceOptions
 from vof.wire.constants import DEFAULT_PORT
 
 _IMAGE_SIZE = 1 << 30
@@ -31,6 +35,11 @@ _DISKS = {
     "block0": _Disk("vof-000001", 4, "1 GiB, sparse file, 4 queues"),
     "block1": _Disk("vof-000002", 1, "1 GiB, sparse file, 1 queue"),
     "block2": _Disk("vof-000003", 1, "64 MiB, in memory, 1 queue"),
+}
+
+_OTHERS = {
+    "rng0": "random bytes of this machine's kernel",
+    "crypto0": "ciphers, digests and signatures by OpenSSL, 1 data queue",
 }
 
 
@@ -55,6 +64,26 @@ def demo_config(directory: Path, address: str, port: int) -> Config:
                 backend=backend,
             )
         )
+    devices.append(
+        DeviceConfig(
+            where="demo: [rng0]",
+            tvqn=_tvqn("rng0"),
+            model="rng",
+            features=0,
+            options=RngDeviceOptions(),
+            backend=RandomOptions(),
+        )
+    )
+    devices.append(
+        DeviceConfig(
+            where="demo: [crypto0]",
+            tvqn=_tvqn("crypto0"),
+            model="crypto",
+            features=0,
+            options=CryptoDeviceOptions(),
+            backend=OpensslOptions(),
+        )
+    )
     return Config(Settings(address=address, port=port), tuple(devices))
 
 
@@ -62,9 +91,11 @@ def demo_words(directory: Path, address: str, port: int) -> str:
     """Return what to try."""
     where = "" if address == "127.0.0.1" else f" taddr={address}"
     where += "" if port == DEFAULT_PORT else f" tport={port}"
-    disks = "".join(f"  {_tvqn(name)}   {disk.kind}\n" for name, disk in _DISKS.items())
+    kinds = {name: disk.kind for name, disk in _DISKS.items()} | _OTHERS
+    wide = max(len(_tvqn(name)) for name in kinds)
+    devices = "".join(f"  {_tvqn(name):{wide}}   {kind}\n" for name, kind in kinds.items())
     return (
-        f"Disks (images in {directory}):\n{disks}"
+        f"Devices (images of the disks in {directory}):\n{devices}"
         "Try, in another terminal at the top of a checkout:\n"
         f"  nbdkit python nbdkit-plugin/vof_plugin.py tvqn={_tvqn('block0')}{where} "
         "--run 'nbdinfo \"$uri\"'\n"
@@ -72,7 +103,7 @@ def demo_words(directory: Path, address: str, port: int) -> str:
 
 
 def _tvqn(section: str) -> str:
-    return f"virtio-target/block/{section}.service"
+    return f"virtio-target/{section.rstrip('0123456789')}/{section}.service"
 
 
 def _image(directory: Path, section: str) -> Path:

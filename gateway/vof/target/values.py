@@ -55,6 +55,18 @@ def size(text: str) -> int:
     return int(found[1]) << _SUFFIXES[found[2].upper()]
 
 
+def size_within(low: int, high: int) -> Callable[[str], int]:
+    """Return a parser of sizes from ``low`` to ``high``."""
+
+    def parse(text: str) -> int:
+        number = size(text)
+        if not low <= number <= high:
+            raise ValueError(f"is not a size from {low} to {high}")
+        return number
+
+    return parse
+
+
 def power_of_two(low: int, high: int) -> Callable[[str], int]:
     """Return a parser of sizes that are powers of two from ``low`` to ``high``."""
 

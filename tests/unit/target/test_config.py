@@ -10,10 +10,16 @@ from pathlib import Path
 import pytest
 
 from vof.errors import ConfigError
+from vof.target.backends.crypto_openssl import OpensslOptions
 from vof.target.backends.memory import MemoryOptions
 from vof.target.backends.posix import PosixOptions
+from vof.target.backends.rng_file import FileOptions
+from vof.target.backends.rng_random import RandomOptions
+from vof.target.backends.rng_simulator import SimulatorOptions
 from vof.target.config import Config, Settings, load, parse
 from vof.target.devices.block import BlockOptions
+from vof.target.devices.crypto import CryptoDeviceOptions
+from vof.target.devices.rng import RngDeviceOptions
 
 REFERENCE = """
 # as the reference target's sample has it
@@ -82,6 +88,48 @@ readonly=yes, block_size=4K, cache=directsync
     assert (two.backend, two.options) == (MemoryOptions(1 << 30), BlockOptions())
 
 
+def test_rng_and_crypto() -> None:
+    config = parse(
+        """
+        [a]
+        tvqn = a
+        model = rng
+        backend = driver=rng-random
+        [b]
+        tvqn = b
+        model = rng
+        backend = bytes=2K,period=500,driver=rng-file,path=/dev/hwrng
+        [c]
+        tvqn = c
+        model = rng
+        backend = driver=rng-simulator,bytes=0
+        [d]
+        tvqn = d
+        model = crypto
+        backend = driver=crypto-openssl
+        [e]
+        tvqn = e
+        model = crypto
+        backend = driver=crypto-openssl,queues=64,sessions=65536,max_size=16M
+        """.replace("\n        ", "\n"),
+        "x",
+    )
+    assert [(item.options, item.backend) for item in config.devices] == [
+        (RngDeviceOptions(), RandomOptions()),
+        (RngDeviceOptions(2048, 500), FileOptions("/dev/hwrng")),
+        (RngDeviceOptions(), SimulatorOptions()),
+        (CryptoDeviceOptions(), OpensslOptions()),
+        (CryptoDeviceOptions(64, 65536, 16 << 20), OpensslOptions()),
+    ]
+    for item in config.devices:
+        if item.tvqn != "b":  # not every machine has one
+            device = item.open()
+            assert device.tvqn == item.tvqn
+            device.claim()
+            device.flush()
+            device.close()
+
+
 def test_devices_are_equal_wherever_they_stand() -> None:
     """A reload leaves alone what only moved or was renamed in the file."""
     one = parse(REFERENCE, "a").devices
@@ -118,6 +166,32 @@ MISTAKES = {
     "other driver's key": (
         "[a]\ntvqn=a\nmodel=block\nbackend=driver=block-memory,size=1,path=/a\n",
         "path: unknown key; allowed here: driver, queues, serial, readonly, block_size, size",
+    ),
+    "no such model": ("[a]\ntvqn=a\nmodel=net\n", "use block or rng or crypto"),
+    "another model's driver": (
+        "[a]\ntvqn=a\nmodel=rng\nbackend=driver=block-memory\n",
+        "use rng-random or rng-file or rng-simulator",
+    ),
+    "another model's key": (
+        "[a]\ntvqn=a\nmodel=rng\nbackend=driver=rng-random,queues=2\n",
+        "queues: unknown key; allowed here: driver, bytes, period",
+    ),
+    "no path": ("[a]\ntvqn=a\nmodel=rng\nbackend=driver=rng-file\n", "path: is missing"),
+    "a period of 0": (
+        "[a]\ntvqn=a\nmodel=rng\nbackend=driver=rng-random,bytes=1,period=0\n",
+        "period: '0' is not a whole number from 1 to 3600000",
+    ),
+    "a crypto key that is none": (
+        "[a]\ntvqn=a\nmodel=crypto\nbackend=driver=crypto-openssl,key=x\n",
+        "key: unknown key; allowed here: driver, queues, sessions, max_size",
+    ),
+    "no sessions": (
+        "[a]\ntvqn=a\nmodel=crypto\nbackend=driver=crypto-openssl,sessions=0\n",
+        "sessions: '0' is not a whole number from 1 to 65536",
+    ),
+    "too little": (
+        "[a]\ntvqn=a\nmodel=crypto\nbackend=driver=crypto-openssl,max_size=4095\n",
+        "max_size: '4095' is not a size from 4096 to 16777216",
     ),
     "tvqn empty": ("[a]\ntvqn=\n", "is empty"),
     "features": ("[a]\ntvqn=a\nmodel=block\nfeatures=0x10000000000000000\n", "features: '0x1"),

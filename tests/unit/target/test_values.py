@@ -17,6 +17,7 @@ from vof.target.values import (
     power_of_two,
     seconds,
     size,
+    size_within,
     text_up_to,
 )
 
@@ -32,6 +33,7 @@ GOOD: list[tuple[Callable[[str], object], str, object]] = [
     (size, "1GiB", 1 << 30),
     (size, "2T", 2 << 40),
     (power_of_two(512, 65536), "4K", 4096),
+    (size_within(512, 65536), "513", 513),
     (flag, "yes", True),
     (flag, "No", False),
     (seconds, "0.5", 0.5),
@@ -54,6 +56,8 @@ BAD: list[tuple[Callable[[str], object], str, str]] = [
     (size, "4X", "is not a size"),
     (size, "4.5G", "is not a size"),
     (power_of_two(512, 65536), "513", "power of two"),
+    (size_within(512, 65536), "511", "from 512 to 65536"),
+    (size_within(512, 65536), "65K", "from 512 to 65536"),
     (power_of_two(512, 65536), "256", "power of two"),
     (power_of_two(512, 65536), "128K", "power of two"),
     (flag, "maybe", "neither yes nor no"),

@@ -15,8 +15,20 @@ from abc import ABC, abstractmethod
 from vof.wire.stream import StreamLimits
 
 
+class DeviceFailure(Exception):
+    """The device cannot answer a request in any way. Ends the association with one log line."""
+
+
+class Unanswered(Exception):
+    """A request was given up because ``stop_waiting`` was called. Ends its connection."""
+
+
 class Seat(ABC):
     """One association's place at a device. Called from every queue's threads at once."""
+
+    tail: int = 0
+    """Bytes at the end of the device-writable area that every answer writes: a status byte, say. An
+    answer shorter than the area leaves a gap before them."""
 
     @abstractmethod
     def reset(self) -> None:
@@ -40,9 +52,16 @@ class Seat(ABC):
         written.
 
         Whatever was in ``writable`` before must not be among them: every byte that counts is
-        written. Raises RemoteProtocolError where no device could complete such a request. Errors of
-        the device itself are part of the result, in the way of the device type.
+        written, from the beginning on but for the ``tail``. Raises RemoteProtocolError where no
+        device could complete such a request, DeviceFailure and Unanswered. Errors of the device
+        itself are otherwise part of the result, in the way of the device type.
         """
+
+    def stop_waiting(self) -> None:  # noqa: B027 - most wait for nothing
+        """Let no request wait for anything any more: the association ends, or the target."""
+
+    def close(self) -> None:  # noqa: B027 - most hold nothing
+        """Let go of what the association holds. No request is in progress, and none will come."""
 
 
 class Device(ABC):

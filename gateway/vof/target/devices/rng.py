@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""The entropy device of virtio 1.2 §5.4: one queue, whose requests are room to be filled.
+
+A request is filled from its beginning with what there is, at least one byte, across as many
+descriptors as it has; how fast, ``rng_pace`` says. Device-readable bytes, or no device-writable
+ones, are a violation: there is no status byte that could carry an error. For the same reason a
+source that fails, or has nothing for too long, ends the association with a log line. An answer of
+no bytes would leave the Linux initiator waiting for ever.
+
+Must not know sockets, associations or where the bytes come from.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Self
+
+from vof.target.backends.rng_interface import RngSource
+from vof.target.devices.device import Device, DeviceFailure, Seat
+from vof.target.devices.rng_pace import Clock, Pace, RateLimit, Waiter
+from vof.target.values import Values, integer, size
+from vof.wire.constants import CommonFeature, DeviceId
+from vof.wire.rng import NUM_QUEUES, request_size
+from vof.wire.stream import StreamLimits
+
+QUEUE_SIZE = 8
+"""As the reference target's."""
+
+LIMITS = StreamLimits(max_ndesc=QUEUE_SIZE, max_transfer=1 << 20)
+
+DEFAULT_PERIOD = 1000
+"""Milliseconds; libvirt's default."""
+
+MAX_PERIOD = 3_600_000
+
+
+@dataclass(frozen=True)
+class RngDeviceOptions:
+    """Keys of the ``backend`` line that are the device's, whatever the driver."""
+
+    amount: int = 0
+    """Bytes in each period; 0 for no limit."""
+    period: int = DEFAULT_PERIOD
+    """Milliseconds."""
+
+    @classmethod
+    def take(cls, values: Values) -> Self:
+        """Take the device's keys. Raises ConfigError."""
+        return cls(
+            amount=values.take("bytes", size, 0),
+            period=values.take("period", integer(1, MAX_PERIOD), DEFAULT_PERIOD),
+        )
+
+
+class RngDevice(Device):
+    """One source of random bytes, shared by all its initiators."""
+
+    device_id = DeviceId.RNG
+    num_queues = NUM_QUEUES
+    queue_size = QUEUE_SIZE
+    limits = LIMITS
+
+    def __init__(
+        self,
+        tvqn: str,
+        mask: int,
+        options: RngDeviceOptions,
+        source: RngSource,
+        clock: Clock | None = None,
+    ) -> None:
+        """``source`` belongs to the device from now on. ``mask`` limits the offer unless it is
+        0.
+        """
+        self.tvqn = tvqn
+        self.features = int(CommonFeature.VERSION_1) & (mask or -1)
+        self.source = source
+        limit = RateLimit(options.amount, options.period / 1000) if options.amount else None
+        self.pace = Pace(limit, clock)
+
+    def claim(self) -> None:
+        """Nothing to do: a source may have any number of readers."""
+
+    def take_seat(self) -> Seat:
+        return RngSeat(self)
+
+    def flush(self) -> None:
+        """Nothing to do: nothing is written."""
+
+    def close(self) -> None:
+        self.source.close()
+
+
+class RngSeat(Seat):
+    """One driver's requests."""
+
+    def __init__(self, device: RngDevice) -> None:
+        self._device = device
+        self._waiter = Waiter()
+        self.reset()
+
+    def reset(self) -> None:
+        self._stream = self._device.source.stream()
+
+    def choose_features(self, features: int) -> None:
+        """Nothing depends on them."""
+
+    def read_config(self) -> bytes:
+        return b""
+
+    def write_config(self, offset: int, data: bytes) -> bool:
+        return False
+
+    def handle(self, queue: int, readable: memoryview, writable: memoryview) -> int:
+        request_size(len(readable), [len(writable)])
+        try:
+            return self._device.pace.fill(self._waiter, writable, self._stream.read)
+        except OSError as error:
+            raise DeviceFailure(error.strerror or str(error)) from error
+
+    def stop_waiting(self) -> None:
+        self._device.pace.stop(self._waiter)

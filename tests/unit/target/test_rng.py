@@ -1,0 +1,365 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""The entropy device without a network: sources, the rate limit and the waiting, on a clock that
+only moves when someone waits.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Condition
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vof.errors import ConfigError, RemoteProtocolError
+from vof.target.backends.rng_file import FileOptions
+from vof.target.backends.rng_interface import RngSource, RngStream
+from vof.target.backends.rng_random import RandomSource
+from vof.target.backends.rng_simulator import SimulatorSource
+from vof.target.devices.device import DeviceFailure, Unanswered
+from vof.target.devices.rng import RngDevice, RngDeviceOptions, RngSeat
+from vof.target.devices.rng_pace import PATIENCE, Clock, Pace, RateLimit, Waiter
+
+NOTHING = memoryview(b"")
+
+
+class StoppedClock(Clock):
+    """A clock that moves by what is waited for."""
+
+    def __init__(self) -> None:
+        self.time = 1000.0
+        self.waited: list[float] = []
+
+    def now(self) -> float:
+        return self.time
+
+    def wait(self, changed: Condition, until: Callable[[], bool], seconds: float | None) -> None:
+        if until():
+            return
+        assert seconds is not None, "this would wait for another thread"
+        self.waited.append(seconds)
+        self.time += seconds
+
+
+class Scripted(RngSource):
+    """Gives as many bytes at a time as it was told, or raises."""
+
+    def __init__(self, *script: int | OSError) -> None:
+        self.script = list(script)
+
+    def stream(self) -> RngStream:
+        return self
+
+    def read(self, buffer: memoryview) -> int:
+        step = self.script.pop(0) if self.script else 0
+        if isinstance(step, OSError):
+            raise step
+        count = min(step, len(buffer))
+        buffer[:count] = b"r" * count
+        return count
+
+
+def device(source: RngSource, clock: Clock, amount: int = 0, period: int = 1000) -> RngDevice:
+    return RngDevice("rng", 0, RngDeviceOptions(amount, period), source, clock)
+
+
+def ask(seat: object, size: int) -> bytes:
+    assert isinstance(seat, RngSeat)
+    room = memoryview(bytearray(b"\xee" * size))
+    count = seat.handle(0, NOTHING, room)
+    assert count > 0
+    return bytes(room[:count])
+
+
+# Sources.
+
+
+def test_getrandom() -> None:
+    seat = device(RandomSource(), StoppedClock()).take_seat()
+    answers = {ask(seat, 64) for _ in range(50)}
+    assert len(answers) == 50
+    assert {len(answer) for answer in answers} == {64}
+    assert len(ask(seat, 1 << 20)) == 1 << 20
+
+
+def test_getrandom_early_after_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+
+    def getrandom(size: int, flags: int) -> bytes:
+        assert flags == os.GRND_NONBLOCK
+        calls.append(size)
+        if len(calls) < 4:
+            raise BlockingIOError
+        return b"x" * size
+
+    clock = StoppedClock()
+    monkeypatch.setattr(os, "getrandom", getrandom)
+    assert ask(device(RandomSource(), clock).take_seat(), 9) == b"x" * 9
+    assert clock.waited == [0.001, 0.002, 0.004]
+
+
+def test_the_alphabet_goes_on_for_each_association() -> None:
+    one_device = device(SimulatorSource(), StoppedClock())
+    one, other = one_device.take_seat(), one_device.take_seat()
+    assert ask(one, 30) == b"ABCDEFGHIJKLMNOPQRSTUVWXYZABCD"
+    assert ask(other, 3) == b"ABC"
+    assert ask(one, 3) == b"EFG"
+    assert ask(one, 300)[-2:] == b"TU"
+    one.reset()
+    assert ask(one, 1) == b"A"
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[RngSource]:
+    source = FileOptions(str(path)).open()
+    try:
+        yield source
+    finally:
+        source.close()
+        source.close()
+
+
+def test_a_file_is_given_once_and_has_an_end(tmp_path: Path) -> None:
+    path = tmp_path / "random"
+    path.write_bytes(bytes(range(100)))
+    with opened(path) as source:
+        both = device(source, StoppedClock())
+        one, other = both.take_seat(), both.take_seat()
+        assert ask(one, 60) == bytes(range(60))
+        assert ask(other, 60) == bytes(range(60, 100))
+        for seat in (one, other):
+            with pytest.raises(DeviceFailure, match="random has come to its end"):
+                ask(seat, 1)
+
+
+def test_a_character_device() -> None:
+    with opened(Path("/dev/zero")) as source:
+        assert ask(device(source, StoppedClock()).take_seat(), 100) == bytes(100)
+
+
+def test_a_pipe_gives_what_was_written_and_waits_for_more(tmp_path: Path) -> None:
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    clock = StoppedClock()
+    with opened(path) as source:
+        seat = device(source, clock).take_seat()
+        for _ in range(2):
+            writer = os.open(path, os.O_WRONLY)
+            os.write(writer, b"some")
+            assert ask(seat, 100) == b"some"
+            # Nothing, with a writer and without one.
+            with pytest.raises(DeviceFailure, match="no random bytes were to be had in 20 s"):
+                ask(seat, 100)
+            os.close(writer)
+            with pytest.raises(DeviceFailure, match="no random bytes"):
+                ask(seat, 100)
+    assert max(clock.waited) <= 0.1
+
+
+@pytest.mark.parametrize("name", ["folder", "gone", "no\0name"])
+def test_what_cannot_be_a_source(tmp_path: Path, name: str) -> None:
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(ConfigError, match=r"neither|No such file|null byte"):
+        FileOptions(f"{tmp_path}/{name}").open()
+
+
+# Requests.
+
+
+def test_no_config_space_and_no_features_but_one() -> None:
+    rng = device(RandomSource(), StoppedClock())
+    assert (rng.device_id, rng.num_queues, rng.queue_size, rng.features) == (4, 1, 8, 1 << 32)
+    assert RngDevice("rng", 1, RngDeviceOptions(), RandomSource()).features == 0
+    seat = rng.take_seat()
+    assert seat.read_config() == b""
+    assert not seat.write_config(0, b"\0")
+
+
+@pytest.mark.parametrize(("readable", "room"), [(1, 16), (0, 0), (5, 0)])
+def test_requests_that_cannot_be_answered(readable: int, room: int) -> None:
+    seat = device(RandomSource(), StoppedClock()).take_seat()
+    with pytest.raises(RemoteProtocolError):
+        seat.handle(0, memoryview(bytes(readable)), memoryview(bytearray(room)))
+
+
+def test_a_short_read_is_a_short_answer() -> None:
+    seat = device(Scripted(3, 0, 0, 5), StoppedClock()).take_seat()
+    assert ask(seat, 10) == b"rrr"
+    assert ask(seat, 10) == b"rrrrr"
+
+
+def test_a_source_that_fails() -> None:
+    seat = device(Scripted(OSError(5, "broken")), StoppedClock()).take_seat()
+    with pytest.raises(DeviceFailure, match=r"^broken$"):
+        ask(seat, 10)
+
+
+# The rate limit.
+
+
+@given(
+    st.integers(1, 100),
+    st.lists(st.tuples(st.integers(1, 200), st.floats(0, 3)), max_size=40),
+)
+def test_never_more_than_the_limit_in_a_period(
+    amount: int, requests: list[tuple[int, float]]
+) -> None:
+    limit, now, begin, given_ = RateLimit(amount, 1.0), 0.0, None, 0
+    for wanted, pause in requests:
+        now += pause
+        if begin is None or now >= begin + 1.0:
+            begin, given_ = now, 0
+        granted = limit.grant(wanted, now)
+        assert granted == min(wanted, amount - given_)
+        given_ += granted
+        if not granted:
+            assert limit.until_next(now) == pytest.approx(begin + 1.0 - now)
+
+
+def test_what_was_not_used_is_not_lost_nor_gained() -> None:
+    limit = RateLimit(10, 1.0)
+    assert limit.grant(8, 0.0) == 8
+    limit.give_back(5)
+    assert limit.grant(100, 0.5) == 7
+    limit.give_back(1000)
+    assert limit.grant(100, 0.5) == 10
+
+
+def test_the_limit_is_one_for_all_initiators() -> None:
+    clock = StoppedClock()
+    rng = device(SimulatorSource(), clock, amount=100, period=500)
+    one, other = rng.take_seat(), rng.take_seat()
+    assert len(ask(one, 60)) == 60
+    assert len(ask(other, 60)) == 40
+    assert clock.waited == []
+    assert len(ask(one, 60)) == 60
+    assert clock.waited == [0.5]
+    clock.time += 7
+    assert len(ask(other, 1000)) == 100
+    assert clock.waited == [0.5]
+
+
+def test_short_reads_do_not_use_up_the_limit() -> None:
+    clock = StoppedClock()
+    seat = device(Scripted(1, 1, 0, 1, 100), clock, amount=4).take_seat()
+    assert [len(ask(seat, 64)) for _ in range(4)] == [1, 1, 1, 1]
+    assert clock.waited == [0.001]
+
+
+def test_a_long_period_is_waited_for() -> None:
+    clock = StoppedClock()
+    seat = device(SimulatorSource(), clock, amount=1, period=3_600_000).take_seat()
+    assert ask(seat, 5) + ask(seat, 5) == b"AB"
+    assert clock.waited == [3600.0]
+
+
+def test_patience_ends() -> None:
+    for amount in (0, 7):
+        clock = StoppedClock()
+        with pytest.raises(DeviceFailure):
+            ask(device(Scripted(), clock, amount).take_seat(), 5)
+        assert PATIENCE - 1 < sum(clock.waited) <= PATIENCE
+
+
+# Stopping, with real threads that really wait.
+
+
+class Waiting:
+    """A request in a thread."""
+
+    def __init__(self, seat: object, size: int = 8) -> None:
+        self.outcome: bytes | Exception | None = None
+        self._thread = threading.Thread(target=self._run, args=(seat, size))
+        self._thread.start()
+
+    def _run(self, seat: object, size: int) -> None:
+        try:
+            self.outcome = ask(seat, size)
+        except (Unanswered, DeviceFailure) as error:
+            self.outcome = error
+
+    def join(self) -> bytes | Exception | None:
+        self._thread.join(10)
+        assert not self._thread.is_alive()
+        return self.outcome
+
+
+def wait_for_line(rng: RngDevice, length: int) -> None:
+    """Wait until so many requests are in the line."""
+    while len(rng.pace._line) < length:
+        threading.Event().wait(0.001)
+
+
+def test_stopping_ends_all_waiting_of_one_association() -> None:
+    rng = RngDevice("rng", 0, RngDeviceOptions(1, 3_600_000), SimulatorSource())
+    one, other = rng.take_seat(), rng.take_seat()
+    assert ask(one, 1) == b"A"
+    waiting = []
+    for place, seat in enumerate((one, other, one, other), 1):
+        waiting.append(Waiting(seat))
+        wait_for_line(rng, place)
+    one.stop_waiting()
+    assert isinstance(waiting[0].join(), Unanswered)
+    assert isinstance(waiting[2].join(), Unanswered)
+    assert waiting[1].outcome is waiting[3].outcome is None
+    wait_for_line(rng, 2)
+    other.stop_waiting()
+    assert isinstance(waiting[1].join(), Unanswered)
+    assert isinstance(waiting[3].join(), Unanswered)
+    assert not rng.pace._line
+    # From now on nothing waits at all.
+    with pytest.raises(Unanswered):
+        ask(one, 1)
+    assert ask(rng_with_bytes_left(), 1) == b"A"
+
+
+def rng_with_bytes_left() -> object:
+    """A seat that was stopped: what needs no waiting is still served."""
+    seat = RngDevice("rng", 0, RngDeviceOptions(5, 1000), SimulatorSource()).take_seat()
+    seat.stop_waiting()
+    return seat
+
+
+def test_stopping_while_the_source_has_nothing() -> None:
+    started = threading.Event()
+
+    class Dry(Scripted):
+        def read(self, buffer: memoryview) -> int:
+            started.set()
+            return 0
+
+    seat = RngDevice("rng", 0, RngDeviceOptions(), Dry()).take_seat()
+    waiting = Waiting(seat)
+    assert started.wait(10)
+    seat.stop_waiting()
+    assert isinstance(waiting.join(), Unanswered)
+
+
+def test_the_line_keeps_its_order() -> None:
+    """Each in its turn, though the first asked for everything."""
+    gate, order = threading.Event(), []
+    pace = Pace(RateLimit(1000, 1000.0))
+
+    def slow(buffer: memoryview) -> int:
+        assert gate.wait(10)
+        order.append(len(buffer))
+        return len(buffer)
+
+    sizes = [100, 3, 50, 2]
+    threads = []
+    for place, size in enumerate(sizes, 1):
+        room = memoryview(bytearray(size))
+        thread = threading.Thread(target=pace.fill, args=(Waiter(), room, slow))
+        thread.start()
+        threads.append(thread)
+        while len(pace._line) < place:
+            threading.Event().wait(0.001)
+    gate.set()
+    for thread in threads:
+        thread.join(10)
+    assert order == sizes
