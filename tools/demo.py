@@ -15,7 +15,6 @@ import os
 import re
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
 import time
@@ -23,8 +22,20 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NoReturn
 
-from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+
+from demo_files import show_files
+from demo_stage import (
+    START_TIMEOUT,
+    DemoError,
+    console,
+    run,
+    service,
+    show,
+    step,
+    succeeds,
+    wait_for,
+)
 
 ROOT = Path(__file__).resolve().parent.parent
 PLUGIN = ROOT / "nbdkit-plugin" / "vof_plugin.py"
@@ -33,7 +44,6 @@ DISK_SIZE = 1 << 30
 MIN_FILES = 1000
 MAX_BYTES = DISK_SIZE // 2
 TREES = ("/usr/share/doc", "/usr/lib/python3", "/usr/lib/python3.11", "/usr/share", "/usr/lib")
-START_TIMEOUT = 20.0
 
 CONFIG = """\
 [target]
@@ -45,77 +55,22 @@ port = 0
 tvqn = {tvqn}
 model = block
 backend = driver=block-posix,path={image},queues=4,serial=vof-demo
+
+[block0]
+tvqn = virtio-target/block/block0.service
+model = block
+backend = driver=block-memory,size=64M
+
+[rng0]
+tvqn = virtio-target/rng/rng0.service
+model = rng
+backend = driver=rng-random
+
+[crypto0]
+tvqn = virtio-target/crypto/crypto0.service
+model = crypto
+backend = driver=crypto-openssl
 """
-
-console = Console(highlight=False)
-
-
-class DemoError(Exception):
-    """Something the demonstration needs is not there, or went wrong; the text says what."""
-
-
-def step(title: str) -> None:
-    console.print(f"\n[bold cyan]▸ {title}[/]")
-
-
-def show(command: list[str], output: str = "") -> None:
-    """Print a command as a user would type it, or nothing of it, and what it printed."""
-    if command:
-        console.print(f"  $ {' '.join(command)}", style="dim", markup=False, soft_wrap=True)
-    for line in output.rstrip().splitlines():
-        console.print(f"    {line}", markup=False, soft_wrap=True)
-
-
-def run(*command: str, quiet: bool = False) -> str:
-    """Run a command to its end and return what it printed. Raises DemoError if it fails."""
-    try:
-        done = subprocess.run(
-            command, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-        )
-    except FileNotFoundError:
-        raise DemoError(f"{command[0]} is not installed; run `make setup`") from None
-    if done.returncode:
-        raise DemoError(f"`{' '.join(command)}` failed:\n{done.stdout.strip()}")
-    if not quiet:
-        show(list(command))
-    return done.stdout
-
-
-def succeeds(*command: str) -> bool:
-    try:
-        return subprocess.run(command, check=False, capture_output=True).returncode == 0
-    except FileNotFoundError:
-        return False
-
-
-@contextlib.contextmanager
-def service(*command: str, log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """Keep a program running; its output goes to ``log``."""
-    with log.open("wb") as output:
-        try:
-            process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT
-            )
-        except FileNotFoundError:
-            raise DemoError(f"{command[0]} was not found; run this by `make demo`") from None
-    try:
-        yield process
-    finally:
-        process.send_signal(signal.SIGTERM)
-        try:
-            process.wait(START_TIMEOUT)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-
-
-def wait_for(what: str, found: Path, process: subprocess.Popen[bytes], log: Path) -> None:
-    """Wait until a started program has made the file ``found``."""
-    deadline = time.monotonic() + START_TIMEOUT
-    while not found.exists():
-        if process.poll() is not None or time.monotonic() > deadline:
-            raise DemoError(f"{what} did not start:\n{log.read_text().strip()}")
-        time.sleep(0.02)
 
 
 @contextlib.contextmanager
@@ -243,7 +198,7 @@ def compare(tree: Path, files: list[Path], size: int, folder: Path) -> None:
 
 
 def demonstrate(work: Path, given: Path | None) -> None:
-    step("A target serves a disk over Virtio-oF")
+    step("A target serves devices over Virtio-oF, a disk among them")
     with target(work) as port:
         step("nbdkit with the vof plugin presents it as NBD")
         with nbdkit(work, port) as socket:
@@ -252,6 +207,7 @@ def demonstrate(work: Path, given: Path | None) -> None:
             use(work, socket, given)
         blocks = (work / "disk.img").stat().st_blocks
         console.print(f"\n  The target's image now holds {blocks >> 11} MiB of data.")
+        show_files(work, port)
 
 
 def use(work: Path, socket: Path, given: Path | None) -> None:
