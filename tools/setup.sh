@@ -19,6 +19,8 @@ demo_packages=(
     e2fsprogs fuse3
     # pyfuse3 is compiled where it is installed
     libfuse3-dev pkg-config gcc python3-dev
+    # what the demo compares encryption and signatures with
+    openssl
 )
 check_packages=(
     # other people's NBD readers and writers, and the load generator
@@ -29,8 +31,8 @@ check_packages=(
     qemu-system-x86 linux-image-amd64 busybox-static file kmod udev iproute2
     # RDMA bindings; man page linter
     python3-pyverbs mandoc
-    # what results are compared with, and the examples of vof-crypto(7)
-    openssl xxd
+    # the examples of vof-crypto(7)
+    xxd
 )
 
 log=build/setup.log

@@ -186,7 +186,7 @@ def test_error_in_the_completion(serve: Serve, status: int) -> None:
     target = serve()
     with victim_of(target.port) as victim:
         target.hooks.append(on(VRING, lambda command: command.reply(status=status)))
-        with fails(VofError, f"refused in with status {status}"):
+        with fails(VofError, f"refused VIRTIO_BLK_T_IN with status {status}"):
             victim.read()
         assert victim.errnos == [errno.EIO]
         target.hooks.clear()
@@ -212,7 +212,7 @@ def test_silence_towards_some_is_the_end_for_all(serve: Serve) -> None:
         readers = [Background(victim.read) for _ in range(6)]
         hold.take(6)
         for reader in readers:
-            with fails(SessionLost, "no answer to in within"):
+            with fails(SessionLost, "no answer to VIRTIO_BLK_T_IN within"):
                 reader.result(5)
         victim.is_lost()
 

@@ -128,7 +128,7 @@ def test_end_within_a_command(proxy: FaultProxy, offset: int) -> None:
 def test_stall_within_an_answer(proxy: FaultProxy, offset: int) -> None:
     proxy.add(Fault(Kind.STALL, TO_INITIATOR, HANDSHAKE + offset, 1))
     with victim_of(proxy.port, timeout=0.2) as victim:
-        with fails(SessionLost, r"no answer to in within 0\.2 s"):
+        with fails(SessionLost, r"no answer to VIRTIO_BLK_T_IN within 0\.2 s"):
             victim.read(READ)
         victim.is_lost()
 

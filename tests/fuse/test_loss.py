@@ -52,6 +52,7 @@ def test_the_target_is_killed_under_work(mount: MakeMount, disks: TargetProcess)
     age = datetime.now(UTC) - datetime.fromisoformat(info["lost_at"])
     assert 0 <= age.total_seconds() < 60
     # It can be removed, and is not to be had again.
+    disks.wait()
     mounted.command(f"command=destroy,tvqn={DISK}")
     with refused(errno.ECONNREFUSED):
         mounted.command(f"command=create,tvqn={DISK}")

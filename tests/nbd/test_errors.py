@@ -73,7 +73,7 @@ class TestLostTarget:
         with nbdkit_for(scripted, "timeout=0.3") as nbdkit, nbdkit.client() as client:
             scripted.hooks.append(hold)
             assert errno_of_read(client) == "ESHUTDOWN"
-            assert "no answer to in within 0.3 s" in nbdkit.log
+            assert "no answer to VIRTIO_BLK_T_IN within 0.3 s" in nbdkit.log
 
     def test_that_breaks_the_protocol(self, scripted: ScriptedTarget) -> None:
         with nbdkit_for(scripted) as nbdkit, nbdkit.client() as client:
@@ -97,7 +97,7 @@ def test_status_byte(scripted: ScriptedTarget, status: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "errno"), [(22, "EINVAL"), (28, "ENOSPC"), (19, "EIO"), (71, "EIO"), (4096, "EIO")]
+    ("status", "errno"), [(22, "EIO"), (28, "EIO"), (19, "EIO"), (71, "EIO"), (4096, "EIO")]
 )
 def test_refused_command(scripted: ScriptedTarget, status: int, errno: str) -> None:
     with nbdkit_for(scripted) as nbdkit, nbdkit.client() as client:
@@ -113,7 +113,7 @@ class TestFailingBackend:
             os.truncate(own_target.folder / "disk.img", DISK_SIZE // 2)
             assert errno_of_read(client, DISK_SIZE - 512) == "EIO"
             assert client.pread(512, 0) == bytes(512)
-            assert "the device failed in with an I/O error" in nbdkit.log
+            assert "the device failed VIRTIO_BLK_T_IN with an I/O error" in nbdkit.log
 
     def test_no_room_for_a_write(self, tmp_path: Path) -> None:
         """A limit on the size of the files it writes stands for a full disk."""

@@ -316,7 +316,7 @@ class BlockDriver:
         raise error
 
 
-_NAMES = {kind: kind.name.lower() for kind in RequestType}
+_NAMES = {kind: f"VIRTIO_BLK_T_{kind.name}" for kind in RequestType}
 
 
 def check_block_device(session: Session) -> None:

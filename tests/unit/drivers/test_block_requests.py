@@ -294,7 +294,8 @@ class TestStatus:
             command.complete(*map(bytes, sizes), bytes([status]))
 
         target.hooks.append(on(VRING, fail))
-        with pytest.raises(DeviceError, match=f"^{re.escape(text.format(name))}$") as caught:
+        expected = text.format(f"VIRTIO_BLK_T_{name.upper()}")
+        with pytest.raises(DeviceError, match=f"^{re.escape(expected)}$") as caught:
             all_requests()[name](driver)
         assert (caught.value.status, caught.value.errno) == (status, number)
         target.hooks.clear()
@@ -318,7 +319,9 @@ class TestStatus:
             command.complete(bytes(1023), b"\0")
 
         target.hooks.append(on(VRING, shorten))
-        with pytest.raises(RemoteProtocolError, match="in succeeded with 1023 of 1024 bytes"):
+        with pytest.raises(
+            RemoteProtocolError, match="VIRTIO_BLK_T_IN succeeded with 1023 of 1024 bytes"
+        ):
             read(driver, 0, 1024)
         with pytest.raises(RemoteProtocolError, match="1023 of 1024"):
             driver.flush()
@@ -330,7 +333,9 @@ class TestStatus:
             command.complete(bytes(1024), b"")
 
         target.hooks.append(on(VRING, withhold))
-        with pytest.raises(RemoteProtocolError, match="in completed without a status byte"):
+        with pytest.raises(
+            RemoteProtocolError, match="VIRTIO_BLK_T_IN completed without a status byte"
+        ):
             read(driver, 0, 1024)
         assert isinstance(driver.session.error, RemoteProtocolError)
 
@@ -339,7 +344,7 @@ class TestStatus:
             command.reply(status=22)
 
         target.hooks.append(on(VRING, refuse))
-        with pytest.raises(CompletionError, match="refused in with status 22: EINVAL"):
+        with pytest.raises(CompletionError, match="refused VIRTIO_BLK_T_IN with status 22: EINVAL"):
             read(driver, 0, 1024)
         target.hooks.clear()
         read(driver, 0, 1024)
@@ -485,6 +490,6 @@ def test_the_request_timeout_is_for_requests(serve: Serve) -> None:
     hold = Hold()
     target = serve(Device(), hold)
     driver = open_driver(target, timeout=0.2)
-    with pytest.raises(SessionLost, match=r"no answer to in within 0\.2 s"):
+    with pytest.raises(SessionLost, match=r"no answer to VIRTIO_BLK_T_IN within 0\.2 s"):
         read(driver, 0, 512)
     driver.close()
