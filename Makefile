@@ -60,7 +60,7 @@ test-guest: setup ## the tests inside a real kernel
 	@VOF_NO_SKIP=1 $(PYTEST) -v -m "guest and not soak" $(ARGS)
 
 bench: setup ## measure
-	@$(PYTHON) tests/bench/bench.py $(ARGS)
+	@$(PYTHON) -m tests.bench.bench $(ARGS)
 
 soak: setup ## the long tests
 	@VOF_NO_SKIP=1 $(PYTEST) -v -m soak $(ARGS)
