@@ -198,7 +198,9 @@ class CryptoDriver:
 
     async def execute_in_task(self, operation: DataRequest) -> memoryview:
         """As ``execute``, from a trio task."""
-        request = self._start_operation(operation, wait=False)
+        from vof.fabric.tasks import in_thread  # noqa: PLC0415 - who has no tasks has no trio
+
+        request = await in_thread(lambda: self._start_operation(operation, wait=False))
         return self._executed(operation, request, await self._wait_in_task(request))
 
     def _start_create(self, parameters: Parameters, *, wait: bool) -> _InFlight:

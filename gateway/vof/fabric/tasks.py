@@ -8,12 +8,16 @@ has come, for all. Apart from the fabric itself, so that a gateway without tasks
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from typing import TypeVar
 
 import trio
 
 from vof.fabric.pending import Pending
 from vof.fabric.tcp import TcpQueue
 from vof.wire.stream import Arrival
+
+_T = TypeVar("_T")
 
 
 async def wait_in_task(queue: TcpQueue, pending: Pending) -> Arrival:
@@ -32,6 +36,15 @@ async def wait_in_task(queue: TcpQueue, pending: Pending) -> Arrival:
         if queue.error is not None:
             queue.settle()
     return pending.result()
+
+
+async def in_thread(send: Callable[[], _T]) -> _T:
+    """Run ``send``, which submits a command, in a worker thread; return what it returns.
+
+    For commands larger than a socket takes at once: to a target that does not read, a submission
+    waits, and the other tasks must not wait with it.
+    """
+    return await trio.to_thread.run_sync(send)
 
 
 async def _lead_or_follow(queue: TcpQueue, pending: Pending) -> None:

@@ -9,7 +9,6 @@ from collections import Counter
 
 import pytest
 import trio
-import trio.testing
 
 from tests.support.loopback import Background
 from tests.support.protocol_numbers import VENDOR_VTGT
@@ -134,10 +133,10 @@ def test_tasks_must_keep_to_the_depth(serve: Serve) -> None:
         async with trio.open_nursery() as nursery:
             for _ in range(driver.depth):
                 nursery.start_soon(driver.execute_in_task, REQUEST)
-            await trio.testing.wait_all_tasks_blocked()
+            held = await trio.to_thread.run_sync(hold.take, 2)
             with pytest.raises(LocalProtocolError, match="more than 2 requests at a time: hash"):
                 await driver.execute_in_task(REQUEST)
-            for command in hold.take(2):
+            for command in held:
                 always_0(command, RESULT * 32, b"\0")
 
     trio.run(main)

@@ -15,7 +15,7 @@ from tests.unit.fabric.conftest import MakeRig
 from tests.unit.fabric.queue_rig import QueueRig, buffer_of, command, completion
 from vof.errors import SessionLost
 from vof.fabric.pending import Pending
-from vof.fabric.tasks import wait_in_task
+from vof.fabric.tasks import in_thread, wait_in_task
 from vof.wire.stream import Arrival
 
 PATIENCE = 20.0
@@ -329,3 +329,33 @@ def test_a_mistake_of_ours_ends_the_queue(rig: QueueRig, monkeypatch: pytest.Mon
 
     run(main)
     assert "internal error" in str(rig.queue.error)
+
+
+def test_other_tasks_go_on_while_a_large_command_waits_for_room(make_rig: MakeRig) -> None:
+    rig = make_rig(buffer_size=4096)
+    size = 4 << 20
+    pending = command(0, extra=bytes(size))
+    alive = trio.Event()
+
+    async def look_around() -> None:
+        # Only when the sender cannot go on does it lead, to receive meanwhile.
+        while not leading(rig)():
+            await trio.sleep(0.001)
+        alive.set()
+
+    def take_and_answer() -> None:
+        left = 16 + size
+        while left:
+            left -= len(rig.far.recv(min(left, 65536)))
+        rig.far.sendall(completion(0))
+
+    async def main() -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(look_around)
+            nursery.start_soon(in_thread, lambda: rig.queue.submit(pending))
+            await alive.wait()
+            far = Background(take_and_answer)
+        await wait_in_task(rig.queue, pending)
+        far.result()
+
+    run(main)
