@@ -127,7 +127,7 @@ class Target:
     process: subprocess.Popen[bytes]
 
 
-@scenario.step(needs=("prepare",))
+@scenario.step(needs=("prepare",), timeout=120)
 def start_target() -> None:
     with IMAGE.open("wb") as image:
         image.truncate(IMAGE_SIZE)
@@ -135,13 +135,13 @@ def start_target() -> None:
     config.write_text(CONFIG, encoding="utf-8")
     Target.process = scenario.start("vof-target", "vof-target", config)
     log = EXCHANGE / "vof-target.log"
-    wait_until("the target", lambda: "vof-target: listening on" in log.read_text("utf-8"), 40)
+    wait_until("the target", lambda: "vof-target: listening on" in log.read_text("utf-8"), 90)
 
 
 # --- random bytes
 
 
-@scenario.step(needs=("start_target",))
+@scenario.step(needs=("start_target",), timeout=150)
 def mount_random() -> dict[str, Any]:
     """Usable as soon as vof-mount returns: nothing here waits."""
     run("vof-mount", RNG, REMOTE)
@@ -246,7 +246,7 @@ def feed_by_rngd() -> dict[str, Any]:
 # --- /etc/fstab
 
 
-@scenario.step(needs=("start_target",))
+@scenario.step(needs=("start_target",), timeout=150)
 def mount_by_fstab() -> dict[str, Any]:
     """The link and the line as vof-mount(1) has them, and then what everybody types."""
     run("sh", "-c", 'ln -s "$(command -v vof-mount)" /sbin/mount.fuse.vof')
@@ -294,7 +294,7 @@ def add_devices() -> list[str]:
     return sorted(path.name for path in REMOTE.iterdir())
 
 
-@scenario.step(needs=("add_devices",), timeout=90)
+@scenario.step(needs=("add_devices",), timeout=120)
 def loop_device() -> dict[str, Any]:
     """ext4 in it by way of a loop device: made, filled, looked at with cold caches, checked."""
     content = os.urandom(MIB)
@@ -351,7 +351,7 @@ wc -c <encrypted
 )
 
 
-@scenario.step(needs=("add_devices",))
+@scenario.step(needs=("add_devices",), timeout=90)
 def encrypt() -> dict[str, Any]:
     output = run("bash", "-c", ENCRYPT)
     return {"status": output.splitlines()[:-1], "size": int(output.splitlines()[-1])}

@@ -1,12 +1,20 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Remote devices as files of a real kernel: see `scenario_fuse`, which runs inside."""
 
+import shutil
+
 import pytest
 
 from tests.guest import scenario_fuse as inside
 from tests.guest.harness import Guest, run_scenario
 
-pytestmark = [pytest.mark.guest, pytest.mark.timeout(420)]
+pytestmark = [
+    pytest.mark.guest,
+    pytest.mark.timeout(420),
+    pytest.mark.skipif(
+        shutil.which("rngd") is None, reason="missing: rngd; `make setup` installs it"
+    ),
+]
 
 PROMPT = 10
 """Seconds that count as at once in an emulated machine: a third of the mount's own timeout."""
