@@ -31,8 +31,8 @@ check_packages=(
     qemu-system-x86 linux-image-amd64 busybox-static file kmod udev iproute2
     # RDMA bindings; man page linter
     python3-pyverbs mandoc
-    # the examples of vof-crypto(7)
-    xxd
+    # the examples of vof-crypto(7); rngd, which feeds the guest's kernel from a mount
+    xxd rng-tools-debian
 )
 
 log=build/setup.log
