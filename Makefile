@@ -17,7 +17,7 @@ PYTEST := $(PYTHON) -m pytest
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo check bench soak lint format test-unit test-guest clean
+.PHONY: help setup native demo check bench soak lint format test-unit test-guest clean
 
 help: ## list these verbs
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' Makefile | while IFS=$$'\t' read -r verb text; do
@@ -27,6 +27,10 @@ help: ## list these verbs
 
 setup: ## install Debian packages and build .venv, everything `check` needs
 	@tools/setup.sh check
+
+native: ## compile the native parts again, after a change to them
+	@tools/setup.sh demo
+	$(PYTHON) -c 'import setuptools; setuptools.setup()' -q build_ext --inplace
 
 demo: ## see a remote disk attached on this machine
 	@tools/setup.sh demo

@@ -103,6 +103,12 @@ If it could not fetch something, check the network and try again."
     fi
 }
 
+# native_sources: the files that the compiled parts are made of, one a line.
+native_sources() {
+    find gateway/native gateway/vof -name '*.[ch]' -o -name '*.pyx' -o -name '*.pxd' |
+        grep -v '^gateway/vof/.*\.c$' | sort
+}
+
 make_venv() {
     local stamp=.venv/.vof-stamp have='' base want
     if [[ ! -x $python ]]; then
@@ -116,7 +122,7 @@ be the distribution's own because nbdkit runs plugins with it. Debian 12 has 3.1
 
     # A virtual environment survives neither a move nor a new Python; anything else, pip can mend.
     base="$PWD $("$python" -V)"
-    want="$base $(cat pyproject.toml tools/setup.sh | sha256sum)"
+    want="$base $(native_sources | xargs cat pyproject.toml tools/setup.sh | sha256sum)"
     if [[ -f $stamp ]] && .venv/bin/python -m pip --version >/dev/null 2>>"$log"; then
         have=$(<"$stamp")
     fi
