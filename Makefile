@@ -30,7 +30,6 @@ setup: ## install Debian packages and build .venv, everything `check` needs
 
 native: ## compile the native parts again, after a change to them
 	@tools/setup.sh demo
-	$(PYTHON) -c 'import setuptools; setuptools.setup()' -q build_ext --inplace
 
 demo: ## see a remote disk attached on this machine
 	@tools/setup.sh demo

@@ -103,10 +103,20 @@ If it could not fetch something, check the network and try again."
     fi
 }
 
-# native_sources: the files that the compiled parts are made of, one a line.
-native_sources() {
-    find gateway/native gateway/vof -name '*.[ch]' -o -name '*.pyx' -o -name '*.pxd' |
-        grep -v '^gateway/vof/.*\.c$' | sort
+# build_native: compile what the installation did not, or a change since then has made old.
+build_native() {
+    local stamp=.venv/.vof-native-stamp want
+    want=$(find gateway/native gateway/vof \( -name '*.[ch]' -o -name '*.p[yx][xd]' \) \
+        ! -path 'gateway/vof/*.c' -print0 | sort -z | xargs -0 cat pyproject.toml | sha256sum)
+    if [[ -f $stamp && $(<"$stamp") == "$want" ]]; then
+        return 0
+    fi
+    echo "setup: compiling the native parts"
+    if ! .venv/bin/python -c 'import setuptools; setuptools.setup()' -q build_ext --inplace \
+        >>"$log" 2>&1; then
+        fail "The native parts of vof could not be compiled (the compiler's own words are above)."
+    fi
+    printf '%s\n' "$want" >"$stamp"
 }
 
 make_venv() {
@@ -122,7 +132,7 @@ be the distribution's own because nbdkit runs plugins with it. Debian 12 has 3.1
 
     # A virtual environment survives neither a move nor a new Python; anything else, pip can mend.
     base="$PWD $("$python" -V)"
-    want="$base $(native_sources | xargs cat pyproject.toml tools/setup.sh | sha256sum)"
+    want="$base $(cat pyproject.toml tools/setup.sh | sha256sum)"
     if [[ -f $stamp ]] && .venv/bin/python -m pip --version >/dev/null 2>>"$log"; then
         have=$(<"$stamp")
     fi
@@ -165,3 +175,4 @@ flock 9 # a second setup waits for the first and then finds nothing to do
 : >"$log"
 install_packages "${packages[@]}"
 make_venv
+build_native

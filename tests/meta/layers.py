@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Reads what each module imports and says where that breaks the layering of the package.
 
-The layers import in one direction, ``wire → fabric → initiator → drivers → gateways``; ``target``
-knows ``wire`` only, so that one mistake cannot sit in both ends and cancel out.
+The layers import in one direction, ``wire → fabric → engine → initiator → drivers → gateways``;
+``target`` knows ``wire`` only, so that one mistake cannot sit in both ends and cancel out.
+``implementation`` says which of two that do the same is used, and may be asked by both ends.
 """
 
 from __future__ import annotations
@@ -14,11 +15,13 @@ from pathlib import Path
 ALLOWED = {
     "errors": frozenset[str](),
     "wire": frozenset({"errors"}),
+    "implementation": frozenset({"errors"}),
     "fabric": frozenset({"errors", "wire"}),
-    "initiator": frozenset({"errors", "wire", "fabric"}),
-    "drivers": frozenset({"errors", "wire", "fabric", "initiator"}),
-    "gateways": frozenset({"errors", "wire", "fabric", "initiator", "drivers"}),
-    "target": frozenset({"errors", "wire"}),
+    "engine": frozenset({"errors", "implementation", "wire", "fabric"}),
+    "initiator": frozenset({"errors", "wire", "fabric", "engine"}),
+    "drivers": frozenset({"errors", "wire", "fabric", "engine", "initiator"}),
+    "gateways": frozenset({"errors", "wire", "fabric", "engine", "initiator", "drivers"}),
+    "target": frozenset({"errors", "implementation", "wire"}),
 }
 """The other layers each may import."""
 

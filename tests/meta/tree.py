@@ -47,5 +47,7 @@ def _walk(folders: Iterable[Path]) -> Iterator[Path]:
     for folder in folders:
         for path in folder.rglob("*"):
             made = any(part == "__pycache__" or part.endswith(".egg-info") for part in path.parts)
+            # What Cython makes of a binding.
+            made |= path.suffix == ".c" and path.with_suffix(".pyx").exists()
             if path.is_file() and not made:
                 yield path

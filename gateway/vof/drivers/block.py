@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """The virtio-blk driver (virtio 1.2 §5.2).
 
-Owns feature negotiation, the reading and checking of the config space, and the form of every
-request: header, data at most ``max_transfer`` bytes in segments of at most size_max, status byte.
-Nothing is ever sent that the device did not offer. Requests may be started and finished apart, from
-any thread, so that a caller can keep several in flight.
+Owns feature negotiation and the form of every request: header, data at most ``max_transfer`` bytes
+in segments of at most size_max, status byte. Nothing is ever sent that the device did not offer.
+Requests may be started and finished apart, from any thread, so that a caller can keep several in
+flight. Plain ones have a shorter way: ``carrier``.
 
 Must not know bytes that are not whole sectors, nor who asks: ``gateways`` divides and rounds.
 """
@@ -14,40 +14,34 @@ from __future__ import annotations
 import errno
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import count
 from typing import NamedTuple
 
-from vof.errors import (
-    CompletionError,
-    ConfigError,
-    DeviceError,
-    LocalProtocolError,
-    RemoteProtocolError,
+from vof.drivers.block_carrier import make_carrier
+from vof.drivers.block_geometry import (
+    Geometry,
+    check_block_device,
+    geometry_of,
+    read_block_config,
 )
+from vof.errors import CompletionError, DeviceError, LocalProtocolError, RemoteProtocolError
 from vof.fabric.pending import Pending
-from vof.initiator.config import read_config
 from vof.initiator.parameters import SessionParameters
 from vof.initiator.session import Session
 from vof.initiator.virtqueue import Virtqueue
 from vof.wire.blk import (
     DISCARD_SEGMENT,
-    FIELDS_BY_FEATURE,
     GET_ID_SIZE,
     LIFETIME,
     REQUEST_HEADER,
     SECTOR_SHIFT,
-    SECTOR_SIZE,
     SEGMENT_FLAG_UNMAP,
     WRITEBACK_OFFSET,
-    Config,
     Feature,
     Lifetime,
     RequestType,
     Status,
 )
-from vof.wire.constants import DeviceId
-from vof.wire.layout import layout_of
 from vof.wire.structs import Buffer
 
 WANTED = (
@@ -64,11 +58,6 @@ WANTED = (
     | Feature.LIFETIME
     | Feature.SECURE_ERASE
 )
-
-MAX_TRANSFER = 32 << 20
-"""Bytes of the largest data request we make, whatever a device allows."""
-
-MAX_BLOCK_SIZE = 64 << 10
 
 DEFAULT_QUEUES = 4
 """Virtqueues opened at most, unless asked for more."""
@@ -87,26 +76,6 @@ class Request(NamedTuple):
     status: bytearray
 
 
-@dataclass(frozen=True)
-class Geometry:
-    """What the device is, in bytes where it has a unit; fixed while the driver lives."""
-
-    capacity: int
-    block_size: int
-    """Logical block: nothing smaller should be asked for."""
-    physical_block_size: int
-    optimal_io_size: int
-    """0 if the device does not say."""
-    size_max: int
-    max_transfer: int
-    """Data of one request; a multiple of the block size."""
-    max_discard: int
-    max_write_zeroes: int
-    max_secure_erase: int
-    """Bytes of one such request; 0 where the device does not offer it."""
-    write_zeroes_may_unmap: bool
-
-
 class BlockDriver:
     """A virtio-blk device ready for requests. Made by ``open``; closes its session."""
 
@@ -119,6 +88,10 @@ class BlockDriver:
         self._queues = queues
         self._affinity = threading.local()
         self._next_queue = count()
+        self.carrier = make_carrier(
+            queues, features, geometry, session.parameters.timeout, self._judge
+        )
+        """Carries plain requests without the interpreter; None where the fabric is Python's."""
 
     @classmethod
     def open(cls, parameters: SessionParameters, queues: int = DEFAULT_QUEUES) -> BlockDriver:
@@ -148,7 +121,7 @@ class BlockDriver:
                 )
             virtqueues = session.open_virtqueues(count_of_queues)
             depth = min(queue.size for queue in virtqueues)
-            geometry = _geometry(session, features, config, depth)
+            geometry = geometry_of(session, features, config, depth)
             session.driver_ok()
         except BaseException:
             session.close()
@@ -183,19 +156,32 @@ class BlockDriver:
         CompletionError if the target refused it, SessionLost.
         """
         arrival = request.queue.wait(request.pending)
-        if arrival.completion.status:
-            raise CompletionError(request.what, arrival.completion.status)
-        if arrival.lengths[-1] != 1:
-            self._violation(f"{request.what} completed without a status byte")
-        status = request.status[0]
-        if status == Status.OK:
-            if sum(arrival.lengths) - 1 < request.data_length:
-                self._violation(
-                    f"{request.what} succeeded with {sum(arrival.lengths) - 1} of "
-                    f"{request.data_length} bytes"
-                )
-            return
-        raise _device_error(request.what, status)
+        written = sum(arrival.lengths)
+        has_status = not arrival.completion.status and arrival.lengths[-1] == 1
+        self._judge(
+            request.what,
+            arrival.completion.status,
+            request.status[0] if has_status else None,
+            written - 1,
+            request.data_length,
+        )
+
+    def _judge(
+        self, what: str, refused: int, status: int | None, arrived: int, wanted: int
+    ) -> None:
+        """Raise what became of a request, if it did not succeed; see ``finish``.
+
+        ``refused`` is the completion's status, ``status`` the device's, None where it did not come;
+        of ``wanted`` bytes of data ``arrived`` came.
+        """
+        if refused:
+            raise CompletionError(what, refused)
+        if status is None:
+            self._violation(f"{what} completed without a status byte")
+        elif status != Status.OK:
+            raise _device_error(what, status)
+        elif arrived < wanted:
+            self._violation(f"{what} succeeded with {arrived} of {wanted} bytes")
 
     def flush(self) -> None:
         """Make every completed write durable. Raises LocalProtocolError if FLUSH was not
@@ -317,87 +303,6 @@ class BlockDriver:
 
 
 _NAMES = {kind: f"VIRTIO_BLK_T_{kind.name}" for kind in RequestType}
-
-
-def check_block_device(session: Session) -> None:
-    """Raise ConfigError if the session's device is not a virtio-blk."""
-    if session.device_id != DeviceId.BLOCK:
-        try:
-            found = f"a virtio-{DeviceId(session.device_id).name.lower()}"
-        except ValueError:
-            found = f"of virtio device type {session.device_id}"
-        raise ConfigError(
-            f"'{session.tvqn}' is {found}, not a virtio-blk; name a block device in tvqn="
-        )
-
-
-def read_block_config(session: Session, features: Feature) -> Config:
-    """Return the config space, with the fields that ``features`` make valid and zero elsewhere."""
-    names = [
-        name
-        for feature, fields in FIELDS_BY_FEATURE.items()
-        if feature is None or features & feature
-        for name in fields
-    ]
-    return Config(**read_config(session.control, layout_of(Config), names))  # type: ignore[arg-type]
-
-
-def _geometry(session: Session, features: Feature, config: Config, depth: int) -> Geometry:
-    """Check what the device says of itself and return it in bytes. ``depth`` is its queues'
-    size."""
-    where = session.parameters.where
-
-    def require(condition: bool, what: str) -> None:
-        if not condition:
-            raise RemoteProtocolError(f"{where}: the device's config is impossible: {what}")
-
-    capacity = config.capacity << SECTOR_SHIFT
-    require(capacity < 1 << 63, f"capacity of {config.capacity} sectors")
-    block_size = SECTOR_SIZE
-    if features & Feature.BLK_SIZE:
-        block_size = config.blk_size
-        require(_is_block_size(block_size), f"blk_size {block_size}")
-    size_max = MAX_TRANSFER
-    if features & Feature.SIZE_MAX:
-        require(config.size_max >= SECTOR_SIZE, f"size_max {config.size_max}")
-        size_max = min(size_max, config.size_max)
-    segments = 1
-    if features & Feature.SEG_MAX:
-        require(config.seg_max >= 1, "seg_max 0")
-        segments = config.seg_max
-    # Header and status byte take a descriptor each.
-    segments = min(segments, session.max_segs - 2, depth - 2)
-    require(segments >= 1, f"max_segs {session.max_segs} with a virtqueue of {depth}")
-    max_transfer = min(MAX_TRANSFER, size_max * segments) // block_size * block_size
-    require(max_transfer > 0, f"size_max {size_max} with blk_size {block_size}")
-    physical = block_size
-    if features & Feature.TOPOLOGY and config.physical_block_exp < 16:
-        physical = block_size << config.physical_block_exp
-    return Geometry(
-        capacity=capacity,
-        block_size=block_size,
-        physical_block_size=physical,
-        optimal_io_size=config.opt_io_size * block_size,
-        size_max=size_max,
-        max_transfer=max_transfer,
-        max_discard=_segment_limit(config.max_discard_sectors, config.max_discard_seg, block_size),
-        max_write_zeroes=_segment_limit(
-            config.max_write_zeroes_sectors, config.max_write_zeroes_seg, block_size
-        ),
-        max_secure_erase=_segment_limit(
-            config.max_secure_erase_sectors, config.max_secure_erase_seg, block_size
-        ),
-        write_zeroes_may_unmap=bool(config.write_zeroes_may_unmap),
-    )
-
-
-def _is_block_size(size: int) -> bool:
-    return SECTOR_SIZE <= size <= MAX_BLOCK_SIZE and size & (size - 1) == 0
-
-
-def _segment_limit(sectors: int, segments: int, block_size: int) -> int:
-    """Bytes of a one-segment request, in whole blocks; 0 if the device takes no segment."""
-    return (sectors << SECTOR_SHIFT) // block_size * block_size if segments else 0
 
 
 def _device_error(what: str, status: int) -> DeviceError:

@@ -29,6 +29,8 @@ class Leadership:
         self._mutex = Lock()
         self._leading = False
         self._followers: dict[Pending, Callable[[], None]] = {}
+        self.led = self.followed = 0
+        """Waits that took the lead at once, and those that did not."""
 
     def wait(self, pending: Pending) -> None:
         """Block until ``pending`` is done, leading or following."""
@@ -58,8 +60,10 @@ class Leadership:
                 return False
             if self._leading:
                 self._followers[pending] = wake
+                self.followed += 1
                 return False
             self._leading = True
+            self.led += 1
             return True
 
     def try_lead(self) -> bool:
@@ -78,6 +82,16 @@ class Leadership:
                 wake()
                 return
             self._leading = False
+
+    @property
+    def leading(self) -> bool:
+        """Whether somebody leads."""
+        return self._leading
+
+    @property
+    def followers(self) -> int:
+        """How many wait for another to receive."""
+        return len(self._followers)
 
     def finish(self, pending: Pending) -> None:
         """Mark a pending as done and wake its waiter. Its arrival or error is already set."""

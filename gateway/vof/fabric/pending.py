@@ -21,6 +21,7 @@ class Pending:
     __slots__ = (
         "arrival",
         "buffers",
+        "carrier",
         "command_id",
         "deadline",
         "done",
@@ -54,6 +55,8 @@ class Pending:
         """Called once, from whichever thread ended the command; must not block."""
         self.deadline: float | None = None
         """``time.monotonic()`` at which the queue is given up for this command's sake."""
+        self.carrier: object = None
+        """What the fabric keeps with the command while it is in flight."""
         self.done = False
         self.arrival: Arrival | None = None
         self.error: VofError | None = None

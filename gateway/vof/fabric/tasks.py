@@ -13,14 +13,17 @@ from typing import TypeVar
 
 import trio
 
+from vof.fabric.interface import Queue
 from vof.fabric.pending import Pending
-from vof.fabric.tcp import TcpQueue
 from vof.wire.stream import Arrival
 
 _T = TypeVar("_T")
 
+_PAUSE = 0.05
+"""Seconds between looks whether a queue that has ended goes on."""
 
-async def wait_in_task(queue: TcpQueue, pending: Pending) -> Arrival:
+
+async def wait_in_task(queue: Queue, pending: Pending) -> Arrival:
     """Return what arrived for a submitted command. Raises the error that ended it.
 
     Not cancelled while the command is in flight, for its buffers are lent until then; what bounds
@@ -47,18 +50,17 @@ async def in_thread(send: Callable[[], _T]) -> _T:
     return await trio.to_thread.run_sync(send)
 
 
-async def _lead_or_follow(queue: TcpQueue, pending: Pending) -> None:
-    leadership = queue.leadership
+async def _lead_or_follow(queue: Queue, pending: Pending) -> None:
     token = trio.lowlevel.current_trio_token()
     woken = trio.Event()
-    if not leadership.lead_or_follow(pending, lambda: token.run_sync_soon(woken.set)):
+    if not queue.lead_or_follow(pending, lambda: token.run_sync_soon(woken.set)):
         with trio.move_on_after(_seconds_left(pending)):
             await woken.wait()
         if not woken.is_set():
             queue.expire(pending)
             await woken.wait()
-    if pending.done:
-        return
+        if not queue.leads(pending):
+            return
     try:
         while not pending.done:
             if queue.error is None:
@@ -66,9 +68,12 @@ async def _lead_or_follow(queue: TcpQueue, pending: Pending) -> None:
                     await trio.lowlevel.wait_readable(queue)
             queue.receive_ready()
             if not pending.done:
-                leadership.check_deadline(pending)
+                queue.check_deadline(pending)
+                if queue.error is not None:
+                    # It is kept to be sent again, over another connection.
+                    await trio.sleep(_PAUSE)
     finally:
-        leadership.release()
+        queue.release_lead()
 
 
 def _seconds_left(pending: Pending) -> float:

@@ -12,6 +12,7 @@ Must not know what the commands mean.
 from __future__ import annotations
 
 import contextlib
+import os
 import select
 import socket
 import struct
@@ -20,9 +21,11 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from threading import Lock
 
-from vof.errors import RemoteProtocolError, SessionLost, VofError
+from vof.errors import LocalProtocolError, RemoteProtocolError, SessionLost, VofError
+from vof.fabric.interface import Activity, InFlight, OnLost, Statistics
 from vof.fabric.leader import Leadership
 from vof.fabric.pending import Pending
+from vof.fabric.room import Room
 from vof.wire.stream import Arrival, CompletionParser
 from vof.wire.structs import Buffer
 
@@ -31,6 +34,9 @@ RECEIVE_BUFFER_SIZE = 64 * 1024
 
 DIRECT_RECEIVE_SIZE = 16 * 1024
 """Bytes still missing from a caller's buffer from which they are received straight into it."""
+
+DEFAULT_SIZE = 256
+"""Descriptors in flight until the queue's real size is known."""
 
 _MAX_SEGMENTS = 1024
 """Buffers the kernel takes in one receive (IOV_MAX)."""
@@ -45,35 +51,38 @@ _SEND_FLAGS = socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL
 
 
 class TcpQueue:
-    """One queue's connection. All methods may be called from any thread.
+    """One queue's connection; see ``interface.Queue`` for what is not described here.
 
-    ``timeout`` is the seconds a command may take before the connection is given up, None for ever.
-    ``on_lost(queue, error, in_flight)`` is called once, when the connection has failed and nothing
-    touches the buffers of the commands in flight any more; it must ``end`` each of them or keep it
-    to send again.
+    ``timeout`` is the seconds a command may take before the connection is given up, None for ever;
+    ``size`` the number of descriptors that may be in flight.
     """
 
     def __init__(
         self,
         sock: socket.socket,
         name: str,
-        on_lost: Callable[[TcpQueue, VofError, Sequence[Pending]], None],
+        on_lost: OnLost,
         timeout: float | None = None,
+        size: int = DEFAULT_SIZE,
     ) -> None:
         self.name = name
         self._socket = sock
         self._on_lost = on_lost
         self._error: VofError | None = None
         self._torn_down = False
+        self._owner = os.getpid()
         self._in_flight: dict[int, Pending] = {}
         self._arriving: deque[Pending] = deque()
         self._mutex = Lock()
         self._sending = Lock()
-        self.leadership = Leadership(self._receive, self.expire)
-        """Who receives; shared with ``tasks``."""
+        self._leadership = Leadership(self._receive, self.expire)
+        self._room = Room(size)
         self._parser = CompletionParser(self._expect)
         self._scratch = memoryview(bytearray(RECEIVE_BUFFER_SIZE))
         self._timeout: float | None = None
+        self._submitted = self._completed = 0
+        self._sends = self._bytes_sent = 0
+        self._receives = self._bytes_received = 0
         self.set_timeout(timeout)
 
     @property
@@ -82,23 +91,23 @@ class TcpQueue:
         return self._error
 
     def set_timeout(self, timeout: float | None) -> None:
-        """Set the seconds that each command submitted from now on may take; None for ever."""
         self._timeout = timeout
-        tick = 0.0 if timeout is None else min(_TICK, max(_SHORT_TICK, timeout / 8))
         with contextlib.suppress(OSError):  # the queue may have ended
-            _set_receive_timeout(self._socket, tick)
+            _set_receive_timeout(self._socket, tick_of(timeout))
 
     def accept_refusals_with_buffers(self) -> None:
-        """Parse refused vring commands as the reference target sends them (see
-        ``CompletionParser``)."""
         self._parser.refusal_carries_buffers = True
 
-    def submit(self, pending: Pending) -> None:
-        """Send a command. Its command id must not be in flight.
+    def resize(self, size: int) -> None:
+        self._room.resize(size)
 
-        Raises the error that ended the queue, if it had ended before the command was taken;
-        afterwards the pending carries the outcome.
-        """
+    def take_id(self, descriptors: int, *, wait: bool) -> int | None:
+        return self._room.take(descriptors, wait=wait)
+
+    def give_back_id(self, command_id: int, descriptors: int) -> None:
+        self._room.give_back(command_id, descriptors)
+
+    def submit(self, pending: Pending) -> None:
         with self._mutex:
             if self._error is not None:
                 raise self._error.again()
@@ -106,6 +115,7 @@ class TcpQueue:
             if self._timeout is not None:
                 pending.deadline = time.monotonic() + self._timeout
             self._in_flight[pending.command_id] = pending
+            self._submitted += 1
         try:
             with self._sending:
                 if self._error is None:
@@ -119,10 +129,9 @@ class TcpQueue:
             self.settle()
 
     def wait(self, pending: Pending) -> Arrival:
-        """Return what arrived for a submitted command. Raises the error that ended it."""
         if not pending.done:
             try:
-                self.leadership.wait(pending)
+                self._leadership.wait(pending)
             except BaseException as error:
                 self.give_up(error)
                 raise
@@ -130,90 +139,140 @@ class TcpQueue:
                 self.settle()
         return pending.result()
 
-    def end(self, pending: Pending, error: VofError) -> None:
-        """End a command that ``on_lost`` was given."""
-        pending.error = error
-        self.leadership.finish(pending)
+    def activity(self) -> Activity:
+        return Activity(
+            in_flight=len(self._in_flight) + len(self._arriving),
+            leading=self._leadership.leading,
+            followers=self._leadership.followers,
+            sending=self._sending.locked(),
+            waiting_for_room=self._room.waiting,
+        )
 
-    def fail(self, error: VofError) -> None:
-        """End the queue: every command in flight gets ``error``, and so does every later one."""
-        self._mark_failed(error)
-        self.settle()
+    def statistics(self) -> Statistics:
+        return Statistics(
+            submitted=self._submitted,
+            completed=self._completed,
+            sends=self._sends,
+            receives=self._receives,
+            bytes_sent=self._bytes_sent,
+            bytes_received=self._bytes_received,
+            led=self._leadership.led,
+            followed=self._leadership.followed,
+        )
 
-    def close(self) -> None:
-        """End the queue for good. Idempotent."""
-        self.fail(SessionLost(f"{self.name}: closed"))
+    # Waiting in a task.
+
+    def lead_or_follow(self, pending: Pending, wake: Callable[[], None]) -> bool:
+        return self._leadership.lead_or_follow(pending, wake)
+
+    def leads(self, pending: Pending) -> bool:
+        # The lead is given to nobody whose command is done, and without it no command is done.
+        return not pending.done
+
+    def release_lead(self) -> None:
+        self._leadership.release()
+
+    def check_deadline(self, pending: Pending) -> None:
+        self._leadership.check_deadline(pending)
 
     # The end of the connection. First it is marked, by anyone: no send or receive goes on. Then a
     # thread that leads, so that none is receiving, waits for the sender and hands back what was in
     # flight.
+
+    def end(self, item: InFlight, error: VofError) -> None:
+        assert isinstance(item, Pending)
+        item.error = error
+        self._finish(item)
+
+    def fail(self, error: VofError) -> None:
+        self._mark_failed(error)
+        self.settle()
+
+    def close(self) -> None:
+        self.fail(SessionLost(f"{self.name}: closed"))
+
+    def give_up(self, error: BaseException) -> None:
+        self.fail(SessionLost(f"{self.name}: internal error: {type(error).__name__}: {error}"))
+
+    def expire(self, pending: Pending) -> None:
+        within = f" within {self._timeout:g} s" if self._timeout else ""
+        self._mark_failed(self._lost(f"no answer to {pending.what}{within}"))
+
+    def settle(self) -> None:
+        # Where another thread leads, the shutdown wakes it and it comes by here or in _receive.
+        if not self._torn_down and self._leadership.try_lead():
+            try:
+                self._tear_down()
+            finally:
+                self._leadership.release()
+
+    def attach(self, sock: socket.socket) -> None:
+        with self._mutex:
+            if self._error is None or not self._torn_down:
+                raise LocalProtocolError(f"{self.name}: its connection has not ended")
+            refusals = self._parser.refusal_carries_buffers
+            self._parser = CompletionParser(self._expect, refusal_carries_buffers=refusals)
+            self._socket = sock
+            self._owner = os.getpid()
+            self._torn_down = False
+            self._error = None
+        self.set_timeout(self._timeout)
+
+    def resubmit(self, item: InFlight) -> None:
+        assert isinstance(item, Pending)
+        self.submit(item)
 
     def _mark_failed(self, error: VofError) -> None:
         with self._mutex:
             if self._error is not None:
                 return
             self._error = error
-            with contextlib.suppress(OSError):
-                self._socket.shutdown(socket.SHUT_RDWR)
-
-    def settle(self) -> None:
-        """Finish the end of a queue that was marked as failed, if nobody else is about to."""
-        # Where another thread leads, the shutdown wakes it and it comes by here or in _receive.
-        if not self._torn_down and self.leadership.try_lead():
-            try:
-                self._tear_down()
-            finally:
-                self.leadership.release()
+            # A child made by fork must not end its parent's connection.
+            if os.getpid() == self._owner:
+                with contextlib.suppress(OSError):
+                    self._socket.shutdown(socket.SHUT_RDWR)
 
     def _tear_down(self) -> None:
-        if self._torn_down:
+        if self._torn_down or self._error is None:
             return
-        self._torn_down = True
         # A sender may still be reading its caller's buffer, and someone shutting the socket down.
         with self._sending, self._mutex:
+            self._torn_down = True
+            error = self._error
             self._socket.close()
             in_flight = [*self._arriving, *self._in_flight.values()]
             self._arriving.clear()
             self._in_flight.clear()
-        assert self._error is not None
-        self._on_lost(self, self._error, in_flight)
-
-    def give_up(self, error: BaseException) -> None:
-        """End the queue because a waiter leaves by an exception that is no mistake of the peer's.
-
-        It takes its buffers along, so nothing may be received into them any more.
-        """
-        self.fail(SessionLost(f"{self.name}: internal error: {type(error).__name__}: {error}"))
+        self._on_lost(self, error, in_flight)
 
     def _lost(self, reason: str) -> SessionLost:
         return SessionLost(f"{self.name}: connection lost: {reason}")
 
-    def expire(self, pending: Pending) -> None:
-        """End the queue because a command's deadline has passed; who leads ends its commands."""
-        within = f" within {self._timeout:g} s" if self._timeout else ""
-        self._mark_failed(self._lost(f"no answer to {pending.what}{within}"))
+    def _finish(self, pending: Pending) -> None:
+        self._completed += 1
+        self._leadership.finish(pending)
 
     # Receiving: by the thread that leads.
 
     def fileno(self) -> int:
-        """Return the socket's descriptor, valid for whoever leads."""
         return self._socket.fileno()
 
     def receive_ready(self) -> None:
-        """Receive what has come, if anything has. For a task that leads; see ``tasks``."""
         self._receive(socket.MSG_DONTWAIT)
 
     def look(self) -> None:
-        """Notice, without blocking, that the connection has ended while nobody waited on it."""
-        if self._error is None and self.leadership.try_lead():
+        if self._error is None and self._leadership.try_lead():
             try:
                 self._receive(socket.MSG_DONTWAIT)
             finally:
-                self.leadership.release()
+                self._leadership.release()
 
     def _receive(self, flags: int = 0) -> None:
         if self._error is None:
             self._pump(flags)
+        elif self._torn_down and not flags:
+            # What was in flight is kept to be sent again, over another connection.
+            time.sleep(_SHORT_TICK)
         if self._error is not None:
             self._tear_down()
 
@@ -223,7 +282,7 @@ class TcpQueue:
             for arrival in self._receive_once(flags):
                 pending = self._arriving.popleft()
                 pending.arrival = arrival
-                self.leadership.finish(pending)
+                self._finish(pending)
         except BlockingIOError:
             pass  # nothing has come, or a tick has passed: the waiter looks at its deadline
         except RemoteProtocolError as error:
@@ -248,6 +307,8 @@ class TcpQueue:
                 arrivals += parser.feed(self._scratch[: count - missing])
         if not count:
             self._mark_failed(self._lost("closed by the target"))
+        self._receives += 1
+        self._bytes_received += count
         return arrivals
 
     def _expect(self, command_id: int) -> tuple[int, Sequence[memoryview]]:
@@ -269,6 +330,8 @@ class TcpQueue:
             sent = self._socket.sendmsg(parts, (), _SEND_FLAGS)
         except BlockingIOError:
             sent = 0
+        self._sends += 1
+        self._bytes_sent += size
         while sent < size:
             size -= sent
             _drop(parts, sent)
@@ -290,19 +353,25 @@ class TcpQueue:
         if pending.deadline is not None:
             patience = min(patience, max(0.0, pending.deadline - time.monotonic()))
         poller = select.poll()
-        if self.leadership.try_lead():
+        if self._leadership.try_lead():
             try:
                 poller.register(self._socket, select.POLLIN | select.POLLOUT)
                 events = poller.poll(patience * 1000)
                 if any(event & ~select.POLLOUT for _fd, event in events):
                     self._pump()
             finally:
-                self.leadership.release()
+                self._leadership.release()
         else:
             poller.register(self._socket, select.POLLOUT)
             poller.poll(min(patience, _SHORT_TICK) * 1000)
         if pending.deadline is not None and time.monotonic() >= pending.deadline:
             self.expire(pending)
+
+
+def tick_of(timeout: float | None) -> float:
+    """Return the seconds between looks at deadlines where a command may take ``timeout``; 0 for
+    none."""
+    return 0.0 if timeout is None else min(_TICK, max(_SHORT_TICK, timeout / 8))
 
 
 def _drop(parts: list[Buffer], count: int) -> None:

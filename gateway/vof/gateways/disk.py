@@ -2,7 +2,8 @@
 """A block device as plain bytes: any offset and length, over a driver that moves whole blocks.
 
 Owns the bounds, the division of large requests at the driver's ``max_transfer`` (several in
-flight), and the read-modify-write of the blocks at the ends of a request that is not aligned. Must
+flight), and the read-modify-write of the blocks at the ends of a request that is not aligned. Every
+request is offered to the driver's carrier first, which takes those that need nothing of this. Must
 not know NBD or FUSE.
 """
 
@@ -13,12 +14,15 @@ import errno
 from collections import deque
 from collections.abc import Callable
 from threading import Condition
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from vof.drivers.block import BlockDriver, Request
 from vof.errors import LocalProtocolError, VofError
 from vof.wire.blk import Feature
 from vof.wire.structs import Buffer
+
+if TYPE_CHECKING:
+    from vof.engine.native import NativeBlock
 
 
 class _Start(Protocol):
@@ -35,12 +39,15 @@ class Disk:
         self.size = geometry.capacity // self._block * self._block
         """The capacity in whole blocks."""
         self._max_transfer = geometry.max_transfer
-        self._gate = WriteGate()
+        self._carrier = driver.carrier
+        self._gate = WriteGate() if self._carrier is None else EngineGate(self._carrier)
 
     def read(self, offset: int, data: memoryview) -> None:
         """Fill ``data`` from ``offset``. Raises LocalProtocolError beyond the end, and what a
         driver raises."""
         end = self._check(offset, len(data), errno.EINVAL)
+        if self._carrier is not None and self._carrier.read(data, offset):
+            return
         if not (offset | end) % self._block:
             self._read_blocks(offset, data)
             return
@@ -53,6 +60,8 @@ class Disk:
         """Write ``data`` at ``offset``. Raises LocalProtocolError (ENOSPC) beyond the end."""
         view = memoryview(data)
         end = self._check(offset, len(view), errno.ENOSPC)
+        if self._carrier is not None and self._carrier.write(view, offset):
+            return
         if not (offset | end) % self._block:
             with self._gate.shared:
                 self._write_blocks(offset, view)
@@ -64,6 +73,8 @@ class Disk:
         """Make ``length`` bytes at ``offset`` read as zeroes; ``unmap`` allows them to be
         deallocated."""
         end = self._check(offset, length, errno.ENOSPC)
+        if self._carrier is not None and self._carrier.write_zeroes(offset, length, unmap):
+            return
         first, last = self._inner_blocks(offset, end)
         if first >= last:
             self.write(offset, bytes(length))
@@ -81,6 +92,8 @@ class Disk:
     def discard(self, offset: int, length: int) -> None:
         """Tell the device that the whole blocks within the range are not needed."""
         end = self._check(offset, length, errno.EINVAL)
+        if self._carrier is not None and self._carrier.discard(offset, length):
+            return
         first, last = self._inner_blocks(offset, end)
         limit = self.driver.geometry.max_discard
         with self._gate.shared:
@@ -89,6 +102,8 @@ class Disk:
 
     def flush(self) -> None:
         """Make every completed write durable; nothing to do for a device without a write cache."""
+        if self._carrier is not None and self._carrier.flush():
+            return
         if self.driver.features & Feature.FLUSH:
             self.driver.flush()
 
@@ -199,6 +214,14 @@ class WriteGate:
         with self._changed:
             self._alone = False
             self._changed.notify_all()
+
+
+class EngineGate:
+    """The gate through which the engine's own writes go, for those that it declined."""
+
+    def __init__(self, carrier: NativeBlock) -> None:
+        self.shared = _Pass(carrier.enter, carrier.leave)
+        self.alone = _Pass(carrier.enter_alone, carrier.leave_alone)
 
 
 class _Pass:

@@ -20,7 +20,8 @@ from threading import Lock
 from typing import Any, ParamSpec, TypeVar
 
 from vof import __version__
-from vof.drivers.block import DEFAULT_QUEUES, BlockDriver, check_block_device
+from vof.drivers.block import DEFAULT_QUEUES, BlockDriver
+from vof.drivers.block_geometry import check_block_device
 from vof.errors import CompletionError, ConfigError, DeviceError, SessionLost, VofError
 from vof.gateways.disk import Disk
 from vof.initiator.parameters import (

@@ -11,8 +11,8 @@ from __future__ import annotations
 from threading import Lock
 
 from vof.errors import CompletionError
+from vof.fabric.interface import Queue
 from vof.fabric.pending import Pending
-from vof.fabric.tcp import TcpQueue
 from vof.wire.constants import CONFIG_WIDTHS, CONTROL_QUEUE_TARGET_ID, DeviceStatus, Opcode
 from vof.wire.dialect import FEATURE_SELECT_MAX_SEGS, Dialect
 from vof.wire.names import encode_name
@@ -43,7 +43,7 @@ class ControlQueue:
     connection ends (which includes the fabric queue's timeout).
     """
 
-    def __init__(self, fabric: TcpQueue, dialect: Dialect) -> None:
+    def __init__(self, fabric: Queue, dialect: Dialect) -> None:
         self._fabric = fabric
         self._dialect = dialect
         self._one_at_a_time = Lock()

@@ -14,10 +14,12 @@ from __future__ import annotations
 
 import contextlib
 import errno as numbers
+import os
 from collections.abc import Sequence
 from enum import Enum
 from threading import Lock
 
+from vof.engine.choice import open_queue
 from vof.errors import (
     CompletionError,
     ConfigError,
@@ -27,8 +29,7 @@ from vof.errors import (
     VofError,
 )
 from vof.fabric.connect import connect_tcp
-from vof.fabric.pending import Pending
-from vof.fabric.tcp import TcpQueue
+from vof.fabric.interface import InFlight, Queue
 from vof.initiator.control import ControlQueue
 from vof.initiator.parameters import SessionParameters
 from vof.initiator.virtqueue import Virtqueue
@@ -73,10 +74,11 @@ class Session:
         self.parameters = parameters
         self.tvqn = tvqn
         self.state = State.CONNECTED
+        self._owner = os.getpid()
         self._mutex = Lock()
         self._error: VofError | None = None
         self._dialect = dialect_by_name(parameters.dialect)
-        self._queues: list[TcpQueue] = []
+        self._queues: list[Queue] = []
         self.virtqueues: list[Virtqueue] = []
         self.features = 0
         """The feature bits both sides have, once negotiated."""
@@ -207,8 +209,13 @@ class Session:
         self._end(State.LOST, error)
 
     def close(self) -> None:
-        """End the association in good order. Idempotent; takes a bounded time."""
-        if self.state is State.READY and self.vendor_id != VENDOR_VTGT:
+        """End the association in good order. Idempotent; takes a bounded time.
+
+        In a child made by fork, which has the parent's connections too, only its own ends of them
+        are closed.
+        """
+        ours = os.getpid() == self._owner
+        if ours and self.state is State.READY and self.vendor_id != VENDOR_VTGT:
             self._queues[0].set_timeout(DISCONNECT_TIMEOUT)
             with contextlib.suppress(VofError):
                 self.control.disconnect()
@@ -220,7 +227,7 @@ class Session:
     def __exit__(self, *_exc: object) -> None:
         self.close()
 
-    def _connect(self, name: str, offset: int) -> TcpQueue:
+    def _connect(self, name: str, offset: int) -> Queue:
         parameters = self.parameters
         iport = parameters.iport + offset if parameters.iport else 0
         if iport > 65535:
@@ -232,16 +239,16 @@ class Session:
             iport,
             parameters.connect_timeout,
         )
-        fabric = TcpQueue(
+        fabric = open_queue(
             sock, f"{parameters.where} {name}", self._queue_lost, parameters.connect_timeout
         )
         self._queues.append(fabric)
         return fabric
 
-    def _queue_lost(self, queue: TcpQueue, error: VofError, in_flight: Sequence[Pending]) -> None:
+    def _queue_lost(self, queue: Queue, error: VofError, in_flight: Sequence[InFlight]) -> None:
         self.fail(error)
-        for pending in in_flight:
-            queue.end(pending, error)
+        for item in in_flight:
+            queue.end(item, error)
 
     def _end(self, state: State, error: VofError) -> None:
         with self._mutex:

@@ -1,20 +1,17 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """A virtqueue: gives requests their command ids and keeps to the queue's size.
 
-A virtqueue of size N holds N descriptors (virtio 1.2 §2.7), so that many may be in flight, whatever
-number of requests they belong to. Command ids are unique in flight and stay under the reserved
-range (*v2*, "Command ID"); the lowest free one is taken. Must not know what a request asks for.
+The ids and the room are the fabric queue's, which an engine may use besides. Must not know what a
+request asks for.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from heapq import heappop, heappush
-from threading import Condition
 
 from vof.errors import LocalProtocolError
+from vof.fabric.interface import Queue
 from vof.fabric.pending import Pending
-from vof.fabric.tcp import TcpQueue
 from vof.wire.constants import MAX_COMMAND_ID
 from vof.wire.stream import Arrival, encode_vring
 from vof.wire.structs import Buffer
@@ -23,15 +20,12 @@ from vof.wire.structs import Buffer
 class Virtqueue:
     """Requests over one fabric queue, from any thread."""
 
-    def __init__(self, index: int, size: int, fabric: TcpQueue) -> None:
+    def __init__(self, index: int, size: int, fabric: Queue) -> None:
         self.index = index
         self.size = min(size, MAX_COMMAND_ID + 1)
         """Descriptors that may be in flight."""
-        self._fabric = fabric
-        self._room = Condition()
-        self._free_descriptors = self.size
-        self._free_ids: list[int] = []
-        self._next_id = 0
+        self.fabric = fabric
+        fabric.resize(self.size)
 
     def submit(
         self,
@@ -57,19 +51,15 @@ class Virtqueue:
             raise LocalProtocolError(
                 f"{what} takes {ndesc} descriptors; the virtqueue holds {self.size}"
             )
-        with self._room:
-            while self._free_descriptors < ndesc:
-                if not wait:
-                    return None
-                self._room.wait()
-            self._free_descriptors -= ndesc
-            command_id = heappop(self._free_ids) if self._free_ids else self._take_new_id()
+        command_id = self.fabric.take_id(ndesc, wait=wait)
+        if command_id is None:
+            return None
         command = encode_vring(command_id, readable, [len(buffer) for buffer in writable])
         pending = Pending(what, command_id, [command, *payload], len(readable), writable)
         try:
-            self._fabric.submit(pending)
+            self.fabric.submit(pending)
         except BaseException:
-            self._release(command_id, ndesc)
+            self.fabric.give_back_id(command_id, ndesc)
             raise
         return pending
 
@@ -77,26 +67,19 @@ class Virtqueue:
         """Return what arrived for a command of ours. Raises SessionLost if the queue ended under
         it."""
         try:
-            return self._fabric.wait(pending)
+            return self.fabric.wait(pending)
         finally:
-            self._release(pending.command_id, pending.first_id + len(pending.buffers))
+            self._release(pending)
 
     async def wait_in_task(self, pending: Pending) -> Arrival:
         """Await what arrived for a command of ours, from a trio task; as ``wait``."""
         from vof.fabric.tasks import wait_in_task  # noqa: PLC0415 - who has no tasks has no trio
 
         try:
-            return await wait_in_task(self._fabric, pending)
+            return await wait_in_task(self.fabric, pending)
         finally:
-            self._release(pending.command_id, pending.first_id + len(pending.buffers))
+            self._release(pending)
 
-    def _take_new_id(self) -> int:
-        command_id = self._next_id
-        self._next_id += 1
-        return command_id
-
-    def _release(self, command_id: int, ndesc: int) -> None:
-        with self._room:
-            heappush(self._free_ids, command_id)
-            self._free_descriptors += ndesc
-            self._room.notify_all()
+    def _release(self, pending: Pending) -> None:
+        ndesc = pending.first_id + len(pending.buffers)
+        self.fabric.give_back_id(pending.command_id, ndesc)

@@ -26,7 +26,8 @@ from tests.support.protocol_numbers import (
 from tests.support.sessions import parameters_for
 from tests.support.target_fixtures import Serve
 from tests.unit.drivers.opening import device, open_driver
-from vof.drivers.block import BlockDriver, Geometry
+from vof.drivers.block import BlockDriver
+from vof.drivers.block_geometry import Geometry
 from vof.errors import ConfigError, RemoteProtocolError, VofError
 from vof.initiator.session import State
 

@@ -8,18 +8,33 @@ import struct
 from collections.abc import Callable, Sequence
 
 from tests.support.loopback import receive_exactly, tcp_pair
+from vof.engine.native import NativeQueue
 from vof.errors import VofError
+from vof.fabric.interface import InFlight, Queue
 from vof.fabric.pending import Pending
 from vof.fabric.tcp import TcpQueue
+
+MakeQueue = type[TcpQueue] | type[NativeQueue]
+
+QUEUES: dict[str, MakeQueue] = {"python": TcpQueue, "native": NativeQueue}
+"""The fabrics that every test here runs on."""
 
 
 class QueueRig:
     """``queue`` over a connection, ``far`` its other end, ``losses`` what ``on_lost`` got."""
 
-    def __init__(self, *, timeout: float | None = None, buffer_size: int | None = None) -> None:
+    def __init__(
+        self,
+        make_queue: MakeQueue,
+        *,
+        timeout: float | None = None,
+        buffer_size: int | None = None,
+    ) -> None:
         near, self.far = tcp_pair(buffer_size)
-        self.losses: list[tuple[VofError, Sequence[Pending]]] = []
-        self.queue = TcpQueue(near, "rig", self._lost, timeout)
+        self.losses: list[tuple[VofError, Sequence[InFlight]]] = []
+        self.queue: Queue = make_queue(near, "rig", self._lost, timeout)
+        self.keep = False
+        """Whether what is in flight when the connection is lost stays so."""
 
     def close(self) -> None:
         self.queue.close()
@@ -35,10 +50,19 @@ class QueueRig:
         _opcode, ident = struct.unpack_from("<HH", receive_exactly(self.far, 16))
         return ident
 
-    def _lost(self, queue: TcpQueue, error: VofError, in_flight: Sequence[Pending]) -> None:
+    @property
+    def followers(self) -> int:
+        return self.queue.activity().followers
+
+    @property
+    def leading(self) -> bool:
+        return self.queue.activity().leading
+
+    def _lost(self, queue: Queue, error: VofError, in_flight: Sequence[InFlight]) -> None:
         self.losses.append((error, in_flight))
-        for pending in in_flight:
-            queue.end(pending, error)
+        if not self.keep:
+            for item in in_flight:
+                queue.end(item, error)
 
 
 def command(

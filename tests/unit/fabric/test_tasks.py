@@ -35,11 +35,11 @@ async def until(condition: Callable[[], bool]) -> None:
 
 
 def following(rig: QueueRig, count: int = 1) -> Callable[[], bool]:
-    return lambda: len(rig.queue.leadership._followers) == count
+    return lambda: rig.followers == count
 
 
 def leading(rig: QueueRig) -> Callable[[], bool]:
-    return lambda: rig.queue.leadership._leading
+    return lambda: rig.leading
 
 
 def test_a_lone_task_receives_for_itself(rig: QueueRig) -> None:
@@ -219,8 +219,7 @@ def test_threads_and_tasks_together(rig: QueueRig) -> None:
     stop.set()
     rig.queue.submit(command(999))
     far.result()
-    assert rig.queue.leadership.try_lead()
-    rig.queue.leadership.release()
+    assert not rig.leading
 
 
 async def fails(rig: QueueRig, pending: Pending, words: str) -> None:
@@ -320,7 +319,7 @@ def test_a_mistake_of_ours_ends_the_queue(rig: QueueRig, monkeypatch: pytest.Mon
     """The task leaves, and its buffers with it: nothing may be received any more."""
     one = command(1)
     rig.queue.submit(one)
-    monkeypatch.setattr(rig.queue, "receive_ready", lambda: 1 / 0)
+    monkeypatch.setattr(trio.lowlevel, "wait_readable", lambda _queue: 1 / 0)
     rig.far.sendall(completion(1))
 
     async def main() -> None:

@@ -87,9 +87,9 @@ def test_whoever_waits_longest_goes_on_receiving(rig: QueueRig, first: str) -> N
     rig.queue.submit(one)
     rig.queue.submit(two)
     leader = Background(rig.queue.wait, one)
-    wait_until(lambda: rig.queue.leadership._leading, "a leader")
+    wait_until(lambda: rig.leading, "a leader")
     follower = Background(rig.queue.wait, two)
-    wait_until(lambda: bool(rig.queue.leadership._followers), "a follower")
+    wait_until(lambda: bool(rig.followers), "a follower")
     early, late = (leader, follower) if first == "leader" else (follower, leader)
 
     rig.far.sendall(completion(0 if first == "leader" else 1))
@@ -103,11 +103,11 @@ def test_one_of_several_followers_is_promoted_and_serves_the_others(rig: QueueRi
     waiting = [command(ident) for ident in range(5)]
     for pending in waiting:
         rig.queue.submit(pending)
-    threads = [Background(rig.queue.wait, pending) for pending in waiting]
-    wait_until(lambda: len(rig.queue.leadership._followers) == 4, "four followers")
-    leader = next(i for i in range(5) if waiting[i] not in rig.queue.leadership._followers)
-    order = [leader, *(i for i in range(5) if i != leader)]
-    for place, ident in enumerate(order):
+    threads = [Background(rig.queue.wait, waiting[0])]
+    wait_until(lambda: rig.leading, "a leader")
+    threads += [Background(rig.queue.wait, pending) for pending in waiting[1:]]
+    wait_until(lambda: rig.followers == 4, "four followers")
+    for place, ident in enumerate(range(5)):
         assert sum(thread.running for thread in threads) == 5 - place
         rig.far.sendall(completion(ident))
         threads[ident].result()
@@ -269,7 +269,7 @@ def test_waiting_does_not_spin(rig: QueueRig) -> None:
     for each in pending:
         rig.queue.submit(each)
     threads = [Background(wait, each) for each in pending]
-    wait_until(lambda: bool(rig.queue.leadership._followers), "a follower")
+    wait_until(lambda: bool(rig.followers), "a follower")
     assert not threading.Event().wait(0.3)  # the time over which spinning would show
     rig.far.sendall(completion(0) + completion(1))
     for thread in threads:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import select
 import socket
 import struct
@@ -16,6 +17,7 @@ from tests.support.scripted_target import wait_until
 from tests.unit.fabric.queue_rig import QueueRig, buffer_of, command, completion
 from vof.errors import RemoteProtocolError, SessionLost
 from vof.fabric.pending import Pending
+from vof.fabric.tcp import TcpQueue
 from vof.wire.stream import Arrival
 
 MakeRig = Callable[..., QueueRig]
@@ -37,7 +39,7 @@ def waiters(rig: QueueRig, count: int) -> list[Background[Arrival]]:
         pending = command(ident, buffer_of(8))
         rig.queue.submit(pending)
         threads.append(Background(rig.queue.wait, pending))
-    wait_until(lambda: len(rig.queue.leadership._followers) == count - 1, "followers")
+    wait_until(lambda: rig.followers == count - 1, "followers")
     return threads
 
 
@@ -72,11 +74,13 @@ def test_every_command_in_flight_ends_at_once(rig: QueueRig, reason: str) -> Non
     assert {pending.command_id for pending in in_flight} == {0, 1, 2, 3, 9}
 
 
+@pytest.mark.parametrize("make_queue", [TcpQueue])
 def test_an_end_just_before_the_leader_gives_up_its_lead(
     rig: QueueRig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whoever ends the queue leaves the rest to the leader, which has received its last."""
-    leadership = rig.queue.leadership
+    assert isinstance(rig.queue, TcpQueue)
+    leadership = rig.queue._leadership
     release = leadership.release
 
     def late_end() -> None:
@@ -181,7 +185,7 @@ class TestSenderThatIsBlocked:
 
         def end(rig: QueueRig) -> None:
             behind.extend(Background(self.send, rig, command(ident)) for ident in (20, 21))
-            wait_until(lambda: {20, 21} <= set(rig.queue._in_flight), "commands behind it")
+            wait_until(lambda: rig.queue.activity().in_flight == 3, "commands behind it")
             rig.queue.close()
 
         self.release(blocked, end)
@@ -208,7 +212,7 @@ class TestSenderThatIsBlocked:
     def release(self, rig: QueueRig, end: Callable[[QueueRig], None]) -> None:
         pending = command(7, extra=bytes(BLOCKING))
         sender = Background(self.send, rig, pending)
-        wait_until(lambda: 7 in rig.queue._in_flight and rig.queue._sending.locked(), "a sender")
+        wait_until(lambda: rig.queue.activity().sending, "a sender")
         end(rig)
         with pytest.raises(SessionLost):
             sender.result(5)
@@ -235,7 +239,7 @@ class TestDeadline:
         patient = command(0, buffer_of(8))
         rig.queue.submit(patient)
         leader = Background(rig.queue.wait, patient)
-        wait_until(lambda: rig.queue.leadership._leading, "a leader")
+        wait_until(lambda: rig.leading, "a leader")
         rig.queue.set_timeout(0.15)
         hasty = command(1, buffer_of(8))
         rig.queue.submit(hasty)
@@ -266,7 +270,8 @@ class TestDeadline:
         pending = command(0)
         rig.queue.submit(pending)
         assert pending.deadline is None
-        assert rig.queue._socket.getsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, 16) == bytes(16)
+        with socket.socket(fileno=os.dup(rig.queue.fileno())) as same:
+            assert same.getsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, 16) == bytes(16)
 
     def test_that_is_met_has_no_effect(self, make_rig: MakeRig) -> None:
         rig = make_rig(timeout=0.1)

@@ -7,7 +7,8 @@ import threading
 from collections.abc import Callable
 from typing import cast
 
-from vof.drivers.block import BlockDriver, Geometry
+from vof.drivers.block import BlockDriver
+from vof.drivers.block_geometry import Geometry
 from vof.errors import DeviceError
 from vof.gateways.disk import Disk
 from vof.wire.blk import Feature
@@ -50,6 +51,7 @@ class MemoryDriver:
             write_zeroes_may_unmap=True,
         )
         self.read_only = False
+        self.carrier = None
         self.calls: list[tuple[str, int, int]] = []
         """Kind, offset and length of every request, in the order they were started."""
         self.before: Callable[[MemoryRequest], None] = lambda _request: None

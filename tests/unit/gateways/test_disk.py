@@ -17,7 +17,7 @@ from tests.support.loopback import Background
 from tests.support.scripted_target import wait_until
 from tests.unit.gateways.memory_driver import MemoryDriver, MemoryRequest
 from vof.errors import DeviceError, LocalProtocolError
-from vof.gateways.disk import Disk, WriteGate
+from vof.gateways.disk import Disk, EngineGate, WriteGate
 from vof.wire.blk import Feature
 
 BLOCKS = 12
@@ -283,7 +283,8 @@ class TestNeighbours:
         assert driver.content == bytes([12]) * disk.size
 
 
-def waiting_at(gate: WriteGate) -> object:
+def waiting_at(gate: WriteGate | EngineGate) -> object:
+    assert isinstance(gate, WriteGate)
     return gate._changed._waiters  # type: ignore[attr-defined]
 
 

@@ -12,9 +12,11 @@ import pytest
 
 from tests.support.loopback import Background, receive_exactly, tcp_pair
 from tests.support.scripted_target import wait_until
+from tests.unit.fabric.conftest import make_queue
+from tests.unit.fabric.queue_rig import MakeQueue
 from vof.errors import LocalProtocolError, SessionLost, VofError
+from vof.fabric.interface import Queue
 from vof.fabric.pending import Pending
-from vof.fabric.tcp import TcpQueue
 from vof.initiator.virtqueue import Virtqueue
 
 FIRST_RESERVED = 0xFF00
@@ -23,9 +25,9 @@ FIRST_RESERVED = 0xFF00
 class Far:
     """The target's end: takes commands with one writable descriptor each, or none."""
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, make_queue: MakeQueue, size: int) -> None:
         near, self.socket = tcp_pair()
-        self.fabric = TcpQueue(near, "virtqueue 0", self._lost)
+        self.fabric: Queue = make_queue(near, "virtqueue 0", self._lost)
         self.queue = Virtqueue(0, size, self.fabric)
 
     def take(self) -> tuple[int, int]:
@@ -60,7 +62,7 @@ class Far:
         self.socket.close()
 
     @staticmethod
-    def _lost(queue: TcpQueue, error: VofError, in_flight: object) -> None:
+    def _lost(queue: Queue, error: VofError, in_flight: object) -> None:
         assert isinstance(in_flight, list)
         for pending in in_flight:
             queue.end(pending, error)
@@ -69,12 +71,15 @@ class Far:
 MakeFar = Callable[[int], Far]
 
 
+__all__ = ["make_queue"]
+
+
 @pytest.fixture
-def far_of(leaves_nothing: None) -> Iterator[MakeFar]:
+def far_of(leaves_nothing: None, make_queue: MakeQueue) -> Iterator[MakeFar]:
     made: list[Far] = []
 
     def make(size: int) -> Far:
-        made.append(Far(size))
+        made.append(Far(make_queue, size))
         return made[-1]
 
     yield make
@@ -134,7 +139,7 @@ def test_a_full_queue_makes_a_thread_wait_for_room(far_of: MakeFar) -> None:
     far = far_of(4)
     first = far.sent(3)
     waiter = Background(far.sent, 2)
-    wait_until(lambda: bool(far.queue._room._waiters), "a thread that waits for room")  # type: ignore[attr-defined]
+    wait_until(lambda: far.fabric.activity().waiting_for_room == 1, "a thread without room")
     far.take()
     far.finish(first)
     assert waiter.result().command_id == 0
@@ -146,7 +151,7 @@ def test_a_thread_that_waits_for_room_is_told_of_the_end(far_of: MakeFar) -> Non
     first = far.sent(4)
     holder = Background(far.queue.wait, first)
     waiter = Background(far.sent, 1)
-    wait_until(lambda: bool(far.queue._room._waiters), "a thread that waits for room")  # type: ignore[attr-defined]
+    wait_until(lambda: far.fabric.activity().waiting_for_room == 1, "a thread without room")
     far.socket.close()
     for thread in (holder, waiter):
         with pytest.raises(SessionLost):
@@ -166,7 +171,7 @@ def test_after_the_end_nothing_is_taken_and_nothing_leaks(far_of: MakeFar) -> No
     for _ in range(5):
         with pytest.raises(SessionLost):
             far.submit(2)
-    assert far.queue._free_descriptors == 2
+    assert far.fabric.take_id(2, wait=False) == 0
 
 
 def test_ids_stay_below_the_reserved_ones(far_of: MakeFar) -> None:

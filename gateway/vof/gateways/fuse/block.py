@@ -12,7 +12,8 @@ from collections.abc import Sequence
 
 import trio
 
-from vof.drivers.block import WANTED, BlockDriver, read_block_config
+from vof.drivers.block import WANTED, BlockDriver
+from vof.drivers.block_geometry import read_block_config
 from vof.gateways.disk import Disk
 from vof.gateways.fuse.contents import Contents, Facts
 from vof.gateways.fuse.nodes import Access, File, Handle, Opening

@@ -1,0 +1,239 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "initiator/block.h"
+
+#define STATUS_UNWRITTEN 0xff
+
+static const char *name_of(enum vof_blk_type type)
+{
+    switch (type) {
+    case VOF_BLK_IN:
+        return "VIRTIO_BLK_T_IN";
+    case VOF_BLK_OUT:
+        return "VIRTIO_BLK_T_OUT";
+    case VOF_BLK_FLUSH:
+        return "VIRTIO_BLK_T_FLUSH";
+    case VOF_BLK_DISCARD:
+        return "VIRTIO_BLK_T_DISCARD";
+    case VOF_BLK_WRITE_ZEROES:
+        return "VIRTIO_BLK_T_WRITE_ZEROES";
+    default:
+        return "request";
+    }
+}
+
+/* A thread keeps to one queue, so that its data stays near it. */
+static struct vof_queue *queue_of_thread(const struct vof_block *block)
+{
+    static _Atomic unsigned next;
+    static _Thread_local unsigned number;
+    if (!number)
+        number = 1 + (atomic_fetch_add_explicit(&next, 1, memory_order_relaxed) & 0xffff);
+    return block->queues[number % block->count];
+}
+
+/* Writes the descriptors of one direction: `length` bytes in segments of at most `size_max`, and
+ * one more of `extra` bytes before (readable) or after (writable) them. */
+struct descriptors {
+    uint8_t *at;
+    uint16_t id;
+    uint64_t addr;
+};
+
+static void add(struct descriptors *to, uint32_t length, uint16_t flags)
+{
+    struct vof_descriptor desc = {to->addr, length, to->id++, flags | VOF_DESC_NEXT};
+    vof_put_descriptor(to->at, desc);
+    to->at += VOF_DESCRIPTOR_SIZE;
+    to->addr += length;
+}
+
+static void add_segments(struct descriptors *to, uint32_t length, uint32_t size_max, uint16_t flags)
+{
+    for (uint32_t part; length; length -= part) {
+        part = length < size_max ? length : size_max;
+        add(to, part, flags);
+    }
+}
+
+static uint8_t *write_segments_command(const struct vof_block *block,
+                                       struct vof_block_request *item, uint32_t length,
+                                       bool data_out)
+{
+    uint32_t size_max = block->geometry.size_max;
+    struct descriptors to = {item->command + VOF_COMMAND_SIZE, 0, 0};
+    add(&to, VOF_BLK_HEADER_SIZE, 0);
+    if (data_out)
+        add_segments(&to, length, size_max, 0);
+    uint32_t readable = (uint32_t)to.addr;
+    item->request.landing.first_id = to.id;
+    to.addr = 0;
+    if (!data_out)
+        add_segments(&to, length, size_max, VOF_DESC_WRITE);
+    add(&to, 1, VOF_DESC_WRITE);
+    /* The last one has no next. */
+    vof_put16(to.at - VOF_DESCRIPTOR_SIZE + 14, VOF_DESC_WRITE);
+    vof_put_vring(item->command, 0, readable, to.id);
+    item->descriptors = to.id;
+    return to.at;
+}
+
+static void set_writable(const struct vof_block *block, struct vof_block_request *item, char *data,
+                         uint32_t length)
+{
+    uint16_t count = 0;
+    for (uint32_t part; length; length -= part, data += part) {
+        part = length < block->geometry.size_max ? length : block->geometry.size_max;
+        item->writable[count++] = (struct iovec){data, part};
+    }
+    item->writable[count++] = (struct iovec){&item->status, 1};
+    struct vof_landing *landing = &item->request.landing;
+    landing->count = count;
+    landing->writable = item->writable;
+    landing->lengths = item->lengths;
+    landing->fill = item->fill;
+}
+
+void vof_block_prepare(const struct vof_block *block, struct vof_block_request *item,
+                       enum vof_blk_type type, uint64_t sector, void *data, uint32_t length,
+                       bool data_out)
+{
+    struct vof_request *request = &item->request;
+    item->status = STATUS_UNWRITTEN;
+    set_writable(block, item, data, data_out ? 0 : length);
+    uint8_t *header;
+    if (block->framing == VOF_FRAMING_LENGTHS) {
+        vof_put_vq(item->command, 0, VOF_BLK_HEADER_SIZE + (data_out ? length : 0),
+                   1 + (data_out ? 0 : length));
+        header = item->command + VOF_COMMAND_SIZE;
+        request->landing.first_id = 0;
+        item->descriptors = (uint16_t)(1 + item->request.landing.count);
+    } else {
+        header = write_segments_command(block, item, length, data_out);
+    }
+    vof_put_blk_header(header, type, sector);
+    item->out[0] = (struct iovec){item->command,
+                                  (size_t)(header - item->command) + VOF_BLK_HEADER_SIZE};
+    item->out[1] = (struct iovec){data, length};
+    request->what = name_of(type);
+    request->out = item->out;
+    request->out_count = data_out && length ? 2 : 1;
+    request->timeout = block->timeout;
+    request->on_done = NULL;
+}
+
+void vof_block_set_id(struct vof_block_request *item, uint16_t id)
+{
+    vof_put16(item->command + 2, id);
+    item->request.landing.command_id = id;
+}
+
+enum vof_result vof_block_judge(const struct vof_block_request *item, struct vof_failed *failed)
+{
+    const struct vof_landing *landing = &item->request.landing;
+    failed->what = item->request.what;
+    if (item->request.outcome != VOF_ARRIVED)
+        return VOF_DECLINED;
+    failed->status = landing->completion.status;
+    if (failed->status)
+        return VOF_REFUSED;
+    unsigned last = landing->count - 1u;
+    failed->arrived = failed->wanted = 0;
+    if (landing->lengths[last] != 1)
+        return VOF_BROKEN;
+    failed->status = item->status;
+    if (failed->status != VOF_BLK_S_OK)
+        return VOF_FAILED;
+    for (unsigned i = 0; i < last; i++) {
+        failed->arrived += landing->lengths[i];
+        failed->wanted += landing->writable[i].iov_len;
+    }
+    return failed->arrived < failed->wanted ? VOF_BROKEN : VOF_CARRIED;
+}
+
+static enum vof_result run(struct vof_block *block, enum vof_blk_type type, uint64_t sector,
+                           void *data, uint32_t length, bool data_out, struct vof_failed *failed)
+{
+    struct vof_queue *queue = queue_of_thread(block);
+    struct vof_block_request item;
+    struct vof_request *request = &item.request;
+    vof_block_prepare(block, &item, type, sector, data, length, data_out);
+    int id = vof_queue_take_id(queue, item.descriptors, true);
+    if (id < 0)
+        return VOF_DECLINED;
+    vof_block_set_id(&item, (uint16_t)id);
+    enum vof_result result = VOF_DECLINED;
+    if (vof_queue_submit(queue, &request, 1)) {
+        vof_queue_wait(queue, request, false);
+        result = vof_block_judge(&item, failed);
+    }
+    vof_queue_give_back_id(queue, (uint16_t)id, item.descriptors);
+    return result;
+}
+
+/* Whole blocks within the device, not more than `most` bytes. */
+static bool is_plain(const struct vof_block *block, uint64_t offset, uint32_t length, uint64_t most)
+{
+    const struct vof_geometry *geometry = &block->geometry;
+    return length && length <= most && !((offset | length) & (geometry->block_size - 1)) &&
+           offset <= geometry->size && length <= geometry->size - offset;
+}
+
+enum vof_result vof_block_read(struct vof_block *block, void *data, uint32_t length,
+                               uint64_t offset, struct vof_failed *failed)
+{
+    if (!is_plain(block, offset, length, block->geometry.max_transfer))
+        return VOF_DECLINED;
+    return run(block, VOF_BLK_IN, offset >> VOF_SECTOR_SHIFT, data, length, false, failed);
+}
+
+enum vof_result vof_block_write(struct vof_block *block, const void *data, uint32_t length,
+                                uint64_t offset, struct vof_failed *failed)
+{
+    if (block->geometry.read_only ||
+        !is_plain(block, offset, length, block->geometry.max_transfer))
+        return VOF_DECLINED;
+    vof_gate_enter(&block->gate);
+    /* It is only read. */
+    enum vof_result result = run(block, VOF_BLK_OUT, offset >> VOF_SECTOR_SHIFT,
+                                 (void *)(uintptr_t)data, length, true, failed);
+    vof_gate_leave(&block->gate);
+    return result;
+}
+
+enum vof_result vof_block_flush(struct vof_block *block, struct vof_failed *failed)
+{
+    if (!block->geometry.can_flush)
+        return VOF_CARRIED;
+    return run(block, VOF_BLK_FLUSH, 0, NULL, 0, false, failed);
+}
+
+static enum vof_result run_segment(struct vof_block *block, enum vof_blk_type type,
+                                   uint32_t length, uint64_t offset, uint32_t flags,
+                                   struct vof_failed *failed)
+{
+    uint8_t segment[VOF_BLK_SEGMENT_SIZE];
+    vof_put64(segment, offset >> VOF_SECTOR_SHIFT);
+    vof_put32(segment + 8, length >> VOF_SECTOR_SHIFT);
+    vof_put32(segment + 12, flags);
+    vof_gate_enter(&block->gate);
+    enum vof_result result = run(block, type, 0, segment, sizeof segment, true, failed);
+    vof_gate_leave(&block->gate);
+    return result;
+}
+
+enum vof_result vof_block_discard(struct vof_block *block, uint32_t length, uint64_t offset,
+                                  struct vof_failed *failed)
+{
+    if (!is_plain(block, offset, length, block->geometry.max_discard))
+        return VOF_DECLINED;
+    return run_segment(block, VOF_BLK_DISCARD, length, offset, 0, failed);
+}
+
+enum vof_result vof_block_write_zeroes(struct vof_block *block, uint32_t length, uint64_t offset,
+                                       bool unmap, struct vof_failed *failed)
+{
+    if (!is_plain(block, offset, length, block->geometry.max_write_zeroes))
+        return VOF_DECLINED;
+    uint32_t flags = unmap && block->geometry.may_unmap ? VOF_BLK_SEGMENT_UNMAP : 0;
+    return run_segment(block, VOF_BLK_WRITE_ZEROES, length, offset, flags, failed);
+}

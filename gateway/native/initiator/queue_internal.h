@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * What the parts of the queue share: queue.c (life, ids, table), sending.c, receiving.c.
+ *
+ * `lock` guards the table, the outbox, the followers, the ids and the failure; it is never held
+ * during a system call that can block or a callback. Who leads owns the parser, the scratch buffer
+ * and, together with it, the right to receive and to tear down; who sends owns the order of sends.
+ */
+#ifndef VOF_QUEUE_INTERNAL_H
+#define VOF_QUEUE_INTERNAL_H
+
+#include <pthread.h>
+#include <sys/types.h>
+
+#include "initiator/queue.h"
+
+/* States of a request. */
+enum {
+    VOF_STATE_FLIGHT,
+    VOF_STATE_DONE, /* vof_request_done knows this number */
+    VOF_STATE_LEAD, /* a follower that has been given the lead */
+};
+
+enum {
+    VOF_SCRATCH_SIZE = 64 << 10, /* asked for at once where it is not yet known whose the bytes are */
+    VOF_DIRECT_SIZE = 8 << 10,   /* missing from callers' buffers from which they are received into */
+    VOF_MAX_IOV = 1024,          /* iovecs the kernel takes at once (IOV_MAX) */
+};
+
+struct vof_queue {
+    pthread_mutex_t lock;
+    int fd;
+    pid_t owner; /* a child made by fork must not end its parent's connection */
+    vof_on_lost *on_lost;
+    void *context;
+    int64_t tick;
+
+    /* The end. */
+    _Atomic int failure; /* enum vof_failure */
+    char reason[200];
+    bool torn_down;
+
+    /* In flight, by command id: VOF_FIRST_RESERVED_COMMAND_ID pointers, of which the kernel gives
+     * us the pages that are used. */
+    struct vof_request **table;
+    uint64_t sequence;
+
+    /* Ids and room: bit set in `free_ids` means free. */
+    uint64_t *free_ids;
+    uint32_t size, room;
+    pthread_cond_t room_changed;
+    unsigned room_waiters;
+
+    /* Sending. */
+    struct vof_request *outbox, **outbox_end;
+    bool sending;
+    atomic_bool blocked; /* who sends waits for room in the socket */
+    pthread_cond_t sending_ended;
+
+    /* Receiving. */
+    bool leading;
+    struct vof_request *followers, *last_follower;
+    struct vof_completion_parser parser;
+    struct vof_request *arrived; /* of the receive in progress, by next_out, newest first */
+    uint8_t *scratch;
+
+    struct vof_statistics statistics; /* of sends by who sends, the others under `lock` or leading */
+};
+
+/* End a request and wake its waiter: it is not to be touched afterwards. Not under `lock`. */
+void vof_request_finish(struct vof_queue *queue, struct vof_request *request,
+                        enum vof_outcome outcome);
+
+/* Note the failure and end the connection for both directions; someone will tear down. */
+__attribute__((format(printf, 3, 4))) void
+vof_queue_mark_failed(struct vof_queue *queue, enum vof_failure failure, const char *format, ...);
+
+/* Hand back what is in flight; by who leads, after vof_queue_mark_failed. */
+void vof_queue_tear_down(struct vof_queue *queue);
+
+/* As vof_queue_receive, but a failure is only marked, for the caller to see. */
+bool vof_queue_pump(struct vof_queue *queue, bool nonblocking);
+
+/* As vof_queue_release_lead, but for a sender, which has to end before the queue is torn down. */
+void vof_queue_pass_lead(struct vof_queue *queue);
+
+/* Send what the outbox holds, unless another thread is at it. */
+void vof_queue_send_outbox(struct vof_queue *queue);
+
+static inline bool vof_queue_has_failed(struct vof_queue *queue)
+{
+    return atomic_load_explicit(&queue->failure, memory_order_acquire) != VOF_ALIVE;
+}
+
+#endif

@@ -1,0 +1,150 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * Sending: whoever finds nobody at it sends all that the outbox holds, gathered, those requests
+ * included that other threads put there meanwhile. They go on to wait, and no lock is handed over.
+ */
+#include <errno.h>
+#include <poll.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "initiator/queue_internal.h"
+
+enum { GATHER = 256 };
+
+static const int64_t PATIENCE = 1000000000;     /* between looks at the deadline, at most */
+static const int64_t SHORT_PATIENCE = 50000000; /* before another try to lead */
+
+/* What is to be sent: from byte `offset` of part `part` of `request` on. */
+struct cursor {
+    struct vof_request *request;
+    unsigned part;
+    size_t offset;
+};
+
+static unsigned gather(struct cursor from, struct iovec *parts, size_t *bytes)
+{
+    unsigned count = 0;
+    *bytes = 0;
+    for (struct vof_request *request = from.request; request; request = request->next_out) {
+        for (unsigned i = request == from.request ? from.part : 0; i < request->out_count; i++) {
+            if (count == GATHER)
+                return count;
+            parts[count] = request->out[i];
+            if (!count) {
+                parts[0].iov_base = (char *)parts[0].iov_base + from.offset;
+                parts[0].iov_len -= from.offset;
+            }
+            *bytes += parts[count++].iov_len;
+        }
+    }
+    return count;
+}
+
+/* The sender's last touch: its completion may end it from now on. */
+static void let_go(struct vof_request *request)
+{
+    atomic_store_explicit(&request->sent, true, memory_order_release);
+}
+
+/* Let go of the requests whose bytes are all sent; return where to go on. */
+static struct cursor advance(struct cursor at, size_t sent)
+{
+    while (at.request) {
+        struct vof_request *request = at.request;
+        while (at.part < request->out_count) {
+            size_t left = request->out[at.part].iov_len - at.offset;
+            if (sent < left) {
+                at.offset += sent;
+                return at;
+            }
+            sent -= left;
+            at.part++;
+            at.offset = 0;
+        }
+        at = (struct cursor){request->next_out, 0, 0};
+        let_go(request);
+    }
+    return at;
+}
+
+/* Wait until the socket takes more, or something has changed. The target may be waiting for us to
+ * take completions before it reads on, so who has to wait here receives meanwhile, unless another
+ * thread does. */
+static void await_room(struct vof_queue *queue, struct vof_request *request)
+{
+    int64_t patience = PATIENCE;
+    if (request->deadline) {
+        int64_t left = request->deadline - vof_now();
+        patience = left < 0 ? 0 : left < patience ? left : patience;
+    }
+    struct pollfd socket = {queue->fd, POLLOUT, 0};
+    atomic_store_explicit(&queue->blocked, true, memory_order_release);
+    if (vof_queue_try_lead(queue)) {
+        socket.events = POLLIN | POLLOUT;
+        if (poll(&socket, 1, (int)(patience / 1000000)) > 0 && socket.revents & ~POLLOUT)
+            vof_queue_pump(queue, true);
+        vof_queue_pass_lead(queue);
+    } else {
+        if (patience > SHORT_PATIENCE)
+            patience = SHORT_PATIENCE;
+        poll(&socket, 1, (int)(patience / 1000000));
+    }
+    atomic_store_explicit(&queue->blocked, false, memory_order_release);
+    vof_queue_check_deadline(queue, request);
+}
+
+/* Send a list of requests. Adds to the counters. */
+static void send_list(struct vof_queue *queue, struct vof_request *list,
+                      struct vof_statistics *counters)
+{
+    struct cursor at = {list, 0, 0};
+    while (at.request && !vof_queue_has_failed(queue)) {
+        struct iovec parts[GATHER];
+        size_t bytes;
+        struct msghdr message = {.msg_iov = parts};
+        message.msg_iovlen = gather(at, parts, &bytes);
+        ssize_t sent = sendmsg(queue->fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
+        if (sent >= 0) {
+            counters->sends++;
+            counters->bytes_sent += (uint64_t)sent;
+            at = advance(at, (size_t)sent);
+        } else if (errno == EAGAIN) {
+            await_room(queue, at.request);
+        } else if (errno != EINTR) {
+            vof_queue_mark_failed(queue, VOF_CONNECTION_LOST, "sending %s: %s", at.request->what,
+                                  strerror(errno));
+        }
+    }
+    /* After a failure: nothing reads their bytes any more. */
+    while (at.request) {
+        struct vof_request *request = at.request;
+        at.request = request->next_out;
+        let_go(request);
+    }
+}
+
+void vof_queue_send_outbox(struct vof_queue *queue)
+{
+    struct vof_statistics counters = {0};
+    pthread_mutex_lock(&queue->lock);
+    if (queue->sending) {
+        pthread_mutex_unlock(&queue->lock);
+        return;
+    }
+    queue->sending = true;
+    while (queue->outbox) {
+        struct vof_request *list = queue->outbox;
+        queue->outbox = NULL;
+        queue->outbox_end = &queue->outbox;
+        pthread_mutex_unlock(&queue->lock);
+        send_list(queue, list, &counters);
+        pthread_mutex_lock(&queue->lock);
+    }
+    queue->sending = false;
+    queue->statistics.sends += counters.sends;
+    queue->statistics.bytes_sent += counters.bytes_sent;
+    if (vof_queue_has_failed(queue))
+        pthread_cond_broadcast(&queue->sending_ended);
+    pthread_mutex_unlock(&queue->lock);
+}

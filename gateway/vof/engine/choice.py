@@ -1,0 +1,29 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Makes the queues of a session: native ones where they are to be had, see ``implementation``."""
+
+from __future__ import annotations
+
+import socket
+
+from vof.fabric.interface import OnLost, Queue
+from vof.fabric.tcp import TcpQueue
+from vof.implementation import use_native
+
+_missing: ImportError | None = None
+try:
+    from vof.engine.native import NativeQueue
+except ImportError as error:
+    _missing = error
+
+
+def open_queue(sock: socket.socket, name: str, on_lost: OnLost, timeout: float | None) -> Queue:
+    """Return a queue over the connected ``sock``, which belongs to it from now on.
+
+    Raises ConfigError where the user insists on a native one and there is none.
+    """
+    try:
+        native = use_native(_missing)
+    except BaseException:
+        sock.close()
+        raise
+    return (NativeQueue if native else TcpQueue)(sock, name, on_lost, timeout)

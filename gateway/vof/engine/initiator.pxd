@@ -1,0 +1,191 @@
+# SPDX-License-Identifier: BSD-3-Clause
+# The C of gateway/native/initiator, as native.pyx uses it.
+from libc.stdint cimport int64_t, uint16_t, uint32_t, uint64_t
+
+
+cdef extern from "sys/uio.h" nogil:
+    struct iovec:
+        void *iov_base
+        size_t iov_len
+
+
+cdef extern from "wire.h" nogil:
+    enum vof_framing:
+        VOF_FRAMING_SEGMENTS
+        VOF_FRAMING_LENGTHS
+
+    struct vof_completion:
+        uint16_t status
+        uint16_t command_id
+        uint16_t ndesc
+        uint64_t value
+
+
+cdef extern from "initiator/completion_parser.h" nogil:
+    struct vof_landing:
+        uint16_t command_id
+        uint16_t first_id
+        uint16_t count
+        iovec *writable
+        uint32_t *lengths
+        iovec *fill
+        uint16_t returned
+        vof_completion completion
+
+
+cdef extern from "initiator/queue.h" nogil:
+    struct vof_queue:
+        pass
+
+    enum vof_outcome:
+        VOF_IN_FLIGHT
+        VOF_ARRIVED
+        VOF_LOST
+
+    struct vof_request:
+        const char *what
+        iovec *out
+        unsigned out_count
+        vof_landing landing
+        int64_t timeout
+        void (*on_done)(void *owner) noexcept nogil
+        void *owner
+        vof_outcome outcome
+        vof_request *next_out
+
+    enum vof_failure:
+        VOF_ALIVE
+        VOF_CONNECTION_LOST
+        VOF_VIOLATION
+        VOF_ENDED_HERE
+
+    struct vof_statistics:
+        uint64_t submitted
+        uint64_t completed
+        uint64_t sends
+        uint64_t receives
+        uint64_t bytes_sent
+        uint64_t bytes_received
+        uint64_t led
+        uint64_t followed
+
+    struct vof_activity:
+        uint64_t in_flight
+        unsigned followers
+        unsigned waiting_for_room
+        bint leading
+        bint sending
+
+    ctypedef void vof_on_lost(vof_queue *queue, void *context, vof_request *in_flight) noexcept
+
+    vof_queue *vof_queue_new(int fd, vof_framing framing, uint16_t size, vof_on_lost *on_lost,
+                             void *context)
+    void vof_queue_free(vof_queue *queue)
+    void vof_queue_resize(vof_queue *queue, uint16_t size)
+    void vof_queue_accept_refusals_with_buffers(vof_queue *queue)
+    void vof_queue_set_tick(vof_queue *queue, int64_t nanoseconds)
+    int vof_queue_take_id(vof_queue *queue, uint16_t descriptors, bint wait)
+    void vof_queue_give_back_id(vof_queue *queue, uint16_t id, uint16_t descriptors)
+    bint vof_queue_submit(vof_queue *queue, vof_request **requests, unsigned count)
+    bint vof_queue_wait(vof_queue *queue, vof_request *request, bint interruptible)
+    bint vof_queue_lead_or_follow(vof_queue *queue, vof_request *request,
+                                  void (*wake)(void *) noexcept, void *waker)
+    bint vof_queue_leads(vof_queue *queue, vof_request *request)
+    void vof_queue_release_lead(vof_queue *queue)
+    bint vof_queue_receive(vof_queue *queue, bint nonblocking)
+    void vof_queue_expire(vof_queue *queue, const vof_request *request)
+    void vof_queue_fail(vof_queue *queue, vof_failure failure, const char *reason)
+    void vof_queue_settle(vof_queue *queue)
+    void vof_queue_look(vof_queue *queue)
+    vof_failure vof_queue_failure(vof_queue *queue)
+    const char *vof_queue_reason(vof_queue *queue)
+    void vof_queue_end(vof_queue *queue, vof_request *request)
+    bint vof_queue_attach(vof_queue *queue, int fd)
+    bint vof_queue_resubmit(vof_queue *queue, vof_request *request)
+    int vof_queue_fd(const vof_queue *queue)
+    void vof_queue_activity(vof_queue *queue, vof_activity *activity)
+    void vof_queue_statistics(vof_queue *queue, vof_statistics *statistics)
+
+
+cdef extern from "initiator/gate.h" nogil:
+    struct vof_gate:
+        pass
+
+    void vof_gate_init(vof_gate *gate)
+    void vof_gate_destroy(vof_gate *gate)
+    void vof_gate_enter(vof_gate *gate)
+    void vof_gate_leave(vof_gate *gate)
+    void vof_gate_enter_alone(vof_gate *gate)
+    void vof_gate_leave_alone(vof_gate *gate)
+
+
+cdef extern from "initiator/block.h" nogil:
+    enum:
+        VOF_BLOCK_MAX_QUEUES
+        VOF_BLOCK_MAX_SEGMENTS
+
+    struct vof_geometry:
+        uint64_t size
+        uint32_t block_size
+        uint32_t size_max
+        uint64_t max_transfer
+        uint64_t max_discard
+        uint64_t max_write_zeroes
+        bint may_unmap
+        bint can_flush
+        bint read_only
+
+    struct vof_block:
+        vof_geometry geometry
+        vof_queue **queues
+        unsigned count
+        vof_framing framing
+        int64_t timeout
+        vof_gate gate
+
+    enum vof_result:
+        VOF_CARRIED
+        VOF_DECLINED
+        VOF_REFUSED
+        VOF_FAILED
+        VOF_BROKEN
+
+    struct vof_failed:
+        const char *what
+        unsigned status
+        uint64_t arrived
+        uint64_t wanted
+
+    vof_result vof_block_read(vof_block *block, void *data, uint32_t length, uint64_t offset,
+                              vof_failed *failed)
+    vof_result vof_block_write(vof_block *block, const void *data, uint32_t length,
+                               uint64_t offset, vof_failed *failed)
+    vof_result vof_block_flush(vof_block *block, vof_failed *failed)
+    vof_result vof_block_discard(vof_block *block, uint32_t length, uint64_t offset,
+                                 vof_failed *failed)
+    vof_result vof_block_write_zeroes(vof_block *block, uint32_t length, uint64_t offset,
+                                      bint unmap, vof_failed *failed)
+
+
+cdef extern from "initiator/load.h" nogil:
+    enum:
+        VOF_LOAD_MAX_DEPTH
+        VOF_LOAD_BUCKETS
+
+    struct vof_load_plan:
+        bint write
+        bint random
+        uint32_t block_size
+        unsigned depth
+        int64_t duration
+        uint64_t seed
+
+    struct vof_load_result:
+        uint64_t requests
+        uint64_t bytes
+        uint64_t errors
+        int64_t duration
+        uint64_t latencies[512]
+
+    bint vof_load_run(vof_block *block, unsigned queue, const vof_load_plan *plan,
+                      vof_load_result *result)

@@ -1,0 +1,176 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""What every fabric queue offers, whatever carries it: the one interface between fabric and
+initiator.
+
+``tcp.TcpQueue`` is the reference; ``vof.engine.native.NativeQueue`` does the same without the
+interpreter. The same tests run on each.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, Protocol, TypeAlias
+
+from vof.errors import VofError
+from vof.fabric.pending import Pending
+from vof.wire.stream import Arrival
+
+
+class InFlight(Protocol):
+    """A request that ``on_lost`` was given: a ``Pending``, or one of an engine's own."""
+
+    @property
+    def what(self) -> str: ...
+
+    @property
+    def command_id(self) -> int: ...
+
+
+class Activity(NamedTuple):
+    """What goes on in a queue at this moment."""
+
+    in_flight: int
+    """Commands submitted and not done."""
+    leading: bool
+    """Somebody receives for all, or is about to."""
+    followers: int
+    """Those who wait meanwhile."""
+    sending: bool
+    waiting_for_room: int
+    """Threads whose command has no room yet."""
+
+
+class Statistics(NamedTuple):
+    """What a queue has done since it was made."""
+
+    submitted: int
+    completed: int
+    """Commands, however they ended."""
+    sends: int
+    receives: int
+    """System calls that moved something."""
+    bytes_sent: int
+    bytes_received: int
+    led: int
+    followed: int
+    """Waits that received themselves, and those that slept while another did."""
+
+
+class Queue(Protocol):
+    """One queue's connection. All methods may be called from any thread."""
+
+    name: str
+
+    @property
+    def error(self) -> VofError | None:
+        """What ended this queue, or None while it lives."""
+
+    def set_timeout(self, timeout: float | None) -> None:
+        """Set the seconds that each command submitted from now on may take; None for ever."""
+
+    def accept_refusals_with_buffers(self) -> None:
+        """Parse refused vring commands as the reference target sends them (see
+        ``wire.stream.CompletionParser``)."""
+
+    # Command ids, and room for descriptors.
+
+    def resize(self, size: int) -> None:
+        """Say how many descriptors may be in flight."""
+
+    def take_id(self, descriptors: int, *, wait: bool) -> int | None:
+        """Take room for ``descriptors``, at most the size; return the lowest free command id.
+
+        Without room: waits, or returns None if ``wait`` is false. A thread that has commands in
+        flight must not wait here, for it may be the one that would have received them.
+        """
+
+    def give_back_id(self, command_id: int, descriptors: int) -> None:
+        """Give back what ``take_id`` gave, once the command is done."""
+
+    # Commands.
+
+    def submit(self, pending: Pending) -> None:
+        """Send a command. Its command id must not be in flight.
+
+        Raises the error that ended the queue, if it had ended before the command was taken;
+        afterwards the pending carries the outcome.
+        """
+
+    def wait(self, pending: Pending) -> Arrival:
+        """Return what arrived for a submitted command. Raises the error that ended it."""
+
+    # Waiting in a task: see ``tasks``.
+
+    def fileno(self) -> int:
+        """Return the socket's descriptor, valid for whoever leads."""
+
+    def lead_or_follow(self, pending: Pending, wake: Callable[[], None]) -> bool:
+        """Return True if the caller leads now. If not, ``wake`` is called once, from any thread.
+
+        Then the pending is done, or the caller leads: see ``leads``. One that is done already is
+        neither led nor followed: False, and ``wake`` is called at once.
+        """
+
+    def leads(self, pending: Pending) -> bool:
+        """Return whether one that was woken has the lead; False where its command is done."""
+
+    def release_lead(self) -> None:
+        """Give up the lead; one of the followers has it next."""
+
+    def receive_ready(self) -> None:
+        """Receive what has come, if anything has; for who leads."""
+
+    def check_deadline(self, pending: Pending) -> None:
+        """Give up the connection if the pending's deadline has passed."""
+
+    def expire(self, pending: Pending) -> None:
+        """End the queue because a command's deadline has passed; who leads ends its commands."""
+
+    # The end.
+
+    def look(self) -> None:
+        """Notice, without blocking, that the connection has ended while nobody waited on it."""
+
+    def fail(self, error: VofError) -> None:
+        """End the queue: every command in flight gets ``error``, and so does every later one."""
+
+    def give_up(self, error: BaseException) -> None:
+        """End the queue because a waiter leaves by an exception that is no mistake of the peer's.
+
+        It takes its buffers along, so nothing may be received into them any more.
+        """
+
+    def close(self) -> None:
+        """End the queue for good. Idempotent."""
+
+    def settle(self) -> None:
+        """Finish the end of a queue that was marked as failed, if nobody else is about to."""
+
+    def end(self, item: InFlight, error: VofError) -> None:
+        """End a command that ``on_lost`` was given."""
+
+    # Going on over another connection.
+
+    def attach(self, sock: socket.socket) -> None:
+        """Go on over ``sock``, which belongs to the queue from now on.
+
+        To be called after ``on_lost`` was, by whoever kept what it was given. Raises
+        LocalProtocolError if the queue has not ended, or not wholly.
+        """
+
+    def resubmit(self, item: InFlight) -> None:
+        """Send a command that ``on_lost`` was given once more, over the connection attached since.
+
+        Raises as ``submit``.
+        """
+
+    def activity(self) -> Activity: ...
+
+    def statistics(self) -> Statistics: ...
+
+
+OnLost: TypeAlias = Callable[[Queue, VofError, Sequence[InFlight]], None]
+"""Called once for each connection of a queue, when it has failed and nothing touches the buffers of
+the commands in flight any more. It must ``end`` each of them or keep it to ``resubmit``; they come
+in the order of their submission."""
