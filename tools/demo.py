@@ -96,7 +96,8 @@ def target(work: Path) -> Iterator[int]:
 def nbdkit(work: Path, port: int) -> Iterator[Path]:
     """Serve the remote disk as NBD; yields the unix socket."""
     socket, pidfile, log = work / "nbd.sock", work / "nbdkit.pid", work / "nbdkit.log"
-    plugin = ["python", str(PLUGIN), f"tvqn={TVQN}", f"tport={port}"]
+    fast_path = run("vofctl", "filter", "path", quiet=True).strip()
+    plugin = [f"--filter={fast_path}", "python", str(PLUGIN), f"tvqn={TVQN}", f"tport={port}"]
     command = ["nbdkit", "-f", "-P", str(pidfile), "-U", str(socket), *plugin]
     with service(*command, log=log) as process:
         show(["nbdkit", "-U", str(socket), *plugin])

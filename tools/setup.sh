@@ -14,7 +14,7 @@ cd "$(dirname -- "${BASH_SOURCE[0]}")/.."
 demo_packages=(
     # the gateway: nbdkit embeds this Python, libnbd reads and writes what it serves
     python3 python3-venv
-    nbdkit nbdkit-plugin-python libnbd-bin python3-libnbd
+    nbdkit nbdkit-plugin-python nbdkit-plugin-dev libnbd-bin python3-libnbd
     # a file system on the remote disk; fusermount3 for nbdfuse and vof-mount
     e2fsprogs fuse3
     # pyfuse3 is compiled where it is installed

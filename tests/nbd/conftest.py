@@ -3,12 +3,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
-from tests.nbd.nbdkit_process import Nbdkit
+from tests.nbd.nbdkit_process import WAYS, Nbdkit
 from tests.support.scripted_target import Device, ScriptedTarget
 from tests.target.process import TargetProcess
 
@@ -59,9 +59,15 @@ class Served:
     def port(self) -> int:
         return self.process.address[1]
 
-    def nbdkit(self, tvqn: str | None = None, *arguments: str, daemon: bool = False) -> Nbdkit:
+    def nbdkit(
+        self,
+        tvqn: str | None = None,
+        *arguments: str,
+        daemon: bool = False,
+        options: Sequence[str] = (),
+    ) -> Nbdkit:
         name = [] if tvqn is None else [f"tvqn={tvqn}"]
-        return Nbdkit(f"tport={self.port}", *name, *arguments, daemon=daemon)
+        return Nbdkit(f"tport={self.port}", *name, *arguments, daemon=daemon, options=options)
 
 
 def start_target(folder: Path, *launcher: str) -> Served:
@@ -71,6 +77,12 @@ def start_target(folder: Path, *launcher: str) -> Served:
     config = folder / "vtgt.conf"
     config.write_text(CONFIG.format(folder=folder))
     return Served(TargetProcess(config, launcher=launcher), folder)
+
+
+@pytest.fixture(scope="package", params=WAYS, autouse=True)
+def way(request: pytest.FixtureRequest) -> None:
+    """Every test here runs on each way from nbdkit to the target."""
+    Nbdkit.way = WAYS[request.param]
 
 
 @pytest.fixture(scope="package")
@@ -90,7 +102,7 @@ def own_target(tmp_path: Path) -> Iterator[Served]:
 
 
 @pytest.fixture(scope="package")
-def disk(served: Served) -> Iterator[Nbdkit]:
+def disk(way: None, served: Served) -> Iterator[Nbdkit]:
     """One nbdkit on the ordinary disk for all tests that leave it running."""
     with served.nbdkit(DISK) as nbdkit:
         yield nbdkit

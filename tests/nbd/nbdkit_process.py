@@ -6,33 +6,59 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import nbd
 
 from tests.support.scripted_target import PATIENCE, wait_until
+from vof.gateways.nbdkit_filter import filter_path
 
 PLUGIN = Path(__file__).parents[2] / "nbdkit-plugin" / "vof_plugin.py"
+
+
+class Way(NamedTuple):
+    """How a request goes from nbdkit to the target."""
+
+    environment: dict[str, str]
+    filtered: bool
+
+    def command(self, *options: str) -> list[str]:
+        """Return nbdkit's command line up to the plugin's parameters."""
+        filters = [f"--filter={filter_path()}"] if self.filtered else []
+        return ["nbdkit", *options, *filters, "python", str(PLUGIN)]
+
+
+WAYS = {
+    "python": Way({"VOF_FABRIC": "python"}, filtered=False),
+    "plain": Way({"VOF_FABRIC": "native"}, filtered=False),
+    "fast": Way({"VOF_FABRIC": "native"}, filtered=True),
+}
 
 
 class Nbdkit:
     """A running nbdkit on a Unix socket. A context manager that ends it."""
 
-    def __init__(self, *arguments: str, daemon: bool = False) -> None:
+    way = WAYS["plain"]
+    """The one that tests take from now on: a fixture goes through all."""
+
+    def __init__(self, *arguments: str, daemon: bool = False, options: Sequence[str] = ()) -> None:
         self._folder = TemporaryDirectory(prefix="vof-nbd-")
         folder = Path(self._folder.name)
         self.socket = folder / "nbd.sock"
         self._log = folder / "log"
         pid_file = folder / "pid"
-        command = ["nbdkit", "-U", str(self.socket), "-P", str(pid_file)]
-        command += [] if daemon else ["-f"]
+        options = ["-U", str(self.socket), "-P", str(pid_file), *options]
+        options += [] if daemon else ["-f"]
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
-                [*command, "python", str(PLUGIN), *arguments], stderr=log, stdout=log
+                [*self.way.command(*options), *arguments],
+                stderr=log,
+                stdout=log,
+                env=os.environ | self.way.environment,
             )
         try:
             # nbdkit writes the file when it is ready for connections.
@@ -107,12 +133,12 @@ def run_nbdkit(*arguments: str, **changes: str) -> subprocess.CompletedProcess[s
     With a harmless command, so that it ends where nothing is wrong.
     """
     return subprocess.run(
-        ["nbdkit", "-U", "-", "python", str(PLUGIN), *arguments, "--run", "true"],
+        [*Nbdkit.way.command("-U", "-"), *arguments, "--run", "true"],
         capture_output=True,
         text=True,
         timeout=PATIENCE,
         check=False,
-        env=os.environ | changes,
+        env=os.environ | Nbdkit.way.environment | changes,
     )
 
 

@@ -189,3 +189,30 @@ cdef extern from "initiator/load.h" nogil:
 
     bint vof_load_run(vof_block *block, unsigned queue, const vof_load_plan *plan,
                       vof_load_result *result)
+
+
+cdef extern from "initiator/fast_path.h" nogil:
+    enum:
+        VOF_FAST_PATH_ABI
+        VOF_FAST_DONE
+        VOF_FAST_DECLINED
+        VOF_FAST_FAILED
+
+    struct vof_fast_error:
+        int number
+        char text[256]
+
+    struct vof_fast_path:
+        void *device
+        int (*pread)(void *, void *, uint32_t, uint64_t, vof_fast_error *) noexcept nogil
+        int (*pwrite)(void *, const void *, uint32_t, uint64_t, vof_fast_error *) noexcept nogil
+        int (*flush)(void *, vof_fast_error *) noexcept nogil
+        int (*trim)(void *, uint32_t, uint64_t, vof_fast_error *) noexcept nogil
+        int (*zero)(void *, uint32_t, uint64_t, int, vof_fast_error *) noexcept nogil
+
+    ctypedef void vof_fast_path_lend(const vof_fast_path *path) noexcept
+
+
+cdef extern from "dlfcn.h" nogil:
+    void *RTLD_DEFAULT
+    void *dlsym(void *handle, const char *symbol)

@@ -11,7 +11,7 @@ import os
 import socket as sockets
 import time
 
-from vof.errors import LocalProtocolError, RemoteProtocolError, SessionLost
+from vof.errors import ConfigError, LocalProtocolError, RemoteProtocolError, SessionLost
 from vof.fabric.interface import Activity, Statistics
 from vof.fabric.pending import Pending
 from vof.fabric.tcp import tick_of
@@ -23,8 +23,10 @@ from cpython.buffer cimport (
 )
 from cpython.exc cimport PyErr_CheckSignals
 from cpython.ref cimport Py_DECREF, Py_INCREF
+from libc.errno cimport EIO
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
+from libc.string cimport memcpy
 
 from vof.engine.initiator cimport *
 
@@ -371,7 +373,7 @@ cdef class NativeQueue:
 
 cdef class NativeBlock:
     cdef vof_block block
-    cdef object _queues, _on_failure
+    cdef object _queues, _on_failure, _errno_of
     cdef bint _ready
 
     def __cinit__(self, queues, geometry, on_failure, timeout=None, bint lengths=False):
@@ -480,6 +482,30 @@ cdef class NativeBlock:
         with nogil:
             vof_gate_leave_alone(&self.block.gate)
 
+    def lend(self, errno_of):
+        """Let nbdkit-vof-filter, if it is in this process, carry requests for what is being opened
+        in this thread. ``errno_of(error, zero)`` is the errno map of that edge."""
+        cdef int *abi = <int *>dlsym(RTLD_DEFAULT, b"nbdkit_vof_filter_abi")
+        cdef vof_fast_path_lend *lend
+        cdef vof_fast_path path
+        if not abi:
+            return False
+        lend = <vof_fast_path_lend *>dlsym(RTLD_DEFAULT, b"nbdkit_vof_filter_lend")
+        if abi[0] != VOF_FAST_PATH_ABI or not lend:
+            raise ConfigError(
+                "the nbdkit filter in use was built for another version of vof; make it anew with "
+                "'vofctl filter install', or use --filter=$(vofctl filter path)"
+            )
+        self._errno_of = errno_of
+        path.device = <void *>self
+        path.pread = _fast_pread
+        path.pwrite = _fast_pwrite
+        path.flush = _fast_flush
+        path.trim = _fast_trim
+        path.zero = _fast_zero
+        lend(&path)
+        return True
+
     def load(self, unsigned queue, plan):
         """Run a load on one queue; return (requests, bytes, errors, seconds, latency buckets)."""
         cdef vof_load_plan c_plan
@@ -502,3 +528,75 @@ cdef class NativeBlock:
         buckets = [result.latencies[i] for i in range(VOF_LOAD_BUCKETS)]
         seconds = result.duration / _NANOSECONDS
         return result.requests, result.bytes, result.errors, seconds, buckets
+
+
+# What is lent to nbdkit's filter. The device is the NativeBlock, which the export keeps.
+
+cdef vof_block *_block_of(void *device) noexcept nogil:
+    return &(<NativeBlock>device).block
+
+
+cdef int _fast(
+    void *device, vof_result result, vof_failed *failed, vof_fast_error *error, bint zero
+) noexcept nogil:
+    if result == VOF_CARRIED:
+        return VOF_FAST_DONE
+    if result == VOF_DECLINED:
+        return VOF_FAST_DECLINED
+    return _explain(<NativeBlock>device, result, failed, error, zero)
+
+
+cdef int _explain(
+    NativeBlock block, vof_result result, vof_failed *failed, vof_fast_error *error, bint zero
+) noexcept with gil:
+    """Have Python say what became of a request, as it does for its own."""
+    error.number = EIO
+    error.text[0] = 0
+    try:
+        block._failed(result, failed)
+    except Exception as problem:
+        error.number = block._errno_of(problem, zero)
+        text = str(problem).encode("utf-8", "backslashreplace")[: sizeof(error.text) - 1]
+        memcpy(error.text, <const char *>text, len(text))
+        error.text[len(text)] = 0
+    return VOF_FAST_FAILED
+
+
+cdef int _fast_pread(
+    void *device, void *data, uint32_t count, uint64_t offset, vof_fast_error *error
+) noexcept nogil:
+    cdef vof_failed failed
+    cdef vof_result result = vof_block_read(_block_of(device), data, count, offset, &failed)
+    return _fast(device, result, &failed, error, False)
+
+
+cdef int _fast_pwrite(
+    void *device, const void *data, uint32_t count, uint64_t offset, vof_fast_error *error
+) noexcept nogil:
+    cdef vof_failed failed
+    cdef vof_result result = vof_block_write(_block_of(device), data, count, offset, &failed)
+    return _fast(device, result, &failed, error, False)
+
+
+cdef int _fast_flush(void *device, vof_fast_error *error) noexcept nogil:
+    cdef vof_failed failed
+    cdef vof_result result = vof_block_flush(_block_of(device), &failed)
+    return _fast(device, result, &failed, error, False)
+
+
+cdef int _fast_trim(
+    void *device, uint32_t count, uint64_t offset, vof_fast_error *error
+) noexcept nogil:
+    cdef vof_failed failed
+    cdef vof_result result = vof_block_discard(_block_of(device), count, offset, &failed)
+    return _fast(device, result, &failed, error, False)
+
+
+cdef int _fast_zero(
+    void *device, uint32_t count, uint64_t offset, int may_trim, vof_fast_error *error
+) noexcept nogil:
+    cdef vof_failed failed
+    cdef vof_result result = vof_block_write_zeroes(
+        _block_of(device), count, offset, may_trim, &failed
+    )
+    return _fast(device, result, &failed, error, True)

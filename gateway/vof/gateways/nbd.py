@@ -62,10 +62,12 @@ _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
 
-def nbd_errno(error: BaseException) -> int:
-    """Return the errno with which ``error`` reaches an NBD client."""
+def nbd_errno(error: BaseException, zero: bool = False) -> int:
+    """Return the errno with which ``error`` reaches an NBD client; ``zero``: of a zero request."""
     if isinstance(error, SessionLost):
         return errno.ESHUTDOWN
+    if zero and isinstance(error, DeviceError) and error.errno == errno.ENOTSUP:
+        return errno.ENOTSUP  # here alone nbdkit knows it: it then writes the zeroes as data
     # A target's refusal is about the command we made of the request: no fault of the client's.
     refused = isinstance(error, CompletionError)
     if isinstance(error, VofError) and not refused and error.errno in _NBD_ERRNOS:
@@ -142,10 +144,16 @@ class Export:
         try:
             self.disk.write_zeroes(offset, length, unmap=may_trim)
         except BaseException as error:
-            # Here alone nbdkit knows ENOTSUP: it then writes the zeroes as data.
-            unsupported = isinstance(error, DeviceError) and error.errno == errno.ENOTSUP
-            self._set_error(errno.ENOTSUP if unsupported else nbd_errno(error))
+            self._set_error(nbd_errno(error, zero=True))
             raise
+
+    def lend(self) -> bool:
+        """Let nbdkit-vof-filter, if it is there, carry the requests of the connection being opened.
+
+        Returns whether it will. Raises ConfigError for a filter of another version.
+        """
+        carrier = self.disk.driver.carrier
+        return carrier is not None and carrier.lend(nbd_errno)
 
     def _call(self, function: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
         try:
@@ -219,7 +227,13 @@ class NbdGateway:
                 self._disks[tvqn] = disk
                 self._debug(_describe(disk))
             self._users[disk] = self._users.get(disk, 0) + 1
-        return Export(disk, self._set_error)
+        export = Export(disk, self._set_error)
+        try:
+            export.lend()
+        except BaseException:
+            self.close(export)
+            raise
+        return export
 
     def close(self, export: Export) -> None:
         """End one NBD connection's use of its device."""

@@ -16,10 +16,12 @@ from collections.abc import Callable, Sequence
 from vof import __version__
 from vof.errors import VofError
 from vof.gateways.cli import crypto
+from vof.gateways.cli import filter as nbdkit_filter
 from vof.gateways.cli.exits import Exit, exit_of
 
 GROUPS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
     "crypto": ("encrypt, sign and digest on a virtio-crypto", crypto.add_verbs),
+    "filter": ("make nbdkit's fast path for this machine", nbdkit_filter.add_verbs),
 }
 """Every group: what it is for, and what gives it its verbs."""
 
