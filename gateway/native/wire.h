@@ -20,6 +20,7 @@ enum {
     VOF_COMMAND_SIZE = 16,
     VOF_COMPLETION_SIZE = 16,
     VOF_DESCRIPTOR_SIZE = 24,
+    VOF_CONNECT_BODY_SIZE = 1024,
     VOF_BLK_HEADER_SIZE = 16,
     VOF_BLK_SEGMENT_SIZE = 16, /* of a discard or write zeroes request */
     VOF_SECTOR_SHIFT = 9,
@@ -159,6 +160,22 @@ static inline void vof_put_vq_completion(uint8_t *p, uint16_t status, uint16_t c
     memset(p + 8, 0, 8);
 }
 
+/* What every command begins with, and the number of descriptors of a vring command or a Connect. */
+static inline uint16_t vof_get_opcode(const uint8_t *p)
+{
+    return vof_get16(p);
+}
+
+static inline uint16_t vof_get_command_id(const uint8_t *p)
+{
+    return vof_get16(p + 2);
+}
+
+static inline uint16_t vof_get_ndesc(const uint8_t *p)
+{
+    return vof_get16(p + 8);
+}
+
 /* vring: opcode, command_id, length (ignored by every peer), ndesc. */
 static inline void vof_put_vring(uint8_t *p, uint16_t command_id, uint32_t length, uint16_t ndesc)
 {
@@ -178,6 +195,19 @@ static inline void vof_put_vq(uint8_t *p, uint16_t command_id, uint32_t out_leng
     vof_put32(p + 4, out_length);
     vof_put32(p + 8, in_length);
     memset(p + 12, 0, 4);
+}
+
+/* What else a vq command says (ours): see vof_put_vq. */
+struct vof_vq_lengths {
+    uint32_t out;
+    uint32_t in;
+    uint16_t keyed; /* any bit: keyed descriptors, of which a stream has none */
+};
+
+static inline struct vof_vq_lengths vof_get_vq_lengths(const uint8_t *p)
+{
+    struct vof_vq_lengths l = {vof_get32(p + 4), vof_get32(p + 8), vof_get16(p + 12)};
+    return l;
 }
 
 static inline void vof_put_blk_header(uint8_t *p, uint32_t type, uint64_t sector)

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.implementations import implementation, on_both
 from tests.support.loopback import nothing_left_open
 from tests.target.process import TargetProcess
 from vof.drivers.block import BlockDriver
@@ -22,6 +23,13 @@ from vof.gateways.disk import Disk
 from vof.initiator.parameters import SessionParameters
 from vof.target.config import parse
 from vof.target.server import Target
+
+__all__ = ["implementation"]
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Every test runs with both implementations of the data path."""
+    on_both(metafunc)
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,8 @@ from pathlib import Path
 
 ALLOWED = {
     "errors": frozenset[str](),
-    "wire": frozenset({"errors"}),
     "implementation": frozenset({"errors"}),
+    "wire": frozenset({"errors"}),
     "fabric": frozenset({"errors", "wire"}),
     "engine": frozenset({"errors", "implementation", "wire", "fabric"}),
     "initiator": frozenset({"errors", "wire", "fabric", "engine"}),

@@ -12,11 +12,24 @@ from typing import Self
 
 import pytest
 
+from tests.support.implementations import implementation, on_both
 from tests.target.peer import BLOCK0, BLOCK1, IN, OK, OUT, Association
 from vof.target.config import parse
 from vof.target.server import Target
 
+__all__ = ["implementation"]
+
 Serve = Callable[..., Target]
+
+PYTHON_ONLY = ("rng", "crypto")
+"""What stands in the names of modules whose devices have no native data path."""
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Every test has the target serve by Python alone, and once more with the native data path."""
+    if not any(name in metafunc.module.__name__ for name in PYTHON_ONLY):
+        on_both(metafunc)
+
 
 CONFIG = """
 [target]

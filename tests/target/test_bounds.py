@@ -26,7 +26,7 @@ from tests.target.peer import (
     vring_bytes,
 )
 from tests.target.process import TargetProcess
-from vof.target.connection import KEPT_RESPONSE, RECEIVE_SIZE
+from vof.target.connection import KEPT_RESPONSE
 from vof.target.devices.block import LIMITS
 
 IDLE = 10_000
@@ -107,7 +107,8 @@ def test_refused_connects_do_not_buy_time(serve: Serve, log: Log) -> None:
 
 def bound(threads: int) -> int:
     """The memory a connection may cost, as vof-target(8) says it, and some for the allocator."""
-    return (threads + 1) * LIMITS.max_transfer + threads * KEPT_RESPONSE + RECEIVE_SIZE + 8 * MIB
+    kept = threads * KEPT_RESPONSE + (256 << 10)
+    return (threads + 1) * LIMITS.max_transfer + kept + 8 * MIB
 
 
 def manual_bound() -> str:

@@ -46,8 +46,8 @@ class Settings:
     transport: str = "tcp"
     address: str = "127.0.0.1"
     port: int = DEFAULT_PORT
-    threads: int = 1
-    """Requests that one virtqueue works on at the same time."""
+    threads: int = 0
+    """Requests that one virtqueue works on at the same time; 0 for what suits the queue."""
     targets: int = 128
     """Associations at the same time."""
     connections: int = 1024

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """A connection after its Connect: one thread that receives commands, executes them and sends
-completions.
+completions. A virtqueue whose device has a native data path is served by that; then this thread
+only does what is returned to it.
 
 Owns the socket, from the moment it is handed over to its close. Must not know device types or what
 a control command means. A violation by the peer ends its whole association with one log line.
@@ -21,17 +22,22 @@ import traceback
 from collections.abc import Callable, Sequence
 from itertools import accumulate
 from struct import Struct
+from typing import TYPE_CHECKING, assert_never
 
 from vof.errors import RemoteProtocolError
 from vof.target.association import Attachment
 from vof.target.commands import ControlCommands
 from vof.target.devices.device import DeviceFailure, Unanswered
 from vof.target.logline import event
+from vof.target.native_events import ControlCommand, DiskError, NativeEvent, Request
 from vof.target.workers import Workers
 from vof.wire.constants import DescriptorFlag, Opcode
 from vof.wire.dialect import PROPOSAL
 from vof.wire.stream import CommandParser, ReceivedCommand, encode_vring_completion
-from vof.wire.structs import pack
+from vof.wire.structs import HEAD, pack
+
+if TYPE_CHECKING:
+    from vof.target import native
 
 RECEIVE_SIZE = 1 << 16
 """Bytes of the receive buffer. Larger payloads are received straight to where they belong."""
@@ -44,6 +50,8 @@ _WRITE = int(DescriptorFlag.WRITE)
 _VRING = int(Opcode.VRING)
 _TIMEVAL = Struct("@ll")
 _COMMANDS = ControlCommands(PROPOSAL)
+_NO_PAYLOAD = memoryview(b"")
+_NO_PAYLOAD = memoryview(b"")
 
 
 class Stalled(Exception):
@@ -74,6 +82,7 @@ class Connection:
     def __init__(
         self, sock: socket.socket, peer: str, *, threads: int, send_timeout: float
     ) -> None:
+        """``threads`` may be 0 for what suits the queue."""
         self.peer = peer
         self._sock = sock
         self._sock_lock = (
@@ -87,6 +96,7 @@ class Connection:
         self._deadline: float | None = None
         self._attachment: Attachment
         self._workers: Workers[ReceivedCommand] | None = None
+        self._native: native.Queue | None = None
 
     def attach(self, attachment: Attachment) -> None:
         """Take the place that the Connect was given. To be called before the thread starts."""
@@ -105,11 +115,15 @@ class Connection:
 
     def abort(self) -> None:
         """End the connection at once. What is being executed goes on, but is not answered."""
+        if self._native:
+            self._native.stop()
         self._shutdown(socket.SHUT_RDWR)
 
     def finish(self, grace: float) -> None:
         """Serve what has arrived, for at most ``grace`` seconds of it, and close."""
         self._deadline = time.monotonic() + grace
+        if self._native:
+            self._native.finish(grace)
         self._shutdown(socket.SHUT_RD)
         self._attachment.association.seat.stop_waiting()
 
@@ -123,6 +137,8 @@ class Connection:
         finally:
             if self._workers:
                 self._workers.finish()
+            if self._native:
+                self._native.close()
             # Everything this queue had in progress is over: now it may be connected again, and a
             # peer that sees the connection closed can rely on that.
             release(attachment)
@@ -138,8 +154,13 @@ class Connection:
             _TIMEVAL.pack(int(self._send_timeout), int(self._send_timeout % 1 * 1e6)),
         )
         association = self._attachment.association
-        if self._threads > 1 and not self.is_control:
-            self._workers = Workers(self._threads, self.name, self._execute_in_worker)
+        if not self.is_control:
+            self._native = association.seat.open_native(sock.fileno(), self._threads)
+            if self._native:
+                self._serve_native(self._native)
+                return
+            if self._threads > 1:
+                self._workers = Workers(self._threads, self.name, self._execute_in_worker)
         parser = CommandParser(PROPOSAL, association.device.limits)
         buffer = memoryview(bytearray(RECEIVE_SIZE))
         while not association.ended and not self._overdue():
@@ -159,6 +180,44 @@ class Connection:
                     return
             # The payloads are not to be held while waiting for the next command.
             commands = command = None  # type: ignore[assignment]
+
+    def _serve_native(self, queue: native.Queue) -> None:
+        """Do what the native data path leaves to Python, until it says that this is the end."""
+        if self._deadline is not None:  # or `finish` will set it
+            queue.finish(max(0.0, self._deadline - time.monotonic()))
+        association = self._attachment.association
+        while not association.ended:
+            match self._next_native(queue):
+                case None:
+                    return
+                case ControlCommand(head):
+                    opcode, command_id = HEAD.unpack_from(head)
+                    command = ReceivedCommand(opcode, command_id, head, (), _NO_PAYLOAD)
+                    queue.send(pack(_COMMANDS.execute(association, command)))
+                    if opcode == Opcode.DISCONNECT:
+                        queue.flush()
+                        return
+                case Request(payload, room):
+                    with payload:  # whoever kept it would find other bytes there
+                        self._handle_native(queue, payload, room)
+                case DiskError() as error:
+                    association.seat.report(error)
+                case other:
+                    assert_never(other)
+
+    def _next_native(self, queue: native.Queue) -> NativeEvent | None:
+        try:
+            return queue.serve()
+        except BlockingIOError:  # SO_SNDTIMEO
+            raise Stalled from None
+
+    def _handle_native(self, queue: native.Queue, payload: memoryview, room: int) -> None:
+        index = self._attachment.queue
+        assert index is not None
+        writable = memoryview(bytearray(room))
+        used = self._attachment.association.seat.handle(index, payload, writable)
+        assert used == room
+        queue.answer(writable)
 
     def _overdue(self) -> bool:
         return self._deadline is not None and time.monotonic() > self._deadline

@@ -242,6 +242,12 @@ class ReceivedCommand(NamedTuple):
 _NO_PAYLOAD = memoryview(b"")
 
 
+def plain_opcodes(dialect: Dialect) -> frozenset[int]:
+    """Return the opcodes that a target knows of commands which are their 16 bytes alone."""
+    known = {int(op) for op in Opcode} | {dialect.get_feature, dialect.set_feature}
+    return frozenset(known - {_VRING, _CONNECT})
+
+
 class CommandParser(_StreamParser[ReceivedCommand]):
     """The target's end: commands of one connection, bounded by ``limits``.
 
@@ -253,7 +259,7 @@ class CommandParser(_StreamParser[ReceivedCommand]):
 
     def __init__(self, dialect: Dialect, limits: StreamLimits) -> None:
         super().__init__(COMMAND_SIZE)
-        self._plain = {int(op) for op in Opcode} | {dialect.get_feature, dialect.set_feature}
+        self._plain = plain_opcodes(dialect)
         self._limits = limits
         self._opcode = self._command_id = 0
         self._head_bytes = b""

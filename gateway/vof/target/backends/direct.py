@@ -20,7 +20,7 @@ from contextlib import contextmanager
 
 _BOUNCE = 1 << 20
 _BLKSSZGET = 0x1268
-_EIO_SHORT = "the file is shorter than it was"
+CUT_SHORT = "the file is shorter than it was"
 
 
 class SharedLock:
@@ -136,7 +136,7 @@ def read_all(fd: int, buffer: memoryview, offset: int) -> None:
     while buffer:
         count = os.preadv(fd, [buffer], offset)
         if not count:
-            raise OSError(errno.EIO, _EIO_SHORT)
+            raise OSError(errno.EIO, CUT_SHORT)
         buffer = buffer[count:]
         offset += count
 

@@ -9,9 +9,23 @@ the device model checks.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from vof.wire.blk import Lifetime
+
+if TYPE_CHECKING:
+    from vof.target import native
+
+
+class NativeLimits(NamedTuple):
+    """What the native data path has to know of the device that it reads and writes for."""
+
+    readonly: bool
+    capacity: int
+    """Bytes that are served."""
+    max_discard_sectors: int
+    max_write_zeroes_sectors: int
+    max_segments: int
 
 
 class Backend(ABC):
@@ -56,6 +70,13 @@ class Backend(ABC):
 
     def lifetime(self) -> Lifetime | None:
         """Return how worn the medium is, or None where the backend cannot tell."""
+        return None
+
+    def open_native(self, limits: NativeLimits) -> native.Device | None:
+        """Return the same data for the native data path, None where that cannot do it.
+
+        The caller closes it before this backend. Only where the native part is there.
+        """
         return None
 
     @abstractmethod

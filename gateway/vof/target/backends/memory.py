@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import mmap
 from dataclasses import dataclass
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from vof.errors import ConfigError
-from vof.target.backends.interface import Backend
+from vof.target.backends.interface import Backend, NativeLimits
 from vof.target.values import Values, size
 from vof.wire.blk import Lifetime
+
+if TYPE_CHECKING:
+    from vof.target import native
 
 _PAGE = mmap.PAGESIZE
 _ZEROS = bytes(1 << 16)
@@ -66,6 +69,18 @@ class MemoryBackend(Backend):
 
     def lifetime(self) -> Lifetime:
         return Lifetime(0, 0, 0)
+
+    def open_native(self, limits: NativeLimits) -> native.Device | None:
+        from vof.target import native  # noqa: PLC0415 - it may not be built
+
+        return native.Device.on_memory(
+            self._view,
+            readonly=limits.readonly,
+            capacity=limits.capacity,
+            max_discard_sectors=limits.max_discard_sectors,
+            max_write_zeroes_sectors=limits.max_write_zeroes_sectors,
+            max_segments=limits.max_segments,
+        )
 
     def close(self) -> None:
         self._view.release()

@@ -13,13 +13,16 @@ import fcntl
 import os
 import stat
 from dataclasses import dataclass
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from vof.errors import ConfigError
 from vof.target.backends.direct import DirectFile, read_all, write_all
 from vof.target.backends.fallocate import punch_hole, zero_range
-from vof.target.backends.interface import Backend
+from vof.target.backends.interface import Backend, NativeLimits
 from vof.target.values import Values, not_empty, one_of
+
+if TYPE_CHECKING:
+    from vof.target import native
 
 WRITEBACK, WRITETHROUGH, DIRECTSYNC = "writeback", "writethrough", "directsync"
 
@@ -107,6 +110,22 @@ class PosixBackend(Backend):
             part = _ZEROS[: min(len(_ZEROS), end - offset)]
             self.write(part, offset, persist=False)
             offset += len(part)
+
+    def open_native(self, limits: NativeLimits) -> native.Device | None:
+        if self._direct:
+            return None
+        from vof.target import native  # noqa: PLC0415 - it may not be built
+
+        return native.Device.on_file(
+            self._fd,
+            readonly=limits.readonly,
+            write_through=self.write_through,
+            can_discard=self.can_discard,
+            capacity=limits.capacity,
+            max_discard_sectors=limits.max_discard_sectors,
+            max_write_zeroes_sectors=limits.max_write_zeroes_sectors,
+            max_segments=limits.max_segments,
+        )
 
     def close(self) -> None:
         if not self._closed:

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """The block device of virtio 1.2 §5.2: what it offers, its config space, its write cache mode.
 
-Requests are executed by ``block_request``. Must not know sockets, associations or how a backend
+Requests are executed by ``block_request``, those of a native queue by gateway/native/target under
+the same limits. Must not know sockets, associations or how a backend
 keeps data.
 """
 
@@ -11,9 +12,11 @@ from dataclasses import dataclass, replace
 from typing import Any, Self
 
 from vof.errors import ConfigError
-from vof.target.backends.interface import Backend
+from vof.implementation import use_native
+from vof.target.backends.interface import Backend, NativeLimits
 from vof.target.devices.block_request import BlockRequests, RequestLimits
 from vof.target.devices.device import Device, Seat
+from vof.target.native_events import DiskError
 from vof.target.values import Values, flag, integer, power_of_two, text_up_to
 from vof.wire.blk import (
     FIELDS_BY_FEATURE,
@@ -25,8 +28,15 @@ from vof.wire.blk import (
     Feature,
 )
 from vof.wire.constants import CommonFeature, DeviceId
-from vof.wire.stream import StreamLimits
+from vof.wire.dialect import PROPOSAL
+from vof.wire.stream import StreamLimits, plain_opcodes
 from vof.wire.structs import pack
+
+_missing: ImportError | None = None
+try:
+    from vof.target import native
+except ImportError as error:
+    _missing = error
 
 SIZE_MAX = 256 << 10
 """Bytes of one data segment."""
@@ -37,6 +47,12 @@ SEG_MAX = 126
 QUEUE_SIZE = 256
 
 MAX_QUEUES = 64
+
+NATIVE_THREADS = 4
+"""Requests of one native queue that are worked on at a time, where the configuration is silent."""
+
+KEPT_BUFFER = (1 << 20) + (1 << 16)
+"""Bytes of the largest buffer that a native queue keeps for the next request."""
 
 LIMITS = StreamLimits(
     max_ndesc=SEG_MAX + 2,
@@ -84,7 +100,8 @@ class BlockDevice(Device):
     def __init__(self, tvqn: str, mask: int, options: BlockOptions, backend: Backend) -> None:
         """``backend`` belongs to the device from now on. ``mask`` limits the offer unless it is 0.
 
-        Raises ConfigError for a backend with less than one block.
+        Raises ConfigError for a backend with less than one block, and where the native data path is
+        insisted on and not there.
         """
         self.tvqn = tvqn
         self.num_queues = options.queues
@@ -98,6 +115,7 @@ class BlockDevice(Device):
             )
         self.features = self._offer(mask)
         self._config = self._build_config()
+        self.native = self._open_native() if use_native(_missing) else None
 
     def claim(self) -> None:
         self.backend.claim()
@@ -109,7 +127,20 @@ class BlockDevice(Device):
         self.backend.flush()
 
     def close(self) -> None:
+        if self.native:
+            self.native.close()
         self.backend.close()
+
+    def _open_native(self) -> native.Device | None:
+        return self.backend.open_native(
+            NativeLimits(
+                readonly=self.options.readonly,
+                capacity=self.capacity << SECTOR_SHIFT,
+                max_discard_sectors=REQUEST_LIMITS.max_discard_sectors,
+                max_write_zeroes_sectors=REQUEST_LIMITS.max_write_zeroes_sectors,
+                max_segments=REQUEST_LIMITS.max_segments,
+            )
+        )
 
     def _offer(self, mask: int) -> int:
         backend = self.backend
@@ -195,6 +226,7 @@ class BlockSeat(Seat):
             serial=device.options.serial.encode(),
             readonly=device.options.readonly,
         )
+        self._native_rules = native.Rules() if device.native else None
         self.reset()
 
     def reset(self) -> None:
@@ -225,6 +257,25 @@ class BlockSeat(Seat):
     def handle(self, queue: int, readable: memoryview, writable: memoryview) -> int:
         return self._requests.handle(readable, writable)
 
+    def open_native(self, fd: int, threads: int) -> native.Queue | None:
+        if not self._device.native or not self._native_rules:
+            return None
+        return native.Queue(
+            self._device.native,
+            self._native_rules,
+            fd,
+            width=threads or NATIVE_THREADS,
+            max_ndesc=LIMITS.max_ndesc,
+            max_transfer=LIMITS.max_transfer,
+            plain_opcodes=plain_opcodes(PROPOSAL),
+            framing=native.FRAMING_SEGMENTS,
+            largest_kept=KEPT_BUFFER,
+        )
+
+    def report(self, error: DiskError) -> None:
+        for _ in range(1 + error.more):
+            self._requests.report(error.kind, error.sector, error.reason)
+
     def _in_force(self) -> int:
         # A driver that never chose is served by what is on offer: the reference target's own sample
         # initiator sends no feature command at all.
@@ -240,3 +291,12 @@ class BlockSeat(Seat):
         else:
             persist = not features & Feature.FLUSH
         self._requests.rules = replace(self._requests.rules, features=features, persist=persist)
+        if self._native_rules:
+            bits = native.RULE_PERSIST if persist else 0
+            for feature, bit in (
+                (Feature.FLUSH, native.RULE_FLUSH),
+                (Feature.DISCARD, native.RULE_DISCARD),
+                (Feature.WRITE_ZEROES, native.RULE_WRITE_ZEROES),
+            ):
+                bits |= bit if features & feature else 0
+            self._native_rules.set(bits)

@@ -121,7 +121,7 @@ class BlockRequests:
                 status = handler(rules, sector, readable[_HEADER_SIZE:], area)
             except OSError as error:
                 status = _IOERR
-                self._report(kind, sector, error)
+                self.report(kind, sector, error.strerror or str(error))
         if status != _OK:
             _zero(area)
         writable[-1] = status
@@ -232,7 +232,8 @@ class BlockRequests:
             self._backend.flush()
         return status
 
-    def _report(self, kind: int, sector: int, error: OSError) -> None:
+    def report(self, kind: int, sector: int, reason: str) -> None:
+        """Log an error of the disk, unless there was one just now."""
         held = self._throttle.admit()
         if held is not None:
             event(
@@ -242,7 +243,7 @@ class BlockRequests:
                 request=RequestType(kind).name,
                 sector=sector,
                 more=held or None,
-                reason=error.strerror or str(error),
+                reason=reason,
             )
 
 

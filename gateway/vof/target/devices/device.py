@@ -11,8 +11,13 @@ device-writable ones.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING
 
 from vof.wire.stream import StreamLimits
+
+if TYPE_CHECKING:
+    from vof.target import native
+    from vof.target.native_events import DiskError
 
 
 class DeviceFailure(Exception):
@@ -56,6 +61,17 @@ class Seat(ABC):
         device could complete such a request, DeviceFailure and Unanswered. Errors of the device
         itself are otherwise part of the result, in the way of the device type.
         """
+
+    def open_native(self, fd: int, threads: int) -> native.Queue | None:
+        """Return what serves a virtqueue's connected socket natively, None where nothing does.
+
+        ``threads`` is the number of its requests that are worked on at a time; 0 leaves it to
+        the device. The caller closes the queue before the socket and before this seat.
+        """
+        return None
+
+    def report(self, error: DiskError) -> None:  # noqa: B027 - only a native queue has any
+        """Say that the native queue has answered requests with an error of the disk."""
 
     def stop_waiting(self) -> None:  # noqa: B027 - most wait for nothing
         """Let no request wait for anything any more: the association ends, or the target."""

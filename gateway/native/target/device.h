@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * What all queues of one block device share: its data, its limits, its threads and pipes.
+ *
+ * Owns their lifetime: the device is opened before its first queue and closed after its last.
+ */
+#ifndef VOF_TARGET_DEVICE_H
+#define VOF_TARGET_DEVICE_H
+
+#include "target/pipes.h"
+#include "target/pool.h"
+#include "target/request.h"
+#include "target/store.h"
+
+struct vof_device {
+    struct vof_store store; /* to be opened by the caller, before the first queue */
+    struct vof_block_limits limits;
+    struct vof_pool *pool;
+    struct vof_pipes pipes;
+};
+
+/* `threads` may wait for the disk at the same time. NULL where there is no memory. */
+struct vof_device *vof_device_open(const struct vof_block_limits *limits, unsigned threads);
+
+/* No queue is left. */
+void vof_device_close(struct vof_device *device);
+
+#endif

@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""The native data path of a block device's queues; built from gateway/native/target."""
+
+from collections.abc import Iterable
+
+from vof.target.native_events import NativeEvent
+
+FRAMING_SEGMENTS: int
+FRAMING_LENGTHS: int
+RULE_FLUSH: int
+RULE_DISCARD: int
+RULE_WRITE_ZEROES: int
+RULE_PERSIST: int
+RECEIVE_SIZE: int
+OUTBOX_SIZE: int
+
+class Device:
+    """A block device's data as the native queues use it.
+
+    What it is opened on belongs to the caller, who closes this first. Raises MemoryError.
+    """
+
+    @staticmethod
+    def on_file(
+        fd: int,
+        *,
+        readonly: bool,
+        write_through: bool,
+        can_discard: bool,
+        capacity: int,
+        max_discard_sectors: int,
+        max_write_zeroes_sectors: int,
+        max_segments: int,
+    ) -> Device: ...
+    @staticmethod
+    def on_memory(
+        memory: memoryview,
+        *,
+        readonly: bool,
+        capacity: int,
+        max_discard_sectors: int,
+        max_write_zeroes_sectors: int,
+        max_segments: int,
+    ) -> Device: ...
+    def close(self) -> None:
+        """End its threads. Idempotent; no queue may be left."""
+
+class Rules:
+    """What one driver negotiated, for all its queues; bits of ``RULE_*``."""
+
+    def set(self, bits: int) -> None:
+        """Hold from the next request on."""
+
+class Queue:
+    """One connection. ``stop`` and ``finish`` may be called from any thread."""
+
+    def __init__(
+        self,
+        device: Device,
+        rules: Rules,
+        fd: int,
+        *,
+        width: int,
+        max_ndesc: int,
+        max_transfer: int,
+        plain_opcodes: Iterable[int],
+        framing: int,
+        largest_kept: int,
+    ) -> None: ...
+    def serve(self) -> NativeEvent | None:
+        """Serve until Python is needed; None at the end.
+
+        Raises RemoteProtocolError, OSError (BlockingIOError where the peer took nothing in time)
+        and MemoryError.
+        """
+    def send(self, data: bytes) -> None: ...
+    def answer(self, area: memoryview) -> None: ...
+    def flush(self) -> None: ...
+    def stop(self) -> None: ...
+    def finish(self, grace: float) -> None: ...
+    def close(self) -> None:
+        """Wait for what is in progress. Idempotent."""
+
+class Framer:
+    """The framing of a queue alone, for tests: bytes in, commands out."""
+
+    def __init__(
+        self,
+        *,
+        max_ndesc: int,
+        max_transfer: int,
+        plain_opcodes: Iterable[int],
+        framing: int,
+    ) -> None: ...
+    def feed(
+        self, data: bytes
+    ) -> list[tuple[int, int, bytes, list[tuple[int, int, int]], int, bytes]]:
+        """Take the next bytes; return opcode, id, head, device-writable descriptors (length, id,
+        flags), device-writable bytes and payload of each command that is complete.
+
+        Raises RemoteProtocolError.
+        """

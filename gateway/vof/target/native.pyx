@@ -1,0 +1,416 @@
+# SPDX-License-Identifier: BSD-3-Clause
+# cython: language_level=3, binding=True
+"""The native data path of a block device's queues: bindings of gateway/native/target.
+
+Owns the lifetime of what is C and nothing else: no decision is made here. The stub beside it says
+what each thing does.
+"""
+
+from libc.errno cimport EAGAIN, ENOMEM
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdlib cimport calloc, free
+from libc.string cimport memcpy
+from cpython.memoryview cimport PyMemoryView_FromMemory
+from cpython.buffer cimport PyBUF_READ, PyBUF_SIMPLE, PyBUF_WRITABLE
+from cpython.buffer cimport PyBuffer_Release, PyObject_GetBuffer
+
+import os
+
+from vof.errors import RemoteProtocolError
+from vof.target.backends.direct import CUT_SHORT
+from vof.target.native_events import ControlCommand, DiskError, Request
+
+
+cdef extern from "<sys/uio.h>" nogil:
+    struct iovec:
+        void *iov_base
+        size_t iov_len
+
+cdef extern from "target/command_parser.h" nogil:
+    enum: VOF_MAX_PLAIN_OPCODES, VOF_FAULT_TEXT_SIZE
+    enum vof_framing:
+        VOF_FRAMING_SEGMENTS
+        VOF_FRAMING_LENGTHS
+    struct vof_stream_rules:
+        vof_framing framing
+        uint32_t max_ndesc
+        uint64_t max_transfer
+        uint32_t plain_count
+        uint16_t *plain
+    struct vof_segment:
+        uint32_t length
+        uint16_t id
+        uint16_t flags
+    struct vof_command:
+        uint16_t opcode
+        uint16_t command_id
+        uint16_t ndesc
+        uint32_t readable
+        uint32_t writable
+        uint8_t *head
+    struct vof_fault:
+        pass
+    int vof_stream_rules_good(const vof_stream_rules *rules)
+    void vof_describe_fault(const vof_fault *fault, char *text)
+
+cdef extern from "target/buffers.h" nogil:
+    struct vof_stash:
+        size_t largest
+        uint32_t keep
+
+cdef extern from "target/intake.h" nogil:
+    enum: VOF_RECEIVE_SIZE
+    enum vof_intake_result:
+        VOF_INTAKE_MORE
+        VOF_INTAKE_COMMAND
+        VOF_INTAKE_VIOLATION
+        VOF_INTAKE_NO_MEMORY
+    struct vof_intake:
+        vof_command command
+        const uint8_t *payload
+        vof_segment *segments
+    void vof_intake_begin(vof_intake *intake, const vof_stream_rules *rules, vof_stash *stash,
+                          uint8_t *bytes)
+    vof_intake_result vof_intake_next(vof_intake *intake, vof_fault *fault)
+    int vof_intake_space(vof_intake *intake, iovec *pieces)
+    void vof_intake_advance(vof_intake *intake, size_t count)
+    void vof_intake_end(vof_intake *intake)
+
+cdef extern from "target/outbox.h" nogil:
+    enum: VOF_OUTBOX_SIZE
+
+cdef extern from "target/request.h" nogil:
+    enum: VOF_RULE_FLUSH, VOF_RULE_DISCARD, VOF_RULE_WRITE_ZEROES, VOF_RULE_PERSIST
+    struct vof_block_limits:
+        uint64_t capacity
+        uint32_t max_discard_sectors
+        uint32_t max_write_zeroes_sectors
+        uint32_t max_segments
+        bint readonly
+
+cdef extern from "target/store.h" nogil:
+    enum: VOF_STORE_CUT_SHORT
+    struct vof_store:
+        pass
+    void vof_store_open_memory(vof_store *store, uint8_t *memory)
+    void vof_store_open_file(vof_store *store, int fd, bint readonly, bint write_through,
+                             bint can_discard)
+
+cdef extern from "target/device.h" nogil:
+    struct vof_device:
+        vof_store store
+    vof_device *vof_device_open(const vof_block_limits *limits, unsigned threads)
+    void vof_device_close(vof_device *device)
+
+cdef extern from "target/queue.h" nogil:
+    # A word that C reads without a lock: only vof_rules_set touches it here.
+    ctypedef uint32_t vof_rules "_Atomic uint32_t"
+    struct vof_queue:
+        pass
+    struct vof_queue_setup:
+        vof_device *device
+        const vof_rules *rules
+        vof_stream_rules stream
+        int fd
+        uint32_t width
+        size_t largest_kept
+    enum vof_event:
+        VOF_EVENT_END
+        VOF_EVENT_CONTROL
+        VOF_EVENT_REQUEST
+        VOF_EVENT_DISK_ERROR
+        VOF_EVENT_VIOLATION
+        VOF_EVENT_ERROR
+    struct vof_report:
+        vof_fault fault
+        const vof_command *command
+        const uint8_t *payload
+        uint32_t count
+        uint32_t type
+        uint64_t sector
+        int error
+    vof_queue *vof_queue_open(const vof_queue_setup *setup)
+    vof_event vof_queue_serve(vof_queue *queue, vof_report *report)
+    int vof_queue_answer(vof_queue *queue, const uint8_t *area)
+    int vof_queue_send(vof_queue *queue, const uint8_t *data, size_t size)
+    int vof_queue_flush(vof_queue *queue)
+    void vof_queue_stop(vof_queue *queue)
+    void vof_queue_finish(vof_queue *queue, double seconds)
+    void vof_queue_close(vof_queue *queue)
+
+cdef extern from *:
+    """
+    static void set_rules(_Atomic uint32_t *rules, uint32_t bits)
+    {
+        atomic_store(rules, bits);
+    }
+    """
+    void set_rules(vof_rules *rules, uint32_t bits) nogil
+
+FRAMING_SEGMENTS = <int>VOF_FRAMING_SEGMENTS
+FRAMING_LENGTHS = <int>VOF_FRAMING_LENGTHS
+RULE_FLUSH = <int>VOF_RULE_FLUSH
+RULE_DISCARD = <int>VOF_RULE_DISCARD
+RULE_WRITE_ZEROES = <int>VOF_RULE_WRITE_ZEROES
+RULE_PERSIST = <int>VOF_RULE_PERSIST
+RECEIVE_SIZE = <int>VOF_RECEIVE_SIZE
+OUTBOX_SIZE = <int>VOF_OUTBOX_SIZE
+
+# Requests of one device that may wait for its disk at the same time.
+cdef unsigned POOL_THREADS = 16
+
+
+cdef raise_fault(const vof_fault *fault):
+    cdef char[VOF_FAULT_TEXT_SIZE] text
+    vof_describe_fault(fault, text)
+    raise RemoteProtocolError((<bytes>text).decode("ascii"))
+
+
+cdef raise_error(int error):
+    if error == ENOMEM:
+        raise MemoryError
+    raise OSError(error, os.strerror(error))
+
+
+cdef disk_reason(int error):
+    if error == VOF_STORE_CUT_SHORT:
+        return CUT_SHORT
+    return os.strerror(error)
+
+
+cdef set_stream_rules(vof_stream_rules *rules, max_ndesc, max_transfer, plain_opcodes, framing):
+    opcodes = sorted(plain_opcodes)
+    if len(opcodes) > VOF_MAX_PLAIN_OPCODES:
+        raise ValueError("more opcodes than there is room for")
+    rules.framing = <vof_framing><int>framing
+    rules.max_ndesc = max_ndesc
+    rules.max_transfer = max_transfer
+    rules.plain_count = len(opcodes)
+    for index, opcode in enumerate(opcodes):
+        rules.plain[index] = opcode
+    if not vof_stream_rules_good(rules):
+        raise ValueError("limits that the native data path does not keep")
+
+
+cdef class Device:
+    cdef vof_device *device
+    cdef Py_buffer memory
+
+    @staticmethod
+    def on_file(int fd, *, readonly, write_through, can_discard, capacity, max_discard_sectors,
+                max_write_zeroes_sectors, max_segments):
+        cdef Device self = Device()
+        self.open(readonly, capacity, max_discard_sectors, max_write_zeroes_sectors, max_segments)
+        vof_store_open_file(&self.device.store, fd, readonly, write_through, can_discard)
+        return self
+
+    @staticmethod
+    def on_memory(memory, *, readonly, capacity, max_discard_sectors, max_write_zeroes_sectors,
+                  max_segments):
+        cdef Device self = Device()
+        PyObject_GetBuffer(memory, &self.memory, PyBUF_WRITABLE)
+        if <uint64_t>self.memory.len < <uint64_t>capacity:
+            raise ValueError("the memory is smaller than the disk")
+        self.open(readonly, capacity, max_discard_sectors, max_write_zeroes_sectors, max_segments)
+        vof_store_open_memory(&self.device.store, <uint8_t *>self.memory.buf)
+        return self
+
+    cdef open(self, readonly, capacity, max_discard_sectors, max_write_zeroes_sectors,
+              max_segments):
+        cdef vof_block_limits limits
+        limits.capacity = capacity
+        limits.max_discard_sectors = max_discard_sectors
+        limits.max_write_zeroes_sectors = max_write_zeroes_sectors
+        limits.max_segments = max_segments
+        limits.readonly = readonly
+        self.device = vof_device_open(&limits, POOL_THREADS)
+        if self.device is NULL:
+            raise MemoryError
+
+    def close(self):
+        cdef vof_device *device = self.device
+        self.device = NULL
+        if device is not NULL:
+            with nogil:
+                vof_device_close(device)
+        PyBuffer_Release(&self.memory)
+
+    def __dealloc__(self):
+        if self.device is not NULL:
+            vof_device_close(self.device)
+        PyBuffer_Release(&self.memory)
+
+
+cdef class Rules:
+    cdef vof_rules *rules
+
+    def __cinit__(self):
+        self.rules = <vof_rules *>calloc(1, sizeof(uint32_t))
+        if self.rules is NULL:
+            raise MemoryError
+
+    def set(self, uint32_t bits):
+        set_rules(self.rules, bits)
+
+    def __dealloc__(self):
+        free(self.rules)
+
+
+cdef class Queue:
+    cdef vof_queue *queue
+    # What the queue uses lives at least as long.
+    cdef Device device
+    cdef Rules rules
+
+    def __init__(self, Device device not None, Rules rules not None, int fd, *, width, max_ndesc,
+                 max_transfer, plain_opcodes, framing, largest_kept):
+        cdef vof_queue_setup setup
+        if self.queue is not NULL or device.device is NULL:
+            raise ValueError("not to be opened")
+        set_stream_rules(&setup.stream, max_ndesc, max_transfer, plain_opcodes, framing)
+        setup.device = device.device
+        setup.rules = rules.rules
+        setup.fd = fd
+        setup.width = width
+        setup.largest_kept = largest_kept
+        self.device = device
+        self.rules = rules
+        self.queue = vof_queue_open(&setup)
+        if self.queue is NULL:
+            raise MemoryError
+
+    def serve(self):
+        cdef vof_report report
+        cdef vof_event event
+        cdef vof_queue *queue = self.opened()
+        with nogil:
+            event = vof_queue_serve(queue, &report)
+        if event == VOF_EVENT_CONTROL:
+            return ControlCommand(report.command.head[:16])
+        if event == VOF_EVENT_REQUEST:
+            payload = PyMemoryView_FromMemory(<char *>report.payload, report.command.readable,
+                                              PyBUF_READ)
+            return Request(payload, report.command.writable)
+        if event == VOF_EVENT_DISK_ERROR:
+            reason = disk_reason(report.error)
+            return DiskError(report.type, report.sector, reason, report.count - 1)
+        if event == VOF_EVENT_VIOLATION:
+            raise_fault(&report.fault)
+        if event == VOF_EVENT_ERROR:
+            raise_error(report.error)
+        return None
+
+    def send(self, const uint8_t[::1] data not None):
+        cdef vof_queue *queue = self.opened()
+        cdef size_t size = data.shape[0]
+        cdef int error = 0
+        if size:
+            with nogil:
+                error = vof_queue_send(queue, &data[0], size)
+        if error:
+            raise_error(error)
+
+    def answer(self, const uint8_t[::1] area not None):
+        cdef vof_queue *queue = self.opened()
+        cdef int error
+        with nogil:
+            error = vof_queue_answer(queue, &area[0])
+        if error:
+            raise_error(error)
+
+    def flush(self):
+        cdef vof_queue *queue = self.opened()
+        cdef int error
+        with nogil:
+            error = vof_queue_flush(queue)
+        if error:
+            raise_error(error)
+
+    def stop(self):
+        # With the GIL held, as in close: the queue cannot go meanwhile.
+        if self.queue is not NULL:
+            vof_queue_stop(self.queue)
+
+    def finish(self, double grace):
+        if self.queue is not NULL:
+            vof_queue_finish(self.queue, grace)
+
+    def close(self):
+        cdef vof_queue *queue = self.queue
+        self.queue = NULL
+        if queue is not NULL:
+            with nogil:
+                vof_queue_close(queue)
+
+    cdef vof_queue *opened(self) except NULL:
+        if self.queue is NULL:
+            raise ValueError("the queue is closed")
+        return self.queue
+
+    def __dealloc__(self):
+        if self.queue is not NULL:
+            vof_queue_close(self.queue)
+
+
+cdef class Framer:
+    cdef vof_stream_rules rules
+    cdef vof_stash stash
+    cdef vof_intake *intake
+    cdef uint8_t *room
+
+    def __cinit__(self, *, max_ndesc, max_transfer, plain_opcodes, framing):
+        set_stream_rules(&self.rules, max_ndesc, max_transfer, plain_opcodes, framing)
+        self.stash.keep = 0
+        self.room = <uint8_t *>calloc(1, VOF_RECEIVE_SIZE)
+        self.intake = <vof_intake *>calloc(1, sizeof(vof_intake))
+        if self.intake is NULL or self.room is NULL:
+            raise MemoryError
+        vof_intake_begin(self.intake, &self.rules, &self.stash, self.room)
+
+    def feed(self, const uint8_t[::1] data not None):
+        cdef size_t place = 0, size = data.shape[0], part
+        cdef iovec pieces[2]
+        cdef int count
+        done = self.take()
+        while place < size:
+            count = vof_intake_space(self.intake, pieces)
+            part = 0
+            for index in range(count):
+                step = min(size - place, pieces[index].iov_len)
+                memcpy(pieces[index].iov_base, &data[place] if step else NULL, step)
+                place += step
+                part += step
+                if place == size:
+                    break
+            vof_intake_advance(self.intake, part)
+            done += self.take()
+        return done
+
+    cdef take(self):
+        cdef vof_fault fault
+        cdef vof_intake_result result
+        cdef vof_command *command = &self.intake.command
+        done = []
+        while True:
+            result = vof_intake_next(self.intake, &fault)
+            if result == VOF_INTAKE_MORE:
+                return done
+            if result == VOF_INTAKE_NO_MEMORY:
+                raise MemoryError
+            if result == VOF_INTAKE_VIOLATION:
+                raise_fault(&fault)
+            done.append((
+                command.opcode,
+                command.command_id,
+                command.head[:16],
+                [(self.intake.segments[i].length, self.intake.segments[i].id,
+                  self.intake.segments[i].flags) for i in range(command.ndesc)],
+                command.writable,
+                self.intake.payload[:command.readable],
+            ))
+
+    def __dealloc__(self):
+        if self.intake is not NULL:
+            vof_intake_end(self.intake)
+        free(self.intake)
+        free(self.room)
