@@ -118,10 +118,12 @@ def is_rotational(_h: nbd.Export) -> bool:
 
 
 def pread(h: nbd.Export, buf: memoryview, offset: int, _flags: int) -> None:
+    nbd.keep_thread()
     h.pread(buf, offset)
 
 
 def pwrite(h: nbd.Export, buf: memoryview, offset: int, _flags: int) -> None:
+    nbd.keep_thread()
     h.pwrite(buf, offset)
 
 

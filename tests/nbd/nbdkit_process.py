@@ -120,7 +120,8 @@ class Nbdkit:
     def stop(self) -> None:
         if self._process.poll() is None:
             self._process.terminate()
-            self._process.wait(PATIENCE)
+            status = self._process.wait(PATIENCE)
+            assert not status, f"nbdkit ended with status {status}: {self.log}"
         elif self.alive:
             os.kill(self.pid, signal.SIGTERM)
             wait_until(lambda: not self.alive, "nbdkit's end")

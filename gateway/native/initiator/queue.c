@@ -15,7 +15,10 @@
 
 #include "initiator/queue_internal.h"
 
-enum { IDS = VOF_FIRST_RESERVED_COMMAND_ID, ID_WORDS = (IDS + 63) / 64 };
+static size_t words_for(uint32_t ids)
+{
+    return (ids + 63) / 64;
+}
 
 int64_t vof_now(void)
 {
@@ -41,10 +44,8 @@ static bool is_sent(struct vof_queue *queue, struct vof_request *request)
 static struct vof_landing *expect(void *context, uint16_t command_id)
 {
     struct vof_queue *queue = context;
-    if (command_id >= IDS)
-        return NULL;
     pthread_mutex_lock(&queue->lock);
-    struct vof_request *request = queue->table[command_id];
+    struct vof_request *request = command_id < queue->ids ? queue->table[command_id] : NULL;
     pthread_mutex_unlock(&queue->lock);
     if (!request || !is_sent(queue, request))
         return NULL;
@@ -64,23 +65,41 @@ static void arrived(void *context, struct vof_landing *landing)
     queue->arrived = request;
 }
 
+/* Make the table and the ids large enough for `ids` of them. */
+static bool grow(struct vof_queue *queue, uint32_t ids)
+{
+    size_t words = words_for(ids), old_words = words_for(queue->ids);
+    struct vof_request **table = realloc(queue->table, ids * sizeof *table);
+    if (!table)
+        return false;
+    queue->table = table;
+    uint64_t *free_ids = realloc(queue->free_ids, words * sizeof *free_ids);
+    if (!free_ids)
+        return false;
+    queue->free_ids = free_ids;
+    memset(table + queue->ids, 0, (ids - queue->ids) * sizeof *table);
+    /* More requests than descriptors there are never, so ids beyond the last are never taken. */
+    memset(free_ids + old_words, 0xff, (words - old_words) * sizeof *free_ids);
+    queue->ids = ids;
+    return true;
+}
+
 struct vof_queue *vof_queue_new(int fd, enum vof_framing framing, uint16_t size,
                                 vof_on_lost *on_lost, void *context)
 {
     struct vof_queue *queue = calloc(1, sizeof *queue);
     if (!queue)
         return NULL;
-    queue->table = calloc(IDS, sizeof *queue->table);
-    queue->free_ids = malloc(ID_WORDS * sizeof *queue->free_ids);
+    if (size > VOF_FIRST_RESERVED_COMMAND_ID)
+        size = VOF_FIRST_RESERVED_COMMAND_ID;
     queue->scratch = malloc(VOF_SCRATCH_SIZE);
-    if (!queue->table || !queue->free_ids || !queue->scratch) {
+    if (!queue->scratch || !grow(queue, size)) {
         free(queue->table);
         free(queue->free_ids);
         free(queue->scratch);
         free(queue);
         return NULL;
     }
-    memset(queue->free_ids, 0xff, ID_WORDS * sizeof *queue->free_ids);
     pthread_mutex_init(&queue->lock, NULL);
     pthread_cond_init(&queue->room_changed, NULL);
     pthread_cond_init(&queue->sending_ended, NULL);
@@ -155,21 +174,33 @@ void vof_queue_activity(struct vof_queue *queue, struct vof_activity *activity)
 
 /* Ids and room. */
 
-void vof_queue_resize(struct vof_queue *queue, uint16_t size)
+bool vof_queue_resize(struct vof_queue *queue, uint16_t size)
 {
-    if (size > IDS)
-        size = IDS;
+    if (size > VOF_FIRST_RESERVED_COMMAND_ID)
+        size = VOF_FIRST_RESERVED_COMMAND_ID;
     pthread_mutex_lock(&queue->lock);
-    uint32_t used = queue->size - queue->room;
-    queue->size = size;
-    queue->room = size > used ? size - used : 0;
-    pthread_cond_broadcast(&queue->room_changed);
+    bool done = size <= queue->ids || grow(queue, size);
+    if (done) {
+        uint32_t used = queue->size - queue->room;
+        queue->size = size;
+        queue->room = size > used ? size - used : 0;
+        pthread_cond_broadcast(&queue->room_changed);
+    }
     pthread_mutex_unlock(&queue->lock);
+    return done;
+}
+
+uint32_t vof_queue_ids(struct vof_queue *queue)
+{
+    pthread_mutex_lock(&queue->lock);
+    uint32_t ids = queue->ids;
+    pthread_mutex_unlock(&queue->lock);
+    return ids;
 }
 
 static int lowest_free_id(struct vof_queue *queue)
 {
-    for (unsigned word = 0; word < ID_WORDS; word++) {
+    for (size_t word = 0; word < words_for(queue->ids); word++) {
         uint64_t bits = queue->free_ids[word];
         if (bits) {
             queue->free_ids[word] = bits & (bits - 1);
@@ -323,7 +354,7 @@ void vof_queue_tear_down(struct vof_queue *queue)
     close(queue->fd);
     queue->fd = -1;
     struct vof_request *in_flight = NULL;
-    for (unsigned id = 0; id < IDS; id++) {
+    for (uint32_t id = 0; id < queue->ids; id++) {
         if (queue->table[id]) {
             in_flight = insert_by_sequence(in_flight, queue->table[id]);
             queue->table[id] = NULL;

@@ -5,7 +5,7 @@
  *
  * Owns the socket, the table of commands in flight, the order of sends, and who receives: of those
  * who wait, one at a time leads and receives for all (leader and followers), straight into the
- * callers' memory. There is no thread of its own. Nothing is allocated after the queue was made.
+ * callers' memory. There is no thread of its own. Nothing is allocated for a request.
  * Every function may be called from any thread unless it says otherwise.
  *
  * A request belongs to its caller and is lent, with all it points to, from its submission until it
@@ -85,8 +85,11 @@ struct vof_queue *vof_queue_new(int fd, enum vof_framing framing, uint16_t size,
 /* Free it. It has ended, and no thread is in any of its functions. */
 void vof_queue_free(struct vof_queue *queue);
 
-/* Say how many descriptors may be in flight from now on. */
-void vof_queue_resize(struct vof_queue *queue, uint16_t size);
+/* Say how many descriptors may be in flight from now on. False without memory for more. */
+bool vof_queue_resize(struct vof_queue *queue, uint16_t size);
+
+/* Command ids there are: those from here on cannot be submitted. */
+uint32_t vof_queue_ids(struct vof_queue *queue);
 
 void vof_queue_accept_refusals_with_buffers(struct vof_queue *queue);
 

@@ -40,9 +40,9 @@ struct vof_queue {
     char reason[200];
     bool torn_down;
 
-    /* In flight, by command id: VOF_FIRST_RESERVED_COMMAND_ID pointers, of which the kernel gives
-     * us the pages that are used. */
+    /* In flight, by command id. */
     struct vof_request **table;
+    uint32_t ids;
     uint64_t sequence;
 
     /* Ids and room: bit set in `free_ids` means free. */

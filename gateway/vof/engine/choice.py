@@ -9,11 +9,20 @@ from vof.fabric.interface import OnLost, Queue
 from vof.fabric.tcp import TcpQueue
 from vof.implementation import use_native
 
+__all__ = ["keep_thread", "open_queue"]
+
 _missing: ImportError | None = None
 try:
-    from vof.engine.native import NativeQueue
+    from vof.engine.native import NativeQueue, keep_thread
 except ImportError as error:
     _missing = error
+
+    def keep_thread() -> None:
+        """Do without."""
+
+
+_FIRST_SIZE = 16
+"""Descriptors in flight for the Connect, and on a control queue: one command at a time."""
 
 
 def open_queue(sock: socket.socket, name: str, on_lost: OnLost, timeout: float | None) -> Queue:
@@ -26,4 +35,4 @@ def open_queue(sock: socket.socket, name: str, on_lost: OnLost, timeout: float |
     except BaseException:
         sock.close()
         raise
-    return (NativeQueue if native else TcpQueue)(sock, name, on_lost, timeout)
+    return (NativeQueue if native else TcpQueue)(sock, name, on_lost, timeout, _FIRST_SIZE)

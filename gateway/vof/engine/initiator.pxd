@@ -81,7 +81,8 @@ cdef extern from "initiator/queue.h" nogil:
     vof_queue *vof_queue_new(int fd, vof_framing framing, uint16_t size, vof_on_lost *on_lost,
                              void *context)
     void vof_queue_free(vof_queue *queue)
-    void vof_queue_resize(vof_queue *queue, uint16_t size)
+    bint vof_queue_resize(vof_queue *queue, uint16_t size)
+    uint32_t vof_queue_ids(vof_queue *queue)
     void vof_queue_accept_refusals_with_buffers(vof_queue *queue)
     void vof_queue_set_tick(vof_queue *queue, int64_t nanoseconds)
     int vof_queue_take_id(vof_queue *queue, uint16_t descriptors, bint wait)

@@ -9,6 +9,8 @@ from vof.fabric.pending import Pending
 from vof.wire.stream import Arrival
 from vof.wire.structs import Buffer
 
+def keep_thread() -> None: ...
+
 class NativeQueue:
     name: str
     def __init__(

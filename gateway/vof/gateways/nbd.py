@@ -22,6 +22,7 @@ from typing import Any, ParamSpec, TypeVar
 from vof import __version__
 from vof.drivers.block import DEFAULT_QUEUES, BlockDriver
 from vof.drivers.block_geometry import check_block_device
+from vof.engine.choice import keep_thread
 from vof.errors import CompletionError, ConfigError, DeviceError, SessionLost, VofError
 from vof.gateways.disk import Disk
 from vof.initiator.parameters import (
@@ -32,6 +33,16 @@ from vof.initiator.session import Session
 from vof.wire.blk import Feature
 from vof.wire.dialect import DIALECT_NAMES
 from vof.wire.names import check_name
+
+__all__ = [
+    "PARAMETERS",
+    "Export",
+    "NbdGateway",
+    "dump_plugin",
+    "format_exception",
+    "help_text",
+    "keep_thread",
+]
 
 MAX_QUEUES = 128
 

@@ -19,6 +19,8 @@ MakeQueue = type[TcpQueue] | type[NativeQueue]
 QUEUES: dict[str, MakeQueue] = {"python": TcpQueue, "native": NativeQueue}
 """The fabrics that every test here runs on."""
 
+SIZE = 1024
+
 
 class QueueRig:
     """``queue`` over a connection, ``far`` its other end, ``losses`` what ``on_lost`` got."""
@@ -32,7 +34,7 @@ class QueueRig:
     ) -> None:
         near, self.far = tcp_pair(buffer_size)
         self.losses: list[tuple[VofError, Sequence[InFlight]]] = []
-        self.queue: Queue = make_queue(near, "rig", self._lost, timeout)
+        self.queue: Queue = make_queue(near, "rig", self._lost, timeout, SIZE)
         self.keep = False
         """Whether what is in flight when the connection is lost stays so."""
 
