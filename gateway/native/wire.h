@@ -5,7 +5,7 @@
  * Owns the layouts of what travels per request: command heads, completions, segment descriptors,
  * the virtio-blk request header. Everything is little-endian; a record is read from and written
  * to bytes by the functions here, never by casting. No I/O, no state. Control commands are not
- * here: they stay in Python. tests/unit/native compares every number with vof.wire.
+ * here: they stay in Python. tests/unit/engine compares every number with vof.wire.
  *
  * Sources: v2 command set ("Vring Command", "Completion"); the 24-byte segment descriptor and the
  * `vq` command as wire.md has them (the latter is ours); virtio 1.2 section 5.2.6.

@@ -6,6 +6,7 @@ from typing import Protocol
 from vof.errors import VofError
 from vof.fabric.interface import Activity, InFlight, OnLost, Statistics
 from vof.fabric.pending import Pending
+from vof.wire.framing import Framing
 from vof.wire.stream import Arrival
 from vof.wire.structs import Buffer
 
@@ -20,8 +21,10 @@ class NativeQueue:
         on_lost: OnLost,
         timeout: float | None = None,
         size: int = 256,
-        lengths: bool = False,
+        framing: Framing = Framing.SEGMENTS,
     ) -> None: ...
+    @property
+    def framing(self) -> Framing: ...
     @property
     def error(self) -> VofError | None: ...
     def set_timeout(self, timeout: float | None) -> None: ...
@@ -101,7 +104,6 @@ class NativeBlock:
         geometry: _Limits,
         on_failure: Callable[[str, int, int | None, int, int], None],
         timeout: float | None = None,
-        lengths: bool = False,
     ) -> None: ...
     def read(self, data: memoryview, offset: int) -> bool: ...
     def write(self, data: Buffer, offset: int) -> bool: ...

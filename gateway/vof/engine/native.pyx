@@ -15,6 +15,7 @@ from vof.errors import ConfigError, LocalProtocolError, RemoteProtocolError, Ses
 from vof.fabric.interface import Activity, Statistics
 from vof.fabric.pending import Pending
 from vof.fabric.tcp import tick_of
+from vof.wire.framing import Framing
 from vof.wire.stream import Arrival
 from vof.wire.structs import Completion
 
@@ -88,6 +89,10 @@ def keep_thread():
 
 cdef int64_t _nanoseconds(timeout) except -1:
     return 0 if timeout is None else max(1, int(timeout * _NANOSECONDS))
+
+
+cdef vof_framing _c_framing(framing):
+    return VOF_FRAMING_LENGTHS if framing is Framing.LENGTHS else VOF_FRAMING_SEGMENTS
 
 
 cdef class _Flight:
@@ -220,15 +225,16 @@ cdef class NativeQueue:
     cdef int64_t _timeout
     cdef object _given, _found, _lost
     cdef readonly str name
+    cdef readonly object framing
 
     def __cinit__(
-        self, sock, str name, on_lost, timeout=None, int size=256, bint lengths=False
+        self, sock, str name, on_lost, timeout=None, int size=256, framing=Framing.SEGMENTS
     ):
         cdef int fd = sock.detach()
-        cdef vof_framing framing = VOF_FRAMING_LENGTHS if lengths else VOF_FRAMING_SEGMENTS
         self.name = name
+        self.framing = framing
         self._lost = on_lost
-        self.queue = vof_queue_new(fd, framing, size, _on_lost, <void *>self)
+        self.queue = vof_queue_new(fd, _c_framing(framing), size, _on_lost, <void *>self)
         if not self.queue:
             os.close(fd)
             raise MemoryError
@@ -433,7 +439,7 @@ cdef class NativeBlock:
     cdef object _queues, _on_failure, _errno_of
     cdef bint _ready
 
-    def __cinit__(self, queues, geometry, on_failure, timeout=None, bint lengths=False):
+    def __cinit__(self, queues, geometry, on_failure, timeout=None):
         if not 0 < len(queues) <= VOF_BLOCK_MAX_QUEUES:
             raise ValueError(f"{len(queues)} queues")
         self._queues = tuple(queues)
@@ -441,7 +447,7 @@ cdef class NativeBlock:
         for each in self._queues:
             self.block.queues[self.block.count] = (<NativeQueue?>each).queue
             self.block.count += 1
-        self.block.framing = VOF_FRAMING_LENGTHS if lengths else VOF_FRAMING_SEGMENTS
+        self.block.framing = _c_framing(self._queues[0].framing)
         self.block.timeout = _nanoseconds(timeout)
         limits = &self.block.geometry
         limits.size = geometry.size

@@ -14,6 +14,7 @@ from typing import NamedTuple, Protocol, TypeAlias
 
 from vof.errors import VofError
 from vof.fabric.pending import Pending
+from vof.wire.framing import Framing
 from vof.wire.stream import Arrival
 
 
@@ -61,6 +62,10 @@ class Queue(Protocol):
     """One queue's connection. All methods may be called from any thread."""
 
     name: str
+
+    @property
+    def framing(self) -> Framing:
+        """How a virtqueue's requests travel here."""
 
     @property
     def error(self) -> VofError | None:

@@ -26,7 +26,8 @@ from vof.fabric.interface import Activity, InFlight, OnLost, Statistics
 from vof.fabric.leader import Leadership
 from vof.fabric.pending import Pending
 from vof.fabric.room import Room
-from vof.wire.stream import Arrival, CompletionParser
+from vof.wire.framing import Framing
+from vof.wire.stream import Arrival
 from vof.wire.structs import Buffer
 
 RECEIVE_BUFFER_SIZE = 64 * 1024
@@ -54,7 +55,7 @@ class TcpQueue:
     """One queue's connection; see ``interface.Queue`` for what is not described here.
 
     ``timeout`` is the seconds a command may take before the connection is given up, None for ever;
-    ``size`` the number of descriptors that may be in flight.
+    ``size`` the number of descriptors that may be in flight; ``framing`` how requests travel.
     """
 
     def __init__(
@@ -64,8 +65,10 @@ class TcpQueue:
         on_lost: OnLost,
         timeout: float | None = None,
         size: int = DEFAULT_SIZE,
+        framing: Framing = Framing.SEGMENTS,
     ) -> None:
         self.name = name
+        self.framing = framing
         self._socket = sock
         self._on_lost = on_lost
         self._error: VofError | None = None
@@ -77,7 +80,7 @@ class TcpQueue:
         self._sending = Lock()
         self._leadership = Leadership(self._receive, self.expire)
         self._room = Room(size)
-        self._parser = CompletionParser(self._expect)
+        self._parser = framing.parser()(self._expect)
         self._scratch = memoryview(bytearray(RECEIVE_BUFFER_SIZE))
         self._timeout: float | None = None
         self._submitted = self._completed = 0
@@ -211,7 +214,7 @@ class TcpQueue:
             if self._error is None or not self._torn_down:
                 raise LocalProtocolError(f"{self.name}: its connection has not ended")
             refusals = self._parser.refusal_carries_buffers
-            self._parser = CompletionParser(self._expect, refusal_carries_buffers=refusals)
+            self._parser = self.framing.parser()(self._expect, refusal_carries_buffers=refusals)
             self._socket = sock
             self._owner = os.getpid()
             self._torn_down = False

@@ -13,7 +13,7 @@ from vof.errors import LocalProtocolError
 from vof.fabric.interface import Queue
 from vof.fabric.pending import Pending
 from vof.wire.constants import MAX_COMMAND_ID
-from vof.wire.stream import Arrival, encode_vring
+from vof.wire.stream import Arrival
 from vof.wire.structs import Buffer
 
 
@@ -54,7 +54,8 @@ class Virtqueue:
         command_id = self.fabric.take_id(ndesc, wait=wait)
         if command_id is None:
             return None
-        command = encode_vring(command_id, readable, [len(buffer) for buffer in writable])
+        lengths = [len(buffer) for buffer in writable]
+        command = self.fabric.framing.encode(command_id, readable, lengths)
         pending = Pending(what, command_id, [command, *payload], len(readable), writable)
         try:
             self.fabric.submit(pending)

@@ -181,6 +181,12 @@ class CompletionParser(_StreamParser[Arrival]):
         completion = unpack(Completion, part)
         self._first_id, self._buffers = self._expect(completion.command_id)
         self._completion = completion
+        return self._begin(part)
+
+    def _begin(self, part: Buffer) -> int:
+        """Look at what the completion says of its command's buffers; return the number of
+        descriptors that follow."""
+        completion = self._completion
         count = completion.ndesc
         if completion.status and not count:
             return len(self._buffers) if self.refusal_carries_buffers else 0
