@@ -80,7 +80,7 @@ struct vof_task *vof_task_begin(struct vof_queue *queue, const struct vof_reques
     task->command_id = command->command_id;
     task->error = 0;
     task->again = false;
-    if (request->action == VOF_READ && request->length >= PIPED_READ && !task->device->store.memory)
+    if (request->action == VOF_READ && request->length >= PIPED_READ && task->device->store.piped)
         task->pipe = vof_pipe_take(&task->device->pipes, request->length, request->offset);
     answer = task->head_size + (task->pipe.out < 0 ? command->writable : 1);
     if (!make_room(queue, task, answer)) {

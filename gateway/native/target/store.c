@@ -63,21 +63,26 @@ void vof_store_open_file(struct vof_store *store, int fd, bool readonly, bool wr
     store->write_through = write_through;
     store->can_discard = can_discard;
     /* A block device shows the file system its node is in: that says nothing. */
-    if (fstat(fd, &file) || !S_ISREG(file.st_mode) || fstatfs(fd, &system))
+    if (fstat(fd, &file) || fstatfs(fd, &system))
+        return;
+    store->piped = S_ISBLK(file.st_mode);
+    if (!S_ISREG(file.st_mode))
         return;
     switch ((unsigned long)system.f_type) {
     case TMPFS_MAGIC:
     case RAMFS_MAGIC:
         store->always_quick = true;
         store->quick_writes = true;
+        store->piped = true;
         break;
     case EXT4_SUPER_MAGIC:
     case XFS_SUPER_MAGIC:
     case BTRFS_SUPER_MAGIC:
     case F2FS_SUPER_MAGIC:
         store->quick_writes = true;
+        store->piped = true;
         break;
-    default:
+    default: /* some have no pages, or keep them from being the truth: FUSE with direct I/O */
         break;
     }
 }

@@ -27,6 +27,7 @@ struct vof_store {
     bool write_through; /* every write is on the medium when it completes */
     bool can_discard;
     bool always_quick; /* what is in memory, and file systems that are */
+    bool piped;        /* its pages can be had without a copy, and are what a read would say */
     bool quick_writes; /* a write without persist goes to the page cache of a local file system */
     _Atomic bool can_read_now;
     _Atomic bool can_zero_range;

@@ -153,7 +153,8 @@ def _run(config: Config, path: Path | None, demo: Path | None = None) -> int:
 
 def _raise_descriptor_limit(connections: int) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = connections + _SPARE_DESCRIPTORS
+    # A native queue that waits for its disk has one more.
+    wanted = 2 * connections + _SPARE_DESCRIPTORS
     if hard != resource.RLIM_INFINITY:
         wanted = min(wanted, hard)
     if soft not in (resource.RLIM_INFINITY,) and soft < wanted:

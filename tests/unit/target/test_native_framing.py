@@ -1,0 +1,180 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""The native framing and the reference in Python: the same bytes are the same commands, or the same
+violation, however they arrive."""
+
+from __future__ import annotations
+
+import struct
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.unit.wire.streams import LIMITS, WRITE, command_bytes, commands, cuts
+from vof.errors import RemoteProtocolError
+from vof.target import native
+from vof.wire.dialect import PROPOSAL
+from vof.wire.stream import CommandParser, ReceivedCommand, StreamLimits, plain_opcodes
+
+Command = tuple[int, int, bytes, list[tuple[int, int, int]], int, bytes]
+
+WIDE = StreamLimits(max_ndesc=128, max_transfer=1 << 20)
+
+
+def framer(limits: StreamLimits = LIMITS, framing: int = native.FRAMING_SEGMENTS) -> native.Framer:
+    return native.Framer(
+        max_ndesc=limits.max_ndesc,
+        max_transfer=limits.max_transfer,
+        plain_opcodes=plain_opcodes(PROPOSAL),
+        framing=framing,
+    )
+
+
+def as_native(command: ReceivedCommand) -> Command:
+    writable = [
+        (item.length, item.id, item.flags) for item in command.descriptors if item.flags & WRITE
+    ]
+    total = sum(length for length, _id, _flags in writable)
+    return (
+        command.opcode,
+        command.command_id,
+        command.head,
+        writable,
+        total,
+        bytes(command.payload),
+    )
+
+
+def outcome(parser: CommandParser | native.Framer, pieces: list[bytes]) -> list[object]:
+    """Return the commands before a violation, then its text if there is one."""
+    found: list[object] = []
+    for piece in pieces:
+        # Byte by byte, because a violation hides the commands that are fed together with it.
+        for place in range(len(piece)):
+            try:
+                done = parser.feed(piece[place : place + 1])
+            except RemoteProtocolError as error:
+                return [*found, str(error)]
+            found += [as_native(x) if isinstance(x, ReceivedCommand) else x for x in done]
+    return found
+
+
+@given(sent=st.lists(commands, min_size=1, max_size=5), data=st.data())
+def test_good_commands_in_any_fragmentation(
+    sent: list[ReceivedCommand], data: st.DataObject
+) -> None:
+    stream = b"".join(map(command_bytes, sent))
+    expected = [as_native(command) for command in sent]
+    assert framer().feed(stream) == expected
+    parser, found = framer(), []
+    for begin, end, _direct in data.draw(cuts(len(stream))):
+        found += parser.feed(stream[begin:end])
+    assert found == expected
+
+
+@given(sent=st.lists(commands, min_size=1, max_size=3), data=st.data())
+def test_damaged_commands_are_the_same_violation(
+    sent: list[ReceivedCommand], data: st.DataObject
+) -> None:
+    stream = bytearray(b"".join(map(command_bytes, sent)))
+    for _ in range(data.draw(st.integers(1, 4))):
+        place = data.draw(st.integers(0, len(stream) - 1))
+        stream[place] = data.draw(st.integers(0, 255))
+    reference = CommandParser(PROPOSAL, LIMITS)
+    assert outcome(framer(), [bytes(stream)]) == outcome(reference, [bytes(stream)])
+
+
+@given(
+    fields=st.lists(
+        st.tuples(
+            st.sampled_from([0, 1, 16, 40, 240, 241, 1 << 31, 0xFFFFFFFF]),
+            st.sampled_from([0, 1, 2, 64, 65535]),
+            st.integers(0, 3),
+        ),
+        max_size=8,
+    ),
+    count=st.one_of(st.none(), st.integers(0, 65535)),
+    opcode=st.sampled_from([0x2000, 0x2000, 0x2000, 0, 0x0FFF, 1, 0x100D]),
+)
+def test_made_up_commands(
+    fields: list[tuple[int, int, int]], count: int | None, opcode: int
+) -> None:
+    stream = struct.pack("<HHIH6x", opcode, 7, 0, len(fields) if count is None else count)
+    for length, ident, flags in fields:
+        stream += struct.pack("<QIHHI4x", 0, length, ident, flags, 0)
+    stream += bytes(1100)
+    assert outcome(framer(), [stream]) == outcome(CommandParser(PROPOSAL, LIMITS), [stream])
+
+
+@pytest.mark.parametrize("size", [0, 1, 32 << 10, (32 << 10) + 1, 65536 - 64, 65536, 200_000])
+@pytest.mark.parametrize("step", [1000, 65536, 1 << 20])
+def test_payloads_of_all_sizes(size: int, step: int) -> None:
+    """Small ones stay in the receive buffer, large ones have their own; both between commands."""
+    payload = bytes(index % 251 for index in range(16 + size))
+    descriptors = [(16, 0, 0), (size, 1, 0)] if size else [(16, 0, 0)]
+    one = struct.pack("<HHIH6x", 0x2000, 9, 0, len(descriptors)) + b"".join(
+        struct.pack("<QIHHI4x", 0, length, ident, flags, 0) for length, ident, flags in descriptors
+    )
+    stream = (one + payload) * 3
+    parser = framer(WIDE)
+    found: list[Command] = []
+    for place in range(0, len(stream), step):
+        found += parser.feed(stream[place : place + step])
+    assert found == [(0x2000, 9, one[:16], [], 0, payload)] * 3
+
+
+def test_ids_that_are_alike_are_told_apart() -> None:
+    """Ids are compared whole, whatever short cut there is."""
+    idents = [0, 64, 128, 1, 65, 65472]
+    stream = struct.pack("<HHIH6x", 0x2000, 1, 0, len(idents)) + b"".join(
+        struct.pack("<QIHHI4x", 0, 1, ident, WRITE, 0) for ident in idents
+    )
+    ((_opcode, _id, _head, writable, total, _payload),) = framer().feed(stream)
+    assert [ident for _length, ident, _flags in writable] == idents
+    assert total == len(idents)
+
+
+# The framing of v5, which has no reference in Python.
+
+
+def vq(out_length: int, in_length: int, *, keyed: int = 0, command_id: int = 3) -> bytes:
+    return struct.pack("<HHIIHH", 0x0FFF, command_id, out_length, in_length, keyed, 0)
+
+
+def test_vq_commands() -> None:
+    parser = framer(WIDE, native.FRAMING_LENGTHS)
+    stream = vq(4, 5) + b"abcd" + vq(0, 7) + vq(1, 0) + b"x"
+    assert parser.feed(stream) == [
+        (0x0FFF, 3, vq(4, 5), [], 5, b"abcd"),
+        (0x0FFF, 3, vq(0, 7), [], 7, b""),
+        (0x0FFF, 3, vq(1, 0), [], 0, b"x"),
+    ]
+
+
+BAD_VQ = {
+    "too much": (
+        vq(1 << 20, 1),
+        "the lengths of a command add up to 1048577 bytes; at most 1048576 are allowed",
+    ),
+    "a sum that wraps": (
+        vq(0xFFFFFFFF, 0xFFFFFFFF),
+        "the lengths of a command add up to 8589934590 bytes; at most 1048576 are allowed",
+    ),
+    "keyed descriptors": (vq(1, 1, keyed=1), "a vq command on a stream has keyed descriptors"),
+    "a vring": (struct.pack("<HHIQ", 0x2000, 1, 0, 1), "opcode 0x2000 is not known"),
+}
+
+
+@pytest.mark.parametrize(("stream", "text"), BAD_VQ.values(), ids=BAD_VQ)
+def test_bad_vq_commands(stream: bytes, text: str) -> None:
+    with pytest.raises(RemoteProtocolError, match=text):
+        framer(WIDE, native.FRAMING_LENGTHS).feed(stream)
+
+
+@pytest.mark.parametrize(
+    "change", [{"max_ndesc": 0}, {"max_ndesc": 1025}, {"max_transfer": 1 << 31}]
+)
+def test_limits_that_cannot_be_kept(change: dict[str, int]) -> None:
+    limits = {"max_ndesc": 128, "max_transfer": 1 << 20} | change
+    with pytest.raises(ValueError, match="limits"):
+        native.Framer(plain_opcodes=(1,), framing=native.FRAMING_SEGMENTS, **limits)
