@@ -63,15 +63,16 @@ async def _lead_or_follow(queue: Queue, pending: Pending) -> None:
             return
     try:
         while not pending.done:
-            if queue.error is None:
+            ended = queue.error is not None
+            if not ended:
                 with trio.move_on_after(_seconds_left(pending)):
                     await trio.lowlevel.wait_readable(queue)
             queue.receive_ready()
-            if not pending.done:
-                queue.check_deadline(pending)
-                if queue.error is not None:
-                    # It is kept to be sent again, over another connection.
-                    await trio.sleep(_PAUSE)
+            if pending.done:
+                break
+            if ended:  # and torn down: it is kept to be sent again, over another connection
+                await trio.sleep(_PAUSE)
+            queue.check_deadline(pending)
     finally:
         queue.release_lead()
 
