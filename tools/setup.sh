@@ -5,6 +5,7 @@
 #
 #   tools/setup.sh demo     what `make demo` needs (no QEMU, no kernel)
 #   tools/setup.sh check    what `make check` needs on top of that
+#   tools/setup.sh bench    what `make bench` needs on top of the demo
 #
 # Silent when there is nothing to do. What apt and pip say goes to build/setup.log.
 
@@ -35,6 +36,14 @@ check_packages=(
     xxd rng-tools-debian
 )
 
+bench_packages=(
+    # load generators and what vof is measured beside; taskset
+    fio qemu-utils util-linux
+    # iSCSI in user space: a target and the load for it (where there is a systemd, installing tgt
+    # starts a tgtd of its own, which `make bench` does not use)
+    tgt libiscsi-bin
+)
+
 log=build/setup.log
 python=/usr/bin/python3
 
@@ -54,7 +63,7 @@ fail() {
 }
 
 usage() {
-    echo "usage: tools/setup.sh demo|check" >&2
+    echo "usage: tools/setup.sh demo|check|bench" >&2
     exit 2
 }
 
@@ -136,7 +145,9 @@ be the distribution's own because nbdkit runs plugins with it. Debian 12 has 3.1
     if [[ -f $stamp ]] && .venv/bin/python -m pip --version >/dev/null 2>>"$log"; then
         have=$(<"$stamp")
     fi
-    if [[ $have == "$want" ]]; then
+    # Its last word is what has been installed; more than is asked for now is kept.
+    [[ $have != *" dev,bench" ]] || extras=dev,bench
+    if [[ $have == "$want $extras" ]]; then
         return 0
     fi
 
@@ -148,18 +159,23 @@ be the distribution's own because nbdkit runs plugins with it. Debian 12 has 3.1
 above). On Debian it needs the package python3-venv, and room on this disk."
         fi
     fi
-    if ! .venv/bin/python -m pip install -q --disable-pip-version-check -e '.[dev]' \
+    if ! .venv/bin/python -m pip install -q --disable-pip-version-check -e ".[$extras]" \
         >>"$log" 2>&1; then
         fail "pip could not install vof and its development tools into .venv (its own words are \
 above). It needs to reach the Python package index, or a mirror named in pip's configuration."
     fi
-    printf '%s\n' "$want" >"$stamp"
+    printf '%s\n' "$want $extras" >"$stamp"
 }
 
 [[ $# -eq 1 ]] || usage
+extras=dev # of pyproject.toml
 case $1 in
     demo) packages=("${demo_packages[@]}") ;;
     check) packages=("${demo_packages[@]}" "${check_packages[@]}") ;;
+    bench)
+        packages=("${demo_packages[@]}" "${bench_packages[@]}")
+        extras=dev,bench
+        ;;
     *) usage ;;
 esac
 

@@ -25,8 +25,9 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.bench.processes import BOUND, mount, output_of, target
-from tests.bench.rows import Measure, Row, Table
+from tests.bench.processes import BOUND, Unavailable, last_line, mount, output_of, target
+from tests.bench.results import Sample
+from tests.bench.rows import Measure, Row, Table, ours_first
 
 SIZES = {"4 KiB": 4 << 10, "1 MiB": 1 << 20}
 
@@ -92,7 +93,7 @@ def random_rows(work: Path) -> Iterator[Table]:
             "/dev/urandom": Path("/dev/urandom"),
             "pyfuse3 zeros": zeros / "zeros",
         }
-        yield Table(
+        yield ours_first(
             [
                 Row(
                     f"random, reads of {title}",
@@ -120,14 +121,14 @@ def crypto_rows(work: Path) -> Iterator[Table]:
                     test, blocks = kernel[algorithm.name], size // algorithm.block_size
                     sides["AF_ALG"] = partial(kcapi_speed, test, blocks)
                 rows.append(Row(f"{algorithm.title} of {title}", "MB/s", sides))
-        yield Table(rows, [f"no column AF_ALG: {kernel}"] if isinstance(kernel, str) else [])
+        yield ours_first(rows, [f"no column AF_ALG: {kernel}"] if isinstance(kernel, str) else [])
 
 
 @contextlib.contextmanager
 def vof_mount(work: Path, tvqn: str) -> Iterator[Path]:
     with (
-        target(work, "target", DEVICES) as port,
-        mount(work, "vof", "vof-mount", "-f", "-o", f"tport={port}", tvqn) as folder,
+        target(work, "target", DEVICES) as served,
+        mount(work, "vof", "vof-mount", "-f", "-o", f"tport={served.port}", tvqn) as folder,
     ):
         yield folder
 
@@ -142,7 +143,7 @@ def session(sessions: Path, algorithm: Algorithm) -> Path:
     return folder / algorithm.operation
 
 
-def read_file(path: Path, size: int, seconds: float) -> float:
+def read_file(path: Path, size: int, seconds: float) -> Sample:
     """Read with read(2) of one size."""
     total = 0
     buffer = bytearray(size)
@@ -151,12 +152,12 @@ def read_file(path: Path, size: int, seconds: float) -> float:
         while (now := time.monotonic()) < start + seconds:
             got = file.readinto(buffer)
             if not got:
-                sys.exit(f"bench: {path} has an end")
+                raise Unavailable(f"{path} has an end")
             total += got
-    return total / (now - start) / 1e6
+    return Sample(total / (now - start) / 1e6)
 
 
-def operate(path: Path, size: int, output: int, seconds: float) -> float:
+def operate(path: Path, size: int, output: int, seconds: float) -> Sample:
     """Do one operation after the other, each with an input of one size."""
     total = 0
     data = os.urandom(size)
@@ -170,19 +171,19 @@ def operate(path: Path, size: int, output: int, seconds: float) -> float:
             while missing:
                 got = file.read(missing)
                 if not got:
-                    sys.exit(f"bench: {path} gave {missing} bytes less than {output}")
+                    raise Unavailable(f"{path} gave {missing} bytes less than {output}")
                 missing -= len(got)
         total += size
-    return total / (now - start) / 1e6
+    return Sample(total / (now - start) / 1e6)
 
 
-def openssl_speed(name: str, size: int, seconds: float) -> float:
+def openssl_speed(name: str, size: int, seconds: float) -> Sample:
     command = ["openssl", "speed", "-mr", "-elapsed", "-evp", name, "-bytes", str(size)]
     text = output_of([*command, "-seconds", whole(seconds)])
     for line in text.splitlines():
         if line.startswith("+F:"):
-            return float(line.rpartition(":")[2]) / 1e6
-    sys.exit(f"bench: openssl speed gave no result for {name}: {text}")
+            return Sample(float(line.rpartition(":")[2]) / 1e6)
+    raise Unavailable(f"openssl speed gave no result for {name}: {last_line(text)}")
 
 
 def kernel_tests() -> dict[str, str] | str:
@@ -204,11 +205,11 @@ def kernel_tests() -> dict[str, str] | str:
     return found
 
 
-def kcapi_speed(test: str, blocks: int, seconds: float) -> float:
+def kcapi_speed(test: str, blocks: int, seconds: float) -> Sample:
     rate = kcapi_result(test, blocks, seconds)
     if rate is None:
-        sys.exit(f"bench: kcapi-speed gave no result for {test}, {blocks} blocks")
-    return rate
+        raise Unavailable(f"kcapi-speed gave no result for {test}, {blocks} blocks")
+    return Sample(rate)
 
 
 def kcapi_result(test: str, blocks: int, seconds: float) -> float | None:

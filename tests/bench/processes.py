@@ -8,21 +8,25 @@ order on that.
 from __future__ import annotations
 
 import contextlib
+import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from tests.fuse.mounting import is_mounted
 
 START_TIMEOUT = 20.0
 END_TIMEOUT = 15.0
+END_OF_A_RUN = 300.0
+"""Seconds after which no load generator runs any more."""
 BOUND = ("setpriv", "--pdeathsig", "TERM", "--")
 """Before a command: it does not outlive who starts it."""
 SWEEP = """
@@ -35,6 +39,17 @@ done
 """Removes a folder once its stdin ends, and with it who held that, however it came about."""
 
 _T = TypeVar("_T")
+
+
+class Unavailable(Exception):
+    """Something cannot be measured here; says in one line what failed, and what to do if known."""
+
+
+class Served(NamedTuple):
+    """A target that listens."""
+
+    port: str
+    pid: int
 
 
 def leave_in_order() -> None:
@@ -59,25 +74,69 @@ def scratch() -> Iterator[Path]:
         yield Path(folder)
 
 
-def output_of(command: Sequence[str]) -> str:
-    """Run a program to its end; return what it printed, or leave with what it complained of."""
-    done = subprocess.run([*BOUND, *command], check=False, capture_output=True, text=True)
+def pinned(cpus: str, *command: str) -> list[str]:
+    """Return a command that runs on these CPUs only; empty: on all of them."""
+    return ["taskset", "-c", cpus, *command] if cpus else list(command)
+
+
+def output_of(
+    command: Sequence[str], cpus: str = "", environment: Mapping[str, str] | None = None
+) -> str:
+    """Run a program to its end; return what it printed. Raises Unavailable if it failed."""
+    require(command[0])
+    name = Path(command[0]).name
+    try:
+        done = subprocess.run(
+            [*BOUND, *pinned(cpus, *command)],
+            check=False,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=END_OF_A_RUN,
+            env={**os.environ, **(environment or {})},
+        )
+    except subprocess.TimeoutExpired:
+        raise Unavailable(f"{name} did not end within {END_OF_A_RUN:g} s") from None
     if done.returncode:
-        sys.exit(f"bench: {command[0]} failed: {done.stderr or done.stdout}")
+        raise Unavailable(f"{name} failed: {last_line(done.stderr or done.stdout)}")
     return done.stdout
 
 
+def require(program: str) -> None:
+    """Raise Unavailable if a program is not installed."""
+    if shutil.which(program) is None:
+        raise Unavailable(f"{program} is not installed; `tools/setup.sh bench` installs it")
+
+
+def last_line(text: str) -> str:
+    """Return the last thing a program said: what it complained of, as a rule."""
+    lines = [line.strip() for line in re.split(r"[\r\n]+", text) if line.strip()]
+    return lines[-1] if lines else "it did not say why"
+
+
 @contextlib.contextmanager
-def service(*command: str, log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a program for as long as the block lasts."""
+def service(
+    *command: str,
+    log: Path,
+    cpus: str = "",
+    environment: Mapping[str, str] | None = None,
+    last_signal: signal.Signals = signal.SIGTERM,
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a program for as long as the block lasts. Raises Unavailable if there is no such one."""
+    require(command[0])
+    bound = ["setpriv", "--pdeathsig", last_signal.name.removeprefix("SIG"), "--"]
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [*BOUND, *command], stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT
+            [*bound, *pinned(cpus, *command)],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, **(environment or {})},
         )
     try:
         yield process
     finally:
-        process.terminate()
+        process.send_signal(last_signal)
         try:
             process.wait(END_TIMEOUT)
         except subprocess.TimeoutExpired:
@@ -86,11 +145,13 @@ def service(*command: str, log: Path) -> Iterator[subprocess.Popen[bytes]]:
 
 
 def wait_until(process: subprocess.Popen[bytes], log: Path, look: Callable[[], _T | None]) -> _T:
-    """Wait until ``look`` finds something; return that."""
+    """Wait until ``look`` finds something; return that. Raises Unavailable if it never does."""
     deadline = time.monotonic() + START_TIMEOUT
     while (found := look()) is None:
         if process.poll() is not None or time.monotonic() > deadline:
-            sys.exit(f"bench: {process.args!r} did not start:\n{log.read_text()}")
+            how = "ended" if process.poll() is not None else f"was not ready in {START_TIMEOUT:g} s"
+            said = last_line(log.read_text(errors="replace"))
+            raise Unavailable(f"{_program(process)} {how}: {said}")
         time.sleep(0.02)
     return found
 
@@ -104,12 +165,13 @@ def wait_for(process: subprocess.Popen[bytes], log: Path, ready: str, file: Path
 
 
 @contextlib.contextmanager
-def target(work: Path, name: str, devices: str) -> Iterator[str]:
-    """Serve the devices of a configuration; gives the port."""
+def target(work: Path, name: str, devices: str, cpus: str = "") -> Iterator[Served]:
+    """Serve the devices of a configuration."""
     config, log = work / f"{name}.conf", work / f"{name}.log"
     config.write_text(f"[target]\nport = 0\n{devices}")
-    with service("vof-target", str(config), log=log) as process:
-        yield wait_for(process, log, r"listening on \S+:(\d+)", log)
+    with service("vof-target", str(config), log=log, cpus=cpus) as process:
+        port = wait_for(process, log, r"listening on \S+:(\d+)", log)
+        yield Served(port, process.pid)
 
 
 @contextlib.contextmanager
@@ -124,3 +186,12 @@ def mount(work: Path, name: str, *command: str) -> Iterator[Path]:
     finally:
         if is_mounted(folder):
             subprocess.run(["fusermount3", "-u", "-z", folder], check=False)
+
+
+def _program(process: subprocess.Popen[bytes]) -> str:
+    """Return what a process runs, without what we put before it."""
+    words = process.args
+    if not isinstance(words, list):
+        return str(words)
+    own = words[words.index("--") + 1 :]
+    return str(own[3] if own[0] == "taskset" else own[0])

@@ -1,59 +1,91 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""What a row is, and how one comes about: alternating runs, medians, ratios."""
+"""What a row is, and how its numbers come about: sides run in turns, in another order each round.
+
+Must not know what is measured, nor how results look: ``results`` keeps them, ``render`` and
+``plot`` show them.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from statistics import median
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple, TypeVar
 
-Measure = Callable[[float], float]
-"""Runs for that many seconds; returns what was reached, in the row's unit."""
+from tests.bench.processes import Unavailable
+from tests.bench.results import RowResult, Sample
 
-Runs = dict[str, list[float]]
-"""Of each side, every run's number."""
+Measure = Callable[[float], Sample]
+"""Runs for that many seconds. Raises Unavailable when this side cannot do it."""
+
+_T = TypeVar("_T")
 
 
-class Row(NamedTuple):
+@dataclass(frozen=True)
+class Row:
     name: str
     unit: str
-    sides: dict[str, Measure]
-    """By column. The first is ours; the others are what it is put beside."""
+    sides: Mapping[str, Measure]
+    """By column; a column may be missing here."""
+    thresholds: Mapping[str, float] = field(default_factory=dict)
+    """By column: what people hope its ratio reaches."""
 
 
-class Table(NamedTuple):
+class Ratio(NamedTuple):
+    """A ratio shown beside a column: that of one side to another."""
+
+    of: str
+    to: str
+
+
+@dataclass(frozen=True)
+class Table:
     rows: Sequence[Row]
-    """All with the same columns."""
+    columns: Sequence[str]
+    ratios: Mapping[str, Ratio]
+    """By the column after which it is shown."""
     notes: Sequence[str] = ()
+    interleaved: bool = False
+    """All rows in each round, where it is the rows that are to be compared."""
+    memory: Callable[[], Mapping[str, int]] | None = None
+    """Gives the peak bytes of each program, once everything has run."""
+    remarks: Callable[[Sequence[RowResult]], Sequence[str]] | None = None
+    """Says what follows from all rows together."""
 
 
-def measure(row: Row, rounds: int, seconds: float) -> Runs:
-    """Run the sides alternately."""
-    runs: Runs = {side: [] for side in row.sides}
-    for _round in range(rounds):
-        for side, run in row.sides.items():
-            runs[side].append(run(seconds))
-    return runs
+def ours_first(rows: Sequence[Row], notes: Sequence[str] = ()) -> Table:
+    """Return a table whose first column is ours, with ratios of that to each of the others."""
+    ours, *others = rows[0].sides
+    ratios = {other: Ratio(ours, other) for other in others}
+    return Table(rows, [ours, *others], ratios, notes)
 
 
-def heading(row: Row) -> str:
-    ours, *others = row.sides
-    return f"{'':34}{ours:>10}" + "".join(f"{other:>15}{'ratio':>8}" for other in others)
+def rotated(items: Sequence[_T], by: int) -> list[_T]:
+    """Return the items in their cyclic order, beginning with another one."""
+    shift = by % len(items) if items else 0
+    return [*items[shift:], *items[:shift]]
 
 
-def line(row: Row, runs: Runs) -> str:
-    """Return medians, and after each column the median ratio of ours to it."""
-    ours, *others = runs.values()
-    text = f"{row.name:34}{_number(median(ours)):>10}"
-    for other in others:
-        ratio = median(a / b for a, b in zip(ours, other, strict=True))
-        text += f"{_number(median(other)):>15}{_ratio(ratio):>8}"
-    return f"{text}  {row.unit}"
+def measured(table: Table, rounds: int, seconds: float) -> Iterator[RowResult]:
+    """Measure the rows; give each as soon as it is complete.
+
+    A side that fails in a row has no numbers there, but a reason.
+    """
+    groups = [list(table.rows)] if table.interleaved else [[row] for row in table.rows]
+    for group in groups:
+        results = [RowResult.of(row.name, row.unit, row.thresholds) for row in group]
+        for turn in range(rounds):
+            for row, result in zip(group, results, strict=True):
+                sides = [side for side in table.columns if side in row.sides]
+                for side in rotated(sides, turn):
+                    _measure(row.sides[side], seconds, side, result)
+        yield from results
 
 
-def _number(value: float) -> str:
-    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
-
-
-def _ratio(value: float) -> str:
-    return f"{value:.2f}" if value >= 0.1 else f"{value:.4f}"
+def _measure(run: Measure, seconds: float, side: str, result: RowResult) -> None:
+    if side in result.failures:
+        return
+    try:
+        result.runs.setdefault(side, []).append(run(seconds))
+    except (Unavailable, OSError) as reason:
+        result.failures[side] = str(reason)
+        result.runs.pop(side, None)
