@@ -21,7 +21,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.bench import disk_rows, plot, render
+from tests.bench import disk_rows, network, plot, render
 from tests.bench.accounting import busy_and_stolen
 from tests.bench.fuse_rows import crypto_rows, random_rows
 from tests.bench.machine import busy_warning, description
@@ -65,8 +65,10 @@ SIDES = (
 
 def main() -> None:
     options = parse()
-    leave_in_order()
     try:
+        if options.tcp and not options.replay:
+            network.enter(options.tcp, sys.argv[1:])
+        leave_in_order()
         if options.table:
             render.check_table(options.table)
         if options.plot:
@@ -105,6 +107,12 @@ def parse() -> argparse.Namespace:
         default=Policy.HOSTS,
         metavar="|".join(policy.value for policy in Policy),
         help="CPUs: half for each of the two hosts there would be, or any (hosts)",
+    )
+    add(
+        "--tcp",
+        metavar="NAME",
+        help="TCP congestion control, in a network namespace of its own (the machine's); "
+        "needs root",
     )
     add("--json", type=Path, metavar="FILE", help="write every run's number")
     add("--table", type=Path, metavar="FILE", help="write Markdown, to its place in the file")
@@ -233,15 +241,20 @@ def show(report: Report) -> None:
 
 def write(report: Report, options: argparse.Namespace) -> None:
     """Write the files asked for; a picture that cannot be drawn must not cost the others."""
+    picture = options.plot
     try:
         if options.json:
             options.json.write_text(json.dumps(report.to_json(), indent=1) + "\n")
+        if picture:
+            try:
+                plot.write_plot(picture, report)
+            except Unavailable as reason:
+                print(f"no picture: {reason}")
+                picture = None
         if options.table:
-            render.write_table(options.table, report)
+            render.write_table(options.table, report, picture)
     except OSError as error:
         raise Unavailable(f"{error.filename}: {error.strerror}") from error
-    if options.plot:
-        plot.write_plot(options.plot, report)
 
 
 if __name__ == "__main__":

@@ -177,7 +177,7 @@ def idle_remarks(setting: Setting) -> list[str]:
     for queues in (1, 4):
         what = f"an idle association with {queues} virtqueue{'s' * (queues > 1)}"
         try:
-            size = idle_association(setting.work, setting.cpus, setting.image, queues) / 1024
+            size = idle_association(setting.work, setting.cpus, queues) / 1024
         except Unavailable as reason:
             said.append(f"no memory of {what}: {reason}")
             continue
@@ -213,7 +213,7 @@ def _with_queues(name: str, count: int, setting: Setting) -> Side:
     if name == FABRIC:
         return sides.fabric(setting, queues=count)
     kind = name.removeprefix("vof ")
-    return sides.plugin(setting, f"{kind}, queues={count}", fast=name == FAST, queues=count)
+    return sides.plugin(setting, f"{kind}-{count}", fast=name == FAST, queues=count)
 
 
 def _queues(count: int) -> str:

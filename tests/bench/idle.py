@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tests.bench.accounting import private_memory
 from tests.bench.fabric_load import OPEN
-from tests.bench.load_generators import fabric_program
+from tests.bench.load_generators import IMAGE_SIZE, fabric_program
 from tests.bench.pinning import Cpus
 from tests.bench.processes import BOUND, END_TIMEOUT, Unavailable, last_line, pinned, target
 from tests.bench.sides import TVQN, devices
@@ -22,12 +22,16 @@ COUNTED = 64
 OPEN_TIMEOUT = 60.0
 
 
-def idle_association(work: Path, cpus: Cpus, image: Path, queues: int) -> float:
+def idle_association(work: Path, cpus: Cpus, queues: int) -> float:
     """Return the bytes of a target's own memory that one takes. Raises Unavailable.
 
     The target is a new one: another has memory left over that it would use again. Buffers of the
     kernel's sockets are not in it.
     """
+    # A target keeps others away from its image, and of this one nothing is read.
+    image = work / f"idle{queues}.img"
+    with image.open("wb") as file:
+        file.truncate(IMAGE_SIZE)
     with target(work, f"idle{queues}", devices(image), cpus.target) as served:
         with holding(served.port, FIRST, queues, cpus.initiator):
             before = private_memory(served.pid)

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 from tests.bench.accounting import busy_and_stolen
+from tests.bench.network import congestion_control
 
 BUSY = 0.1
 """The share of all CPUs in use by others from which on numbers deserve a warning."""
@@ -32,7 +33,7 @@ def description() -> list[str]:
     return [
         f"{now:%Y-%m-%d %H:%M} UTC; {os.cpu_count()} CPUs {_cpu_model()}, {_memory()}, "
         f"{platform.machine()}",
-        f"Linux {platform.release()}, TCP {_congestion_control()}, Python "
+        f"Linux {platform.release()}, TCP {congestion_control()}, Python "
         f"{platform.python_version()}; load at the start {load}",
         ", ".join(f"{name} {_version(*command)}" for name, command in _VERSIONS.items()),
     ]
@@ -67,13 +68,6 @@ def _cpu_model() -> str:
 def _memory() -> str:
     size = _field(Path("/proc/meminfo"), "MemTotal")
     return f"{int(size.split()[0]) / (1 << 20):.0f} GiB" if size else "memory unknown"
-
-
-def _congestion_control() -> str:
-    try:
-        return Path("/proc/sys/net/ipv4/tcp_congestion_control").read_text("ascii").strip()
-    except OSError:
-        return "unknown"
 
 
 def _field(path: Path, key: str) -> str:

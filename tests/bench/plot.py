@@ -117,7 +117,5 @@ def _pyplot() -> Any:
         mpl.use("Agg")
         import matplotlib.pyplot as plt
     except ImportError as error:
-        raise Unavailable(
-            f"no plot: {error}; `tools/setup.sh bench` installs what it needs"
-        ) from error
+        raise Unavailable(f"{error}; `tools/setup.sh bench` installs what it needs") from error
     return plt

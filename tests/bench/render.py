@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from tests.bench.results import GroupResult, Report, RowResult
 BEGIN = "<!-- what `make bench ARGS='--table docs/performance.md'` writes begins here -->"
 END = "<!-- and ends here -->"
 
-NAME_WIDTH = 36
+NAME_WIDTH = 40
 COLUMN_WIDTH = 14
 RATIO_WIDTH = 14
 
@@ -58,9 +59,11 @@ def extras(group: GroupResult) -> Iterator[str]:
         yield from group.notes
 
 
-def markdown(report: Report) -> str:
+def markdown(report: Report, picture: str = "") -> str:
     """Return everything, between the two lines by which it can be found again."""
     parts = [BEGIN, "\n".join(f"    {text}" for text in report.about)]
+    if picture:
+        parts.append(f"![Ratios of the sides to nbdkit's proxy, and what is hoped for]({picture})")
     for name, group in report.groups.items():
         parts.append(f"### {name}: {group.title}")
         if group.rows:
@@ -82,10 +85,11 @@ def check_table(path: Path) -> None:
         _split(path)
 
 
-def write_table(path: Path, report: Report) -> None:
+def write_table(path: Path, report: Report, picture: Path | None = None) -> None:
     """Write the results to a file of their own, or where another has its place for them."""
+    link = os.path.relpath(picture, path.parent) if picture else ""
     before, after = _split(path) if path.exists() else ("", "\n")
-    path.write_text(before + markdown(report) + after, encoding="utf-8")
+    path.write_text(before + markdown(report, link) + after, encoding="utf-8")
 
 
 def number(value: float | None) -> str:
