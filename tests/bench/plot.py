@@ -71,7 +71,7 @@ def _draw(axes: Any, group: GroupResult, columns: Sequence[str]) -> None:
             if threshold is not None:
                 axes.plot(
                     [threshold] * 2, [y + shift - height, y + shift + height],
-                    color=colour, linewidth=2.5, alpha=0.55, solid_capstyle="butt", zorder=2,
+                    color=colour, linewidth=3, alpha=0.8, solid_capstyle="butt", zorder=2,
                 )  # fmt: skip
             middle = row.ratio(*group.ratios[column])
             if middle is None:
@@ -82,7 +82,7 @@ def _draw(axes: Any, group: GroupResult, columns: Sequence[str]) -> None:
             label = "_nolegend_"
     if any(row.thresholds for row in group.rows):
         axes.plot([], [], "|", color="#555555", markersize=12, markeredgewidth=2.5,
-                  label="hoped for")  # fmt: skip
+                  label="threshold")  # fmt: skip
     _arrange(axes, group)
 
 
