@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import importlib
 import json
 import resource
 import sys
@@ -18,6 +17,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from vof.drivers import load
 from vof.drivers.block import BlockDriver
 from vof.errors import VofError
 from vof.initiator.parameters import SessionParameters
@@ -25,15 +25,12 @@ from vof.initiator.parameters import SessionParameters
 OPEN = "open"
 """Printed once the idle associations are there."""
 
-MODULE = "vof.drivers.load"
-"""Has the loop that makes load; the only thing here that may have another name one day."""
 
-
-def run_load(driver: BlockDriver, options: argparse.Namespace, seed: int) -> Any:
+def run_load(driver: BlockDriver, options: argparse.Namespace, seed: int) -> load.LoadResult:
     """Make load on one device; return requests, seconds and errors as attributes."""
-    load = importlib.import_module(MODULE)
     plan = load.LoadPlan(
-        rw=options.rw,
+        write=options.rw.endswith("write"),
+        random=options.rw.startswith("rand"),
         block_size=options.block_size,
         depth=options.depth,
         seconds=options.seconds,
@@ -52,9 +49,7 @@ def main() -> None:
                 sys.stdin.read()
             else:
                 print(json.dumps(run_all(opened, options)))
-    except ModuleNotFoundError as error:
-        sys.exit(f"this version of vof has no load generator ({error})")
-    except (VofError, OSError, AttributeError, TypeError) as error:
+    except (VofError, OSError) as error:
         sys.exit(f"fabric_load: {type(error).__name__}: {error}")
 
 
