@@ -64,8 +64,15 @@ struct vof_queue {
     struct vof_request *arrived; /* of the receive in progress, by next_out, newest first */
     uint8_t *scratch;
 
+    _Atomic int64_t busy_until; /* see vof_queue_give_way */
+
     struct vof_statistics statistics; /* of sends by who sends, the others under `lock` or leading */
 };
+
+/* Where many requests are in flight: let the other threads that are ready run first, so that what
+ * they have to send, and what arrives for them, goes in one system call. At once back where there
+ * are none; and not for a while where that took long, because somebody else wants the processor. */
+void vof_queue_give_way(struct vof_queue *queue);
 
 /* End a request and wake its waiter: it is not to be touched afterwards. Not under `lock`. */
 void vof_request_finish(struct vof_queue *queue, struct vof_request *request,

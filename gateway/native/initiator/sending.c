@@ -133,6 +133,9 @@ void vof_queue_send_outbox(struct vof_queue *queue)
         return;
     }
     queue->sending = true;
+    pthread_mutex_unlock(&queue->lock);
+    vof_queue_give_way(queue);
+    pthread_mutex_lock(&queue->lock);
     while (queue->outbox) {
         struct vof_request *list = queue->outbox;
         queue->outbox = NULL;

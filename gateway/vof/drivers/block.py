@@ -59,7 +59,7 @@ WANTED = (
     | Feature.SECURE_ERASE
 )
 
-DEFAULT_QUEUES = 4
+DEFAULT_QUEUES = 1
 """Virtqueues opened at most, unless asked for more."""
 
 _STATUS_UNWRITTEN = 0xFF
