@@ -1,12 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * The queue's life, its ids and its table. Sending is in sending.c, receiving in receiving.c.
+ * The queue's beginning, its ids and its table. Sending is in sending.c, receiving in receiving.c,
+ * the end of a connection in ending.c.
  */
 #include "initiator/queue.h"
 
 #include <sched.h>
-#include <stdarg.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <sys/time.h>
@@ -132,11 +131,13 @@ struct vof_queue *vof_queue_new(int fd, enum vof_framing framing, uint16_t size,
     queue->outbox_end = &queue->outbox;
     struct vof_completion_events events = {expect, arrived, queue};
     vof_parser_init(&queue->parser, framing, events);
+    vof_queue_watch_forks(queue);
     return queue;
 }
 
 void vof_queue_free(struct vof_queue *queue)
 {
+    vof_queue_forget_forks(queue);
     if (queue->fd >= 0)
         close(queue->fd);
     pthread_cond_destroy(&queue->sending_ended);
@@ -158,7 +159,7 @@ int vof_queue_fd(const struct vof_queue *queue)
     return queue->fd;
 }
 
-static void apply_tick(const struct vof_queue *queue)
+void vof_queue_apply_tick(const struct vof_queue *queue)
 {
     struct timeval tick = {queue->tick / 1000000000, queue->tick % 1000000000 / 1000};
     setsockopt(queue->fd, SOL_SOCKET, SO_RCVTIMEO, &tick, sizeof tick);
@@ -169,7 +170,7 @@ void vof_queue_set_tick(struct vof_queue *queue, int64_t nanoseconds)
     pthread_mutex_lock(&queue->lock);
     queue->tick = nanoseconds;
     if (queue->fd >= 0)
-        apply_tick(queue);
+        vof_queue_apply_tick(queue);
     pthread_mutex_unlock(&queue->lock);
 }
 
@@ -195,16 +196,15 @@ void vof_queue_activity(struct vof_queue *queue, struct vof_activity *activity)
 
 /* Ids and room. */
 
-bool vof_queue_resize(struct vof_queue *queue, uint16_t size)
+bool vof_queue_resize(struct vof_queue *queue, uint32_t size)
 {
     if (size > VOF_FIRST_RESERVED_COMMAND_ID)
         size = VOF_FIRST_RESERVED_COMMAND_ID;
     pthread_mutex_lock(&queue->lock);
     bool done = size <= queue->ids || grow(queue, size);
     if (done) {
-        uint32_t used = queue->size - queue->room;
+        queue->room += (int64_t)size - queue->size;
         queue->size = size;
-        queue->room = size > used ? size - used : 0;
         pthread_cond_broadcast(&queue->room_changed);
     }
     pthread_mutex_unlock(&queue->lock);
@@ -231,7 +231,7 @@ static int lowest_free_id(struct vof_queue *queue)
     return -1; /* not reached: there are no more requests than descriptors */
 }
 
-int vof_queue_take_id(struct vof_queue *queue, uint16_t descriptors, bool wait)
+int vof_queue_take_id(struct vof_queue *queue, uint32_t descriptors, bool wait)
 {
     int id = -1;
     pthread_mutex_lock(&queue->lock);
@@ -248,7 +248,7 @@ int vof_queue_take_id(struct vof_queue *queue, uint16_t descriptors, bool wait)
     return id;
 }
 
-void vof_queue_give_back_id(struct vof_queue *queue, uint16_t id, uint16_t descriptors)
+void vof_queue_give_back_id(struct vof_queue *queue, uint16_t id, uint32_t descriptors)
 {
     pthread_mutex_lock(&queue->lock);
     queue->free_ids[id / 64] |= UINT64_C(1) << id % 64;
@@ -269,9 +269,9 @@ static void append_to_outbox(struct vof_queue *queue, struct vof_request *reques
 
 static void enter(struct vof_queue *queue, struct vof_request *request)
 {
+    int64_t deadline = request->timeout ? vof_now() + request->timeout : 0;
     request->outcome = VOF_IN_FLIGHT;
-    request->deadline = request->timeout ? vof_now() + request->timeout : 0;
-    request->given_lead = false;
+    atomic_store_explicit(&request->deadline, deadline, memory_order_relaxed);
     atomic_store_explicit(&request->sent, false, memory_order_relaxed);
     queue->table[request->landing.command_id] = request;
     append_to_outbox(queue, request);
@@ -285,7 +285,7 @@ bool vof_queue_submit(struct vof_queue *queue, struct vof_request *const *reques
         return false;
     }
     for (unsigned i = 0; i < count; i++) {
-        requests[i]->following = false;
+        requests[i]->following = requests[i]->given_lead = false;
         requests[i]->sequence = queue->sequence++;
         atomic_store_explicit(&requests[i]->state, VOF_STATE_FLIGHT, memory_order_relaxed);
         enter(queue, requests[i]);
@@ -298,126 +298,6 @@ bool vof_queue_submit(struct vof_queue *queue, struct vof_request *const *reques
     if (vof_queue_has_failed(queue))
         vof_queue_settle(queue);
     return true;
-}
-
-/* The end of the connection. First it is marked, by anyone: no send or receive goes on. Then a
- * thread that leads, so that none is receiving, waits for the sender and hands back what was in
- * flight. */
-
-enum vof_failure vof_queue_failure(struct vof_queue *queue)
-{
-    return (enum vof_failure)atomic_load_explicit(&queue->failure, memory_order_acquire);
-}
-
-const char *vof_queue_reason(struct vof_queue *queue)
-{
-    return queue->reason;
-}
-
-void vof_queue_mark_failed(struct vof_queue *queue, enum vof_failure failure, const char *format,
-                           ...)
-{
-    pthread_mutex_lock(&queue->lock);
-    if (!vof_queue_has_failed(queue)) {
-        va_list arguments;
-        va_start(arguments, format);
-        vsnprintf(queue->reason, sizeof queue->reason, format, arguments);
-        va_end(arguments);
-        atomic_store_explicit(&queue->failure, failure, memory_order_release);
-        if (queue->owner == getpid())
-            shutdown(queue->fd, SHUT_RDWR);
-        pthread_cond_broadcast(&queue->room_changed);
-    }
-    pthread_mutex_unlock(&queue->lock);
-}
-
-void vof_queue_fail(struct vof_queue *queue, enum vof_failure failure, const char *reason)
-{
-    vof_queue_mark_failed(queue, failure, "%s", reason);
-    vof_queue_settle(queue);
-}
-
-void vof_queue_settle(struct vof_queue *queue)
-{
-    /* Where another thread leads, the shutdown wakes it and it comes by here or in its receive. */
-    pthread_mutex_lock(&queue->lock);
-    bool ours = vof_queue_has_failed(queue) && !queue->torn_down && !queue->leading;
-    if (ours)
-        queue->leading = true;
-    pthread_mutex_unlock(&queue->lock);
-    if (ours)
-        vof_queue_release_lead(queue);
-}
-
-static struct vof_request *insert_by_sequence(struct vof_request *list, struct vof_request *request)
-{
-    struct vof_request **place = &list;
-    while (*place && (*place)->sequence < request->sequence)
-        place = &(*place)->next_out;
-    request->next_out = *place;
-    *place = request;
-    return list;
-}
-
-void vof_queue_tear_down(struct vof_queue *queue)
-{
-    pthread_mutex_lock(&queue->lock);
-    if (queue->torn_down) {
-        pthread_mutex_unlock(&queue->lock);
-        return;
-    }
-    queue->torn_down = true;
-    /* A sender may still be reading its caller's memory. */
-    while (queue->sending)
-        pthread_cond_wait(&queue->sending_ended, &queue->lock);
-    queue->outbox = NULL;
-    queue->outbox_end = &queue->outbox;
-    close(queue->fd);
-    queue->fd = -1;
-    struct vof_request *in_flight = NULL;
-    for (uint32_t id = 0; id < queue->ids; id++) {
-        if (queue->table[id]) {
-            in_flight = insert_by_sequence(in_flight, queue->table[id]);
-            queue->table[id] = NULL;
-        }
-    }
-    while (queue->arrived) { /* together with a violation */
-        struct vof_request *request = queue->arrived;
-        queue->arrived = request->next_out;
-        in_flight = insert_by_sequence(in_flight, request);
-    }
-    struct vof_landing *landing = queue->parser.landing;
-    if (landing) /* it had begun to arrive */
-        in_flight = insert_by_sequence(
-            in_flight,
-            (struct vof_request *)((char *)landing - offsetof(struct vof_request, landing)));
-    vof_parser_restart(&queue->parser);
-    pthread_mutex_unlock(&queue->lock);
-    queue->on_lost(queue, queue->context, in_flight);
-}
-
-void vof_queue_end(struct vof_queue *queue, struct vof_request *request)
-{
-    vof_request_finish(queue, request, VOF_LOST);
-}
-
-/* Going on over another connection. */
-
-bool vof_queue_attach(struct vof_queue *queue, int fd)
-{
-    bool attached = false;
-    pthread_mutex_lock(&queue->lock);
-    if (vof_queue_has_failed(queue) && queue->torn_down) {
-        queue->fd = fd;
-        queue->owner = getpid();
-        queue->torn_down = false;
-        queue->reason[0] = '\0';
-        apply_tick(queue);
-        atomic_store_explicit(&queue->failure, VOF_ALIVE, memory_order_release);
-        attached = true;
-    }
-    pthread_mutex_unlock(&queue->lock);
-    return attached;
 }
 
 bool vof_queue_resubmit(struct vof_queue *queue, struct vof_request *request)

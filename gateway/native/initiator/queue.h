@@ -8,6 +8,9 @@
  * callers' memory. There is no thread of its own. Nothing is allocated for a request.
  * Every function may be called from any thread unless it says otherwise.
  *
+ * A child made by fork has its parent's queues, but none of the threads that were in them: it may
+ * end them and free them, which closes its own copy of the connection and leaves the parent's alone.
+ *
  * A request belongs to its caller and is lent, with all it points to, from its submission until it
  * is done. Then nothing touches it any more.
  *
@@ -40,14 +43,15 @@ struct vof_request {
     unsigned out_count;
     struct vof_landing landing;
     int64_t timeout;     /* nanoseconds until the queue is given up for its sake; 0: never */
-    /* Called once, by whichever thread ended the request, which nothing touches any more, and
-     * before its waiter is woken. May be NULL; must not block. */
+    /* Called once, by whichever thread ended the request, which nothing touches any more. Who waits
+     * for it may have seen that before: `owner` has to outlive both. May be NULL; must not block. */
     void (*on_done)(void *owner);
     void *owner;
 
     /* The engine's. */
     enum vof_outcome outcome;
-    int64_t deadline;               /* CLOCK_MONOTONIC, 0: none */
+    /* CLOCK_MONOTONIC, 0: none, or none any more: it has passed, or the request is not in flight. */
+    _Atomic int64_t deadline;
     uint64_t sequence;              /* order of submission */
     _Atomic uint32_t state;         /* see queue_internal.h; also the futex of who sleeps on it */
     atomic_bool sent;               /* its sender has let go of it */
@@ -62,8 +66,10 @@ enum vof_failure {
     VOF_ALIVE,
     VOF_CONNECTION_LOST, /* `reason` says how */
     VOF_VIOLATION,       /* the target broke the protocol: `reason` */
-    VOF_ENDED_HERE,      /* by vof_queue_fail */
+    VOF_ENDED_HERE,      /* by vof_queue_fail or vof_queue_end_here */
 };
+
+enum { VOF_REASON_SIZE = 200 };
 
 struct vof_statistics {
     uint64_t submitted, completed;       /* requests */
@@ -86,7 +92,7 @@ struct vof_queue *vof_queue_new(int fd, enum vof_framing framing, uint16_t size,
 void vof_queue_free(struct vof_queue *queue);
 
 /* Say how many descriptors may be in flight from now on. False without memory for more. */
-bool vof_queue_resize(struct vof_queue *queue, uint16_t size);
+bool vof_queue_resize(struct vof_queue *queue, uint32_t size);
 
 /* Command ids there are: those from here on cannot be submitted. */
 uint32_t vof_queue_ids(struct vof_queue *queue);
@@ -98,8 +104,8 @@ void vof_queue_set_tick(struct vof_queue *queue, int64_t nanoseconds);
 
 /* Take room for `descriptors` and return the lowest free command id; -1 if there is none and
  * `wait` is false. A thread with requests in flight must not wait: it may be the one to receive. */
-int vof_queue_take_id(struct vof_queue *queue, uint16_t descriptors, bool wait);
-void vof_queue_give_back_id(struct vof_queue *queue, uint16_t id, uint16_t descriptors);
+int vof_queue_take_id(struct vof_queue *queue, uint32_t descriptors, bool wait);
+void vof_queue_give_back_id(struct vof_queue *queue, uint16_t id, uint32_t descriptors);
 
 /* Send requests, whose command ids must not be in flight, together. False if the queue had ended
  * before they were taken; afterwards each carries its own outcome. */
@@ -128,10 +134,14 @@ bool vof_queue_receive(struct vof_queue *queue, bool nonblocking);
 
 /* End the queue if the request's deadline has passed. */
 void vof_queue_check_deadline(struct vof_queue *queue, struct vof_request *request);
-void vof_queue_expire(struct vof_queue *queue, const struct vof_request *request);
+void vof_queue_expire(struct vof_queue *queue, struct vof_request *request);
 
 /* End the queue; what is in flight goes to on_lost, now or by the thread that leads. Idempotent. */
 void vof_queue_fail(struct vof_queue *queue, enum vof_failure failure, const char *reason);
+
+/* The first half of that, which does not block: vof_queue_settle is to follow. True where it is
+ * this call that has ended the queue. */
+bool vof_queue_end_here(struct vof_queue *queue);
 
 /* Finish the end of a queue that has failed, if nobody else is about to. */
 void vof_queue_settle(struct vof_queue *queue);
@@ -140,13 +150,15 @@ void vof_queue_settle(struct vof_queue *queue);
 void vof_queue_look(struct vof_queue *queue);
 
 enum vof_failure vof_queue_failure(struct vof_queue *queue);
-const char *vof_queue_reason(struct vof_queue *queue); /* valid once it has failed */
+/* The same, together with the reason. */
+enum vof_failure vof_queue_reason(struct vof_queue *queue, char reason[VOF_REASON_SIZE]);
 
 /* End a request that on_lost was given. */
 void vof_queue_end(struct vof_queue *queue, struct vof_request *request);
 
 /* Go on over another connection, once the last one was handed to on_lost and all it had in flight
- * is ended or about to be sent again. False if the queue has not ended, or is still ending. */
+ * is ended or about to be sent again. False if the queue has not ended, or is still ending. A
+ * request that is kept has no deadline; from its resubmission on it has all of its timeout. */
 bool vof_queue_attach(struct vof_queue *queue, int fd);
 
 /* Send a request that on_lost was given once more, over the connection attached since. */

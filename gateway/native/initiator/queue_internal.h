@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * What the parts of the queue share: queue.c (life, ids, table), sending.c, receiving.c.
+ * What the parts of the queue share: queue.c (ids, table), sending.c, receiving.c,
+ * ending.c, fork.c.
  *
  * `lock` guards the table, the outbox, the followers, the ids and the failure; it is never held
  * during a system call that can block or a callback. Who leads owns the parser, the scratch buffer
@@ -37,8 +38,9 @@ struct vof_queue {
 
     /* The end. */
     _Atomic int failure; /* enum vof_failure */
-    char reason[200];
-    bool torn_down;
+    char reason[VOF_REASON_SIZE];
+    bool torn_down;   /* or about to be: by one thread alone */
+    bool handed_back; /* what was in flight, or about to be: another connection may follow */
 
     /* In flight, by command id. */
     struct vof_request **table;
@@ -47,7 +49,8 @@ struct vof_queue {
 
     /* Ids and room: bit set in `free_ids` means free. */
     uint64_t *free_ids;
-    uint32_t size, room;
+    uint32_t size;
+    int64_t room; /* less than none where the queue was made smaller under what is in flight */
     pthread_cond_t room_changed;
     unsigned room_waiters;
 
@@ -64,7 +67,8 @@ struct vof_queue {
     struct vof_request *arrived; /* of the receive in progress, by next_out, newest first */
     uint8_t *scratch;
 
-    _Atomic int64_t busy_until; /* see vof_queue_give_way */
+    _Atomic int64_t busy_until;          /* see vof_queue_give_way */
+    struct vof_queue *next_queue, **place; /* see fork.c */
 
     struct vof_statistics statistics; /* of sends by who sends, the others under `lock` or leading */
 };
@@ -78,9 +82,18 @@ void vof_queue_give_way(struct vof_queue *queue);
 void vof_request_finish(struct vof_queue *queue, struct vof_request *request,
                         enum vof_outcome outcome);
 
-/* Note the failure and end the connection for both directions; someone will tear down. */
-__attribute__((format(printf, 3, 4))) void
+/* Note the failure and end the connection for both directions; someone will tear down. False where
+ * it has failed before. */
+__attribute__((format(printf, 3, 4))) bool
 vof_queue_mark_failed(struct vof_queue *queue, enum vof_failure failure, const char *format, ...);
+
+/* The same, under `lock`. */
+__attribute__((format(printf, 3, 4))) bool
+vof_queue_mark_failed_locked(struct vof_queue *queue, enum vof_failure failure, const char *format,
+                             ...);
+
+/* Let a receive that finds nothing return after the tick. */
+void vof_queue_apply_tick(const struct vof_queue *queue);
 
 /* Hand back what is in flight; by who leads, after vof_queue_mark_failed. */
 void vof_queue_tear_down(struct vof_queue *queue);
@@ -93,6 +106,10 @@ void vof_queue_pass_lead(struct vof_queue *queue);
 
 /* Send what the outbox holds, unless another thread is at it. */
 void vof_queue_send_outbox(struct vof_queue *queue);
+
+/* Have a child made by fork find the queue in a state in which it can be ended. */
+void vof_queue_watch_forks(struct vof_queue *queue);
+void vof_queue_forget_forks(struct vof_queue *queue);
 
 static inline bool vof_queue_has_failed(struct vof_queue *queue)
 {

@@ -15,14 +15,18 @@
 
 enum slept { WOKEN, TIMED_OUT, INTERRUPTED };
 
-/* Sleep until the state is another than FLIGHT, the deadline, if any, has passed, or a signal came. */
-static enum slept sleep_on(struct vof_request *request, int64_t deadline)
+/* Sleep until the state is another than FLIGHT, the deadline may have passed, or a signal came. */
+static enum slept sleep_on(struct vof_request *request)
 {
-    struct timespec until = {deadline / 1000000000, deadline % 1000000000};
-    const struct timespec *limit = deadline ? &until : NULL;
     while (atomic_load_explicit(&request->state, memory_order_acquire) == VOF_STATE_FLIGHT) {
+        int64_t until = atomic_load_explicit(&request->deadline, memory_order_relaxed);
+        /* One that is kept gets its next deadline while we sleep, but none before this. */
+        if (!until && request->timeout)
+            until = vof_now() + request->timeout;
+        struct timespec limit = {until / 1000000000, until % 1000000000};
         long result = syscall(SYS_futex, &request->state, FUTEX_WAIT_BITSET_PRIVATE,
-                              VOF_STATE_FLIGHT, limit, NULL, FUTEX_BITSET_MATCH_ANY);
+                              VOF_STATE_FLIGHT, until ? &limit : NULL, NULL,
+                              FUTEX_BITSET_MATCH_ANY);
         if (result < 0 && errno == ETIMEDOUT)
             return TIMED_OUT;
         if (result < 0 && errno == EINTR)
@@ -233,21 +237,8 @@ static enum led lead(struct vof_queue *queue, struct vof_request *request, bool 
     return led;
 }
 
-/* Sleep as a follower. WOKEN: the request is done, or the lead is ours. */
-static enum slept follow_on(struct vof_queue *queue, struct vof_request *request, int64_t *deadline)
-{
-    enum slept slept = sleep_on(request, *deadline);
-    if (slept == TIMED_OUT) {
-        vof_queue_expire(queue, request);
-        /* The memory stays lent until the leader has let go of it. */
-        *deadline = 0;
-    }
-    return slept;
-}
-
 bool vof_queue_wait(struct vof_queue *queue, struct vof_request *request, bool interruptible)
 {
-    int64_t deadline = request->deadline;
     bool leads = !vof_request_done(request) &&
                  vof_queue_lead_or_follow(queue, request, NULL, NULL);
     while (leads || !vof_request_done(request)) {
@@ -257,12 +248,17 @@ bool vof_queue_wait(struct vof_queue *queue, struct vof_request *request, bool i
                 return false;
             continue;
         }
-        enum slept slept = follow_on(queue, request, &deadline);
-        if (slept == WOKEN)
+        enum slept slept = sleep_on(request);
+        if (slept == WOKEN) /* the request is done, or the lead is ours */
             leads = vof_queue_leads(queue, request);
-        else if (slept == INTERRUPTED && interruptible && leave(queue, request))
+        else if (slept == TIMED_OUT) /* yet lent until the leader has let go of it */
+            vof_queue_check_deadline(queue, request);
+        else if (interruptible && leave(queue, request))
             return false;
     }
+    /* Ended by who kept it, after the lead was given to us. */
+    if (request->given_lead)
+        vof_queue_leads(queue, request);
     if (vof_queue_has_failed(queue))
         vof_queue_settle(queue);
     return true;
@@ -270,20 +266,40 @@ bool vof_queue_wait(struct vof_queue *queue, struct vof_request *request, bool i
 
 /* Deadlines. */
 
-void vof_queue_expire(struct vof_queue *queue, const struct vof_request *request)
+/* Under `lock`. */
+static void expire(struct vof_queue *queue, struct vof_request *request)
 {
     double seconds = (double)request->timeout / 1e9;
+    atomic_store_explicit(&request->deadline, 0, memory_order_relaxed);
     if (request->timeout)
-        vof_queue_mark_failed(queue, VOF_CONNECTION_LOST, "no answer to %s within %g s",
-                              request->what, seconds);
+        vof_queue_mark_failed_locked(queue, VOF_CONNECTION_LOST, "no answer to %s within %g s",
+                                     request->what, seconds);
     else
-        vof_queue_mark_failed(queue, VOF_CONNECTION_LOST, "no answer to %s", request->what);
+        vof_queue_mark_failed_locked(queue, VOF_CONNECTION_LOST, "no answer to %s", request->what);
+}
+
+void vof_queue_expire(struct vof_queue *queue, struct vof_request *request)
+{
+    pthread_mutex_lock(&queue->lock);
+    expire(queue, request);
+    pthread_mutex_unlock(&queue->lock);
+}
+
+static bool has_expired(struct vof_request *request)
+{
+    int64_t deadline = atomic_load_explicit(&request->deadline, memory_order_relaxed);
+    return deadline && vof_now() >= deadline;
 }
 
 void vof_queue_check_deadline(struct vof_queue *queue, struct vof_request *request)
 {
-    if (request->deadline && vof_now() >= request->deadline)
-        vof_queue_expire(queue, request);
+    if (!has_expired(request))
+        return;
+    pthread_mutex_lock(&queue->lock);
+    /* Looked at again: it may have been sent over another connection since. */
+    if (has_expired(request))
+        expire(queue, request);
+    pthread_mutex_unlock(&queue->lock);
 }
 
 /* Receiving. */

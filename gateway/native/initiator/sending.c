@@ -74,8 +74,9 @@ static struct cursor advance(struct cursor at, size_t sent)
 static void await_room(struct vof_queue *queue, struct vof_request *request)
 {
     int64_t patience = PATIENCE;
-    if (request->deadline) {
-        int64_t left = request->deadline - vof_now();
+    int64_t deadline = atomic_load_explicit(&request->deadline, memory_order_relaxed);
+    if (deadline) {
+        int64_t left = deadline - vof_now();
         patience = left < 0 ? 0 : left < patience ? left : patience;
     }
     struct pollfd socket = {queue->fd, POLLOUT, 0};

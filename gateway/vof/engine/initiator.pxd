@@ -76,17 +76,20 @@ cdef extern from "initiator/queue.h" nogil:
         bint leading
         bint sending
 
+    enum:
+        VOF_REASON_SIZE
+
     ctypedef void vof_on_lost(vof_queue *queue, void *context, vof_request *in_flight) noexcept
 
     vof_queue *vof_queue_new(int fd, vof_framing framing, uint16_t size, vof_on_lost *on_lost,
                              void *context)
     void vof_queue_free(vof_queue *queue)
-    bint vof_queue_resize(vof_queue *queue, uint16_t size)
+    bint vof_queue_resize(vof_queue *queue, uint32_t size)
     uint32_t vof_queue_ids(vof_queue *queue)
     void vof_queue_accept_refusals_with_buffers(vof_queue *queue)
     void vof_queue_set_tick(vof_queue *queue, int64_t nanoseconds)
-    int vof_queue_take_id(vof_queue *queue, uint16_t descriptors, bint wait)
-    void vof_queue_give_back_id(vof_queue *queue, uint16_t id, uint16_t descriptors)
+    int vof_queue_take_id(vof_queue *queue, uint32_t descriptors, bint wait)
+    void vof_queue_give_back_id(vof_queue *queue, uint16_t id, uint32_t descriptors)
     bint vof_queue_submit(vof_queue *queue, vof_request **requests, unsigned count)
     bint vof_queue_wait(vof_queue *queue, vof_request *request, bint interruptible)
     bint vof_queue_lead_or_follow(vof_queue *queue, vof_request *request,
@@ -94,12 +97,12 @@ cdef extern from "initiator/queue.h" nogil:
     bint vof_queue_leads(vof_queue *queue, vof_request *request)
     void vof_queue_release_lead(vof_queue *queue)
     bint vof_queue_receive(vof_queue *queue, bint nonblocking)
-    void vof_queue_expire(vof_queue *queue, const vof_request *request)
-    void vof_queue_fail(vof_queue *queue, vof_failure failure, const char *reason)
+    void vof_queue_expire(vof_queue *queue, vof_request *request)
+    bint vof_queue_end_here(vof_queue *queue)
     void vof_queue_settle(vof_queue *queue)
     void vof_queue_look(vof_queue *queue)
     vof_failure vof_queue_failure(vof_queue *queue)
-    const char *vof_queue_reason(vof_queue *queue)
+    vof_failure vof_queue_reason(vof_queue *queue, char *reason)
     void vof_queue_end(vof_queue *queue, vof_request *request)
     bint vof_queue_attach(vof_queue *queue, int fd)
     bint vof_queue_resubmit(vof_queue *queue, vof_request *request)

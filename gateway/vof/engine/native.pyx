@@ -14,7 +14,7 @@ import time
 from vof.errors import ConfigError, LocalProtocolError, RemoteProtocolError, SessionLost
 from vof.fabric.interface import Activity, Statistics
 from vof.fabric.pending import Pending
-from vof.fabric.tcp import tick_of
+from vof.fabric.ticks import tick_of
 from vof.wire.framing import Framing
 from vof.wire.stream import Arrival
 from vof.wire.structs import Completion
@@ -111,6 +111,10 @@ cdef class _Flight:
         cdef Py_ssize_t out = len(pending.parts), writable = len(pending.buffers), i
         if writable > 0xFFFF:
             raise LocalProtocolError(f"{pending.what} has {writable} device-writable buffers")
+        if not 0 <= pending.command_id < vof_queue_ids(queue.queue):
+            raise LocalProtocolError(
+                f"{pending.what} has command id {pending.command_id}, beyond the queue's size"
+            )
         self.queue = queue
         self.pending = pending
         self.what = pending.what.encode()
@@ -211,7 +215,9 @@ cdef void _on_lost(vof_queue *queue, void *context, vof_request *request) noexce
     in_flight = []
     while request:
         if request.on_done == _flight_done:
-            in_flight.append((<_Flight>request.owner).pending)
+            pending = (<_Flight>request.owner).pending
+            pending.deadline = None
+            in_flight.append(pending)
         else:
             item = _EngineRequest.__new__(_EngineRequest)
             item.request = request
@@ -246,13 +252,16 @@ cdef class NativeQueue:
 
     @property
     def error(self):
-        cdef vof_failure failure = vof_queue_failure(self.queue)
+        cdef char text[VOF_REASON_SIZE]
+        if vof_queue_failure(self.queue) == VOF_ALIVE:
+            return None
+        cdef vof_failure failure = vof_queue_reason(self.queue, text)
         if failure == VOF_ALIVE:
             return None
         if failure == VOF_ENDED_HERE:
             return self._given
         if self._found is None:
-            reason = vof_queue_reason(self.queue).decode()
+            reason = (<const char *>text).decode()
             if failure == VOF_VIOLATION:
                 self._found = RemoteProtocolError(
                     f"{self.name}: protocol violation by the target: {reason}"
@@ -268,24 +277,22 @@ cdef class NativeQueue:
     def accept_refusals_with_buffers(self):
         vof_queue_accept_refusals_with_buffers(self.queue)
 
-    def resize(self, int size):
+    def resize(self, uint32_t size):
         if not vof_queue_resize(self.queue, size):
             raise MemoryError
 
-    def take_id(self, int descriptors, *, bint wait):
+    def take_id(self, uint32_t descriptors, *, bint wait):
         cdef int command_id
         with nogil:
             command_id = vof_queue_take_id(self.queue, descriptors, wait)
         return None if command_id < 0 else command_id
 
-    def give_back_id(self, int command_id, int descriptors):
+    def give_back_id(self, uint16_t command_id, uint32_t descriptors):
+        if command_id >= vof_queue_ids(self.queue):
+            raise ValueError(f"command id {command_id}")
         vof_queue_give_back_id(self.queue, command_id, descriptors)
 
     def submit(self, pending):
-        if not 0 <= pending.command_id < vof_queue_ids(self.queue):
-            raise LocalProtocolError(
-                f"{pending.what} has command id {pending.command_id}, beyond the queue's size"
-            )
         cdef _Flight flight = _Flight(self, pending)
         cdef vof_request *request = &flight.request
         cdef bint taken
@@ -298,7 +305,7 @@ cdef class NativeQueue:
         if not taken:
             Py_DECREF(flight)
             flight._give_back()
-            raise self.error.again()
+            raise self._ended().again()
 
     def wait(self, pending):
         cdef _Flight flight = pending.carrier
@@ -311,6 +318,10 @@ cdef class NativeQueue:
                     PyErr_CheckSignals()
                 except BaseException as error:
                     self.give_up(error)
+                    # The buffers stay lent until who leads has let go of them.
+                    with nogil:
+                        vof_queue_wait(self.queue, &flight.request, False)
+                    flight.complete()
                     raise
         flight.complete()
         return pending.result()
@@ -349,6 +360,7 @@ cdef class NativeQueue:
 
     def expire(self, pending):
         cdef _Flight flight = pending.carrier
+        pending.deadline = None
         with nogil:
             vof_queue_expire(self.queue, &flight.request)
 
@@ -357,10 +369,11 @@ cdef class NativeQueue:
             vof_queue_look(self.queue)
 
     def fail(self, error):
-        if self._given is None or vof_queue_failure(self.queue) == VOF_ALIVE:
+        # Without letting another thread in between: who sees the end finds the error, too.
+        if vof_queue_end_here(self.queue):
             self._given = error
         with nogil:
-            vof_queue_fail(self.queue, VOF_ENDED_HERE, b"")
+            vof_queue_settle(self.queue)
 
     def give_up(self, error):
         self.fail(
@@ -385,28 +398,33 @@ cdef class NativeQueue:
             vof_queue_end(self.queue, request)
 
     def attach(self, sock):
-        cdef bint attached
         cdef int fd = sock.fileno()
-        with nogil:
-            attached = vof_queue_attach(self.queue, fd)
-        if not attached:
+        # Kept until the end, so that no code runs between these two.
+        errors = self._given, self._found
+        if not vof_queue_attach(self.queue, fd):
             raise LocalProtocolError(f"{self.name}: its connection has not ended")
-        sock.detach()
         self._given = self._found = None
+        sock.detach()
+        del errors
 
     def resubmit(self, item):
         cdef vof_request *request
         cdef bint taken
         if isinstance(item, Pending):
-            if self._timeout:
-                item.deadline = time.monotonic() + self._timeout / _NANOSECONDS
             request = &(<_Flight?>item.carrier).request
+            if request.timeout:
+                item.deadline = time.monotonic() + request.timeout / _NANOSECONDS
         else:
             request = (<_EngineRequest?>item).request
         with nogil:
             taken = vof_queue_resubmit(self.queue, request)
         if not taken:
-            raise self.error.again()
+            raise self._ended().again()
+
+    cdef _ended(self):
+        """Return what ended the queue when it took no more; it may go on by now."""
+        error = self.error
+        return SessionLost(f"{self.name}: connection lost") if error is None else error
 
     def activity(self):
         cdef vof_activity activity
@@ -615,13 +633,17 @@ cdef int _explain(
     """Have Python say what became of a request, as it does for its own."""
     error.number = EIO
     error.text[0] = 0
+    # Whatever happens here must not look like success, which is what leaving by an exception does.
     try:
-        block._failed(result, failed)
-    except Exception as problem:
-        error.number = block._errno_of(problem, zero)
-        text = str(problem).encode("utf-8", "backslashreplace")[: sizeof(error.text) - 1]
-        memcpy(error.text, <const char *>text, len(text))
-        error.text[len(text)] = 0
+        try:
+            block._failed(result, failed)
+        except Exception as problem:
+            error.number = block._errno_of(problem, zero)
+            text = str(problem).encode("utf-8", "backslashreplace")[: sizeof(error.text) - 1]
+            memcpy(error.text, <const char *>text, len(text))
+            error.text[len(text)] = 0
+    except BaseException:
+        error.number = EIO
     return VOF_FAST_FAILED
 
 

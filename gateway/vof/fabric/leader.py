@@ -14,6 +14,8 @@ from threading import Lock
 
 from vof.fabric.pending import Pending
 
+_KEPT_TICK = 0.05
+
 
 class Leadership:
     """Shared by the waiters of one connection, threads and tasks alike.
@@ -29,6 +31,8 @@ class Leadership:
         self._mutex = Lock()
         self._leading = False
         self._followers: dict[Pending, Callable[[], None]] = {}
+        self._heir: Pending | None = None
+        """Who was given the lead and has not taken it yet."""
         self.led = self.followed = 0
         """Waits that took the lead at once, and those that did not."""
 
@@ -37,9 +41,13 @@ class Leadership:
         wake = Lock()
         wake.acquire()
         if not self.lead_or_follow(pending, wake.release):
-            self._sleep(pending, wake)
-        if pending.done:
-            return
+            try:
+                self._sleep(pending, wake)
+            except BaseException:
+                self._leave(pending)
+                raise
+            if not self.leads(pending):
+                return
         try:
             while not pending.done:
                 self._receive()
@@ -66,6 +74,20 @@ class Leadership:
             self.led += 1
             return True
 
+    def leads(self, pending: Pending) -> bool:
+        """Return whether one that was woken has the lead; False where it is done.
+
+        It may be done although it was given the lead, by who kept it when the connection was lost.
+        """
+        with self._mutex:
+            leads = self._heir is pending
+            if leads:
+                self._heir = None
+        if leads and pending.done:
+            self.release()
+            return False
+        return leads
+
     def try_lead(self) -> bool:
         """Take the lead if nobody has it; the caller must ``release`` it."""
         with self._mutex:
@@ -79,6 +101,7 @@ class Leadership:
         with self._mutex:
             for pending, wake in self._followers.items():
                 del self._followers[pending]
+                self._heir = pending
                 wake()
                 return
             self._leading = False
@@ -111,7 +134,30 @@ class Leadership:
     def _sleep(self, pending: Pending, wake: Lock) -> None:
         if pending.deadline is None:
             wake.acquire()
-        elif not wake.acquire(timeout=max(0.0, pending.deadline - time.monotonic())):
-            self._expired(pending)
-            # The buffers stay lent until the leader has let go of them.
-            wake.acquire()
+            return
+        while not wake.acquire(timeout=_patience(pending)):
+            deadline = pending.deadline
+            if deadline is not None and time.monotonic() >= deadline:
+                # Once. The buffers stay lent until the leader has let go of them.
+                pending.deadline = None
+                self._expired(pending)
+
+    def _leave(self, pending: Pending) -> None:
+        """Follow no longer, because of an exception. The lead may have come just before it."""
+        with self._mutex:
+            self._followers.pop(pending, None)
+            leads = self._heir is pending
+            if leads:
+                self._heir = None
+        if leads:
+            self.release()
+
+
+def _patience(pending: Pending) -> float:
+    """Return how long a follower sleeps before it looks at its deadline.
+
+    While it has none it is kept for another connection, and gets its next one with that.
+    """
+    if pending.deadline is None:
+        return _KEPT_TICK
+    return max(0.0, pending.deadline - time.monotonic())

@@ -54,11 +54,13 @@ async def _lead_or_follow(queue: Queue, pending: Pending) -> None:
     token = trio.lowlevel.current_trio_token()
     woken = trio.Event()
     if not queue.lead_or_follow(pending, lambda: token.run_sync_soon(woken.set)):
-        with trio.move_on_after(_seconds_left(pending)):
-            await woken.wait()
-        if not woken.is_set():
-            queue.expire(pending)
-            await woken.wait()
+        while not woken.is_set():
+            # What is kept for another connection gets its next deadline with that.
+            patience = _PAUSE if queue.error is not None else _seconds_left(pending)
+            with trio.move_on_after(patience):
+                await woken.wait()
+            if not woken.is_set():
+                queue.check_deadline(pending)
         if not queue.leads(pending):
             return
     try:

@@ -12,10 +12,10 @@ Must not know what the commands mean.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import select
 import socket
-import struct
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -26,6 +26,7 @@ from vof.fabric.interface import Activity, InFlight, OnLost, Statistics
 from vof.fabric.leader import Leadership
 from vof.fabric.pending import Pending
 from vof.fabric.room import Room
+from vof.fabric.ticks import SHORT_TICK, TICK, set_receive_timeout, tick_of
 from vof.wire.framing import Framing
 from vof.wire.stream import Arrival
 from vof.wire.structs import Buffer
@@ -41,12 +42,6 @@ DEFAULT_SIZE = 256
 
 _MAX_SEGMENTS = 1024
 """Buffers the kernel takes in one receive (IOV_MAX)."""
-
-_TICK = 1.0
-"""Seconds between looks at the deadlines, at most."""
-
-_SHORT_TICK = 0.05
-"""Seconds, at least; also how long a sender that cannot lead waits before it tries again to."""
 
 _SEND_FLAGS = socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL
 
@@ -74,6 +69,7 @@ class TcpQueue:
         self._error: VofError | None = None
         self._torn_down = False
         self._owner = os.getpid()
+        self._inherited = False
         self._in_flight: dict[int, Pending] = {}
         self._arriving: deque[Pending] = deque()
         self._mutex = Lock()
@@ -83,6 +79,7 @@ class TcpQueue:
         self._parser = framing.parser()(self._expect)
         self._scratch = memoryview(bytearray(RECEIVE_BUFFER_SIZE))
         self._timeout: float | None = None
+        self._sequence = itertools.count()
         self._submitted = self._completed = 0
         self._sends = self._bytes_sent = 0
         self._receives = self._bytes_received = 0
@@ -96,7 +93,7 @@ class TcpQueue:
     def set_timeout(self, timeout: float | None) -> None:
         self._timeout = timeout
         with contextlib.suppress(OSError):  # the queue may have ended
-            _set_receive_timeout(self._socket, tick_of(timeout))
+            set_receive_timeout(self._socket, tick_of(timeout))
 
     def accept_refusals_with_buffers(self) -> None:
         self._parser.refusal_carries_buffers = True
@@ -111,6 +108,14 @@ class TcpQueue:
         self._room.give_back(command_id, descriptors)
 
     def submit(self, pending: Pending) -> None:
+        pending.carrier = next(self._sequence)
+        self._submit(pending)
+
+    def resubmit(self, item: InFlight) -> None:
+        assert isinstance(item, Pending)
+        self._submit(item, again=True)
+
+    def _submit(self, pending: Pending, *, again: bool = False) -> None:
         with self._mutex:
             if self._error is not None:
                 raise self._error.again()
@@ -118,7 +123,7 @@ class TcpQueue:
             if self._timeout is not None:
                 pending.deadline = time.monotonic() + self._timeout
             self._in_flight[pending.command_id] = pending
-            self._submitted += 1
+            self._submitted += not again
         try:
             with self._sending:
                 if self._error is None:
@@ -137,6 +142,8 @@ class TcpQueue:
                 self._leadership.wait(pending)
             except BaseException as error:
                 self.give_up(error)
+                # The buffers stay lent until who leads has let go of them.
+                self._leadership.wait(pending)
                 raise
             if self._error is not None:
                 self.settle()
@@ -144,7 +151,7 @@ class TcpQueue:
 
     def activity(self) -> Activity:
         return Activity(
-            in_flight=len(self._in_flight) + len(self._arriving),
+            in_flight=self._submitted - self._completed,
             leading=self._leadership.leading,
             followers=self._leadership.followers,
             sending=self._sending.locked(),
@@ -169,8 +176,7 @@ class TcpQueue:
         return self._leadership.lead_or_follow(pending, wake)
 
     def leads(self, pending: Pending) -> bool:
-        # The lead is given to nobody whose command is done, and without it no command is done.
-        return not pending.done
+        return self._leadership.leads(pending)
 
     def release_lead(self) -> None:
         self._leadership.release()
@@ -188,6 +194,8 @@ class TcpQueue:
         self._finish(item)
 
     def fail(self, error: VofError) -> None:
+        if os.getpid() != self._owner and not self._inherited:
+            self._leave_to_parent()
         self._mark_failed(error)
         self.settle()
 
@@ -198,6 +206,7 @@ class TcpQueue:
         self.fail(SessionLost(f"{self.name}: internal error: {type(error).__name__}: {error}"))
 
     def expire(self, pending: Pending) -> None:
+        pending.deadline = None
         within = f" within {self._timeout:g} s" if self._timeout else ""
         self._mark_failed(self._lost(f"no answer to {pending.what}{within}"))
 
@@ -217,13 +226,17 @@ class TcpQueue:
             self._parser = self.framing.parser()(self._expect, refusal_carries_buffers=refusals)
             self._socket = sock
             self._owner = os.getpid()
+            self._inherited = False
             self._torn_down = False
             self._error = None
         self.set_timeout(self._timeout)
 
-    def resubmit(self, item: InFlight) -> None:
-        assert isinstance(item, Pending)
-        self.submit(item)
+    def _leave_to_parent(self) -> None:
+        """In a child made by fork, forget the threads that were in here: they are its parent's."""
+        self._inherited = True
+        self._mutex = Lock()
+        self._sending = Lock()
+        self._leadership = Leadership(self._receive, self.expire)
 
     def _mark_failed(self, error: VofError) -> None:
         with self._mutex:
@@ -244,15 +257,19 @@ class TcpQueue:
             error = self._error
             self._socket.close()
             in_flight = [*self._arriving, *self._in_flight.values()]
+            in_flight.sort(key=_submission)
             self._arriving.clear()
             self._in_flight.clear()
+            for pending in in_flight:
+                pending.deadline = None
         self._on_lost(self, error, in_flight)
 
     def _lost(self, reason: str) -> SessionLost:
         return SessionLost(f"{self.name}: connection lost: {reason}")
 
     def _finish(self, pending: Pending) -> None:
-        self._completed += 1
+        with self._mutex:
+            self._completed += 1
         self._leadership.finish(pending)
 
     # Receiving: by the thread that leads.
@@ -275,7 +292,7 @@ class TcpQueue:
             self._pump(flags)
         elif self._torn_down and not flags:
             # What was in flight is kept to be sent again, over another connection.
-            time.sleep(_SHORT_TICK)
+            time.sleep(SHORT_TICK)
         if self._error is not None:
             self._tear_down()
 
@@ -352,7 +369,7 @@ class TcpQueue:
         The target may be waiting for us to take completions before it reads on, so a sender that
         has to wait receives meanwhile, unless another thread does.
         """
-        patience = _TICK
+        patience = TICK
         if pending.deadline is not None:
             patience = min(patience, max(0.0, pending.deadline - time.monotonic()))
         poller = select.poll()
@@ -366,15 +383,15 @@ class TcpQueue:
                 self._leadership.release()
         else:
             poller.register(self._socket, select.POLLOUT)
-            poller.poll(min(patience, _SHORT_TICK) * 1000)
+            poller.poll(min(patience, SHORT_TICK) * 1000)
         if pending.deadline is not None and time.monotonic() >= pending.deadline:
             self.expire(pending)
 
 
-def tick_of(timeout: float | None) -> float:
-    """Return the seconds between looks at deadlines where a command may take ``timeout``; 0 for
-    none."""
-    return 0.0 if timeout is None else min(_TICK, max(_SHORT_TICK, timeout / 8))
+def _submission(pending: Pending) -> int:
+    """Return the order in which commands were submitted the first time."""
+    assert isinstance(pending.carrier, int)
+    return pending.carrier
 
 
 def _drop(parts: list[Buffer], count: int) -> None:
@@ -386,10 +403,3 @@ def _drop(parts: list[Buffer], count: int) -> None:
             return
         count -= size
         del parts[0]
-
-
-def _set_receive_timeout(sock: socket.socket, seconds: float) -> None:
-    """Let a receive return after ``seconds`` without data (0: never), at no cost to one that finds
-    some."""
-    value = struct.pack("ll", int(seconds), int(seconds % 1 * 1_000_000))
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, value)

@@ -34,7 +34,9 @@ class QueueRig:
     ) -> None:
         near, self.far = tcp_pair(buffer_size)
         self.losses: list[tuple[VofError, Sequence[InFlight]]] = []
-        self.queue: Queue = make_queue(near, "rig", self._lost, timeout, SIZE)
+        self.on_lost: Callable[[Queue, VofError, Sequence[InFlight]], None] = self._lost
+        """What to do at a loss; may be exchanged."""
+        self.queue: Queue = make_queue(near, "rig", self._tell, timeout, SIZE)
         self.keep = False
         """Whether what is in flight when the connection is lost stays so."""
 
@@ -45,6 +47,18 @@ class QueueRig:
     def hang_up(self) -> None:
         """End the connection from the far side."""
         self.far.shutdown(socket.SHUT_RDWR)
+
+    def reattach(self) -> None:
+        """Have the queue go on over another connection."""
+        near, far = tcp_pair()
+        try:
+            self.queue.attach(near)
+        except BaseException:
+            near.close()
+            far.close()
+            raise
+        self.far.close()
+        self.far = far
 
     def receive_command(self) -> int:
         """Take a 16-byte command off the far end and return its command id."""
@@ -59,6 +73,9 @@ class QueueRig:
     @property
     def leading(self) -> bool:
         return self.queue.activity().leading
+
+    def _tell(self, queue: Queue, error: VofError, in_flight: Sequence[InFlight]) -> None:
+        self.on_lost(queue, error, in_flight)
 
     def _lost(self, queue: Queue, error: VofError, in_flight: Sequence[InFlight]) -> None:
         self.losses.append((error, in_flight))
@@ -79,6 +96,16 @@ def command(
     """
     head = struct.pack("<HH12x", 0x2000, ident)
     return Pending(f"command {ident}", ident, [head, extra], 1, buffers, on_done)
+
+
+class Bell:
+    """A follower that is no thread: counts how often it was woken."""
+
+    def __init__(self) -> None:
+        self.rings = 0
+
+    def __call__(self) -> None:
+        self.rings += 1
 
 
 def completion(ident: int, *data: bytes) -> bytes:
