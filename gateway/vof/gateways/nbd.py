@@ -48,7 +48,7 @@ MAX_QUEUES = 128
 
 PARAMETERS = SESSION_PARAMETERS | {
     "tvqn": "name of the target's device; without it the NBD export name is the tvqn",
-    "queues": f"virtqueues to use at most, 1 to {MAX_QUEUES} (default {DEFAULT_QUEUES})",
+    "queues": f"virtqueues to use at most, 1 to {MAX_QUEUES} (default: one for two CPUs, up to 4)",
 }
 """Every parameter of the plugin, with a line of help."""
 
