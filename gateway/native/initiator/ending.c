@@ -97,7 +97,8 @@ static struct vof_request *insert_by_sequence(struct vof_request *list, struct v
 void vof_queue_tear_down(struct vof_queue *queue)
 {
     pthread_mutex_lock(&queue->lock);
-    if (queue->torn_down) {
+    /* Whoever saw the failure before the lock may be late: another connection is attached by now. */
+    if (queue->torn_down || !vof_queue_has_failed(queue)) {
         pthread_mutex_unlock(&queue->lock);
         return;
     }

@@ -234,6 +234,7 @@ class TcpQueue:
     def _leave_to_parent(self) -> None:
         """In a child made by fork, forget the threads that were in here: they are its parent's."""
         self._inherited = True
+        self._torn_down &= self._socket.fileno() < 0
         self._mutex = Lock()
         self._sending = Lock()
         self._leadership = Leadership(self._receive, self.expire)
