@@ -1,0 +1,29 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Each framing has its command and its parser."""
+
+from __future__ import annotations
+
+import struct
+
+from vof.wire.framing import Framing
+from vof.wire.stream import CompletionParser, encode_vring
+from vof.wire.vq import VqCompletionParser, encode_vq
+
+
+def test_segments() -> None:
+    assert Framing.SEGMENTS.encode(3, [16, 512], [1]) == encode_vring(3, [16, 512], [1])
+    assert Framing.SEGMENTS.parser() is CompletionParser
+
+
+def test_lengths() -> None:
+    assert Framing.LENGTHS.encode(3, [16, 512], [1]) == encode_vq(3, [16, 512], [1])
+    assert Framing.LENGTHS.parser() is VqCompletionParser
+
+
+def test_only_the_opcode_and_the_id_are_at_the_same_place() -> None:
+    heads = {framing: framing.encode(3, [16, 512], [1])[:16] for framing in Framing}
+    assert [struct.unpack_from("<HH", head) for head in heads.values()] == [
+        (0x2000, 3),
+        (0x0FFF, 3),
+    ]
+    assert heads[Framing.SEGMENTS][4:] != heads[Framing.LENGTHS][4:]
