@@ -73,9 +73,9 @@ struct vof_queue {
     struct vof_statistics statistics; /* of sends by who sends, the others under `lock` or leading */
 };
 
-/* Where many requests are in flight: let the other threads that are ready run first, so that what
- * they have to send, and what arrives for them, goes in one system call. At once back where there
- * are none; and not for a while where that took long, because somebody else wants the processor. */
+/* Before sending, where many requests are in flight: let the other threads that are ready run
+ * first, so that what they have to send goes in the same system call. Back at once where there are
+ * none; and not for a while where that took long, because somebody else wants the processor. */
 void vof_queue_give_way(struct vof_queue *queue);
 
 /* End a request and wake its waiter: it is not to be touched afterwards. Not under `lock`. */

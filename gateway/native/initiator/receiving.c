@@ -231,7 +231,6 @@ static enum led lead(struct vof_queue *queue, struct vof_request *request, bool 
         vof_queue_check_deadline(queue, request);
         if (!undisturbed && interruptible)
             led = SIGNALLED;
-        vof_queue_give_way(queue);
     }
     vof_queue_release_lead(queue);
     return led;
