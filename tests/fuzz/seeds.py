@@ -93,7 +93,9 @@ def _script(flags: int, exchanges: Sequence[Exchange]) -> bytes:
 def _command_seeds(recording: Recording) -> Iterator[bytes]:
     for number, group in enumerate(_groups(recording, lambda each: len(each.command))):
         # With everything negotiated.
-        yield struct.pack("<BHBB", 0, number, 0xFF, _DISK) + b"".join(each.command for each in group)
+        yield struct.pack("<BHBB", 0, number, 0xFF, _DISK) + b"".join(
+            each.command for each in group
+        )
         yield struct.pack("<BHBB", _LENGTHS, number, 0xFF, _DISK) + b"".join(
             struct.pack("<HHIIBBH", 0x0FFF, each.command_id, len(each.readable), each.room, 0, 0, 0)
             + each.readable
