@@ -18,7 +18,7 @@ static int64_t now(void)
     return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
 }
 
-static int accept_command(struct vof_queue *queue, struct vof_report *report)
+static int accept_command(struct vof_served_queue *queue, struct vof_report *report)
 {
     const struct vof_command *command = &queue->intake.command;
 
@@ -28,7 +28,7 @@ static int accept_command(struct vof_queue *queue, struct vof_report *report)
     switch (command->opcode) {
     case VOF_OP_VRING:
     case VOF_OP_VQ:
-        return vof_queue_execute(queue, report);
+        return vof_served_queue_execute(queue, report);
     case VOF_OP_CONNECT:
         return vof_violate(report, VOF_CONNECT_AGAIN, 0);
     default:
@@ -40,7 +40,7 @@ static int accept_command(struct vof_queue *queue, struct vof_report *report)
 }
 
 /* Keep no memory while nothing comes. */
-static void rest(struct vof_queue *queue)
+static void rest(struct vof_served_queue *queue)
 {
     if (!vof_intake_idle(&queue->intake))
         return;
@@ -56,7 +56,7 @@ static void rest(struct vof_queue *queue)
     madvise(queue->area, sizeof *queue->area, MADV_DONTNEED);
 }
 
-static int receive(struct vof_queue *queue)
+static int receive(struct vof_served_queue *queue)
 {
     struct iovec pieces[2];
     struct msghdr message = {.msg_iov = pieces};
@@ -92,14 +92,14 @@ static int receive(struct vof_queue *queue)
     return errno == EINTR ? 0 : errno;
 }
 
-static bool overdue(const struct vof_queue *queue)
+static bool overdue(const struct vof_served_queue *queue)
 {
     int64_t deadline = atomic_load(&queue->deadline);
     return deadline && now() > deadline;
 }
 
 /* Everything whole that was received is in progress or answered: get more. */
-static int go_on_receiving(struct vof_queue *queue, struct vof_report *report)
+static int go_on_receiving(struct vof_served_queue *queue, struct vof_report *report)
 {
     int error = vof_outbox_flush(&queue->outbox);
 
@@ -115,7 +115,7 @@ static int go_on_receiving(struct vof_queue *queue, struct vof_report *report)
     return error ? vof_fail(report, error) : VOF_GO_ON;
 }
 
-enum vof_event vof_queue_serve(struct vof_queue *queue, struct vof_report *report)
+enum vof_event vof_served_queue_serve(struct vof_served_queue *queue, struct vof_report *report)
 {
     int event = VOF_GO_ON;
 
@@ -151,26 +151,26 @@ enum vof_event vof_queue_serve(struct vof_queue *queue, struct vof_report *repor
     return (enum vof_event)event;
 }
 
-void vof_queue_stop(struct vof_queue *queue)
+void vof_served_queue_stop(struct vof_served_queue *queue)
 {
     atomic_store(&queue->stop, true);
 }
 
-void vof_queue_finish(struct vof_queue *queue, double seconds)
+void vof_served_queue_finish(struct vof_served_queue *queue, double seconds)
 {
     atomic_store(&queue->deadline, now() + (int64_t)(seconds * 1e9));
 }
 
-static bool good(const struct vof_queue_setup *setup)
+static bool good(const struct vof_served_queue_setup *setup)
 {
     return vof_stream_rules_good(&setup->stream) && setup->width >= 1 &&
            setup->width <= VOF_MAX_WIDTH;
 }
 
-struct vof_queue *vof_queue_open(const struct vof_queue_setup *setup)
+struct vof_served_queue *vof_served_queue_open(const struct vof_served_queue_setup *setup)
 {
     struct timeval idle = {IDLE_SECONDS, 0};
-    struct vof_queue *queue;
+    struct vof_served_queue *queue;
     void *area;
 
     if (!good(setup))
@@ -196,7 +196,7 @@ struct vof_queue *vof_queue_open(const struct vof_queue_setup *setup)
     return queue;
 }
 
-void vof_queue_close(struct vof_queue *queue)
+void vof_served_queue_close(struct vof_served_queue *queue)
 {
     while (queue->busy) {
         struct vof_task *task = vof_task_collect(&queue->returns, true);

@@ -17,9 +17,9 @@
 
 #include "target/device.h"
 
-struct vof_queue;
+struct vof_served_queue;
 
-struct vof_queue_setup {
+struct vof_served_queue_setup {
     struct vof_device *device;
     const _Atomic uint32_t *rules; /* bits of enum vof_rule */
     struct vof_stream_rules stream;
@@ -30,8 +30,8 @@ struct vof_queue_setup {
 
 enum vof_event {
     VOF_EVENT_END,        /* the stream, the time that was left, or the association */
-    VOF_EVENT_CONTROL,    /* a command of 16 bytes: answer by vof_queue_send */
-    VOF_EVENT_REQUEST,    /* a request that is not executed here: vof_queue_answer */
+    VOF_EVENT_CONTROL,    /* a command of 16 bytes: answer by vof_served_queue_send */
+    VOF_EVENT_REQUEST,    /* a request that is not executed here: vof_served_queue_answer */
     VOF_EVENT_DISK_ERROR, /* a request was answered with IOERR: say so */
     VOF_EVENT_VIOLATION,
     VOF_EVENT_ERROR, /* an errno; EAGAIN where the peer took nothing in time */
@@ -49,28 +49,28 @@ struct vof_report {
 
 /* Everything in `setup` stays the caller's and outlives the queue. NULL where there is no memory
  * or the setup is not good. */
-struct vof_queue *vof_queue_open(const struct vof_queue_setup *setup);
+struct vof_served_queue *vof_served_queue_open(const struct vof_served_queue_setup *setup);
 
 /* Serve until there is something to report. What the report points to is good until the next call.
  * After VOF_EVENT_END, VOF_EVENT_VIOLATION and VOF_EVENT_ERROR there is no next one. */
-enum vof_event vof_queue_serve(struct vof_queue *queue, struct vof_report *report);
+enum vof_event vof_served_queue_serve(struct vof_served_queue *queue, struct vof_report *report);
 
 /* Answer VOF_EVENT_REQUEST with its device-writable area. Returns 0 or an errno. */
-int vof_queue_answer(struct vof_queue *queue, const uint8_t *area);
+int vof_served_queue_answer(struct vof_served_queue *queue, const uint8_t *area);
 
 /* Send behind what is to be sent already, and before what comes later. Returns 0 or an errno. */
-int vof_queue_send(struct vof_queue *queue, const uint8_t *data, size_t size);
+int vof_served_queue_send(struct vof_served_queue *queue, const uint8_t *data, size_t size);
 
 /* Send everything at once. Returns 0 or an errno. */
-int vof_queue_flush(struct vof_queue *queue);
+int vof_served_queue_flush(struct vof_served_queue *queue);
 
 /* From any thread: end at the next opportunity; the caller shuts the socket down. */
-void vof_queue_stop(struct vof_queue *queue);
+void vof_served_queue_stop(struct vof_served_queue *queue);
 
 /* From any thread: end after `seconds` even if the peer has sent more. */
-void vof_queue_finish(struct vof_queue *queue, double seconds);
+void vof_served_queue_finish(struct vof_served_queue *queue, double seconds);
 
 /* Wait for what is in progress, which is not answered any more, and forget the queue. */
-void vof_queue_close(struct vof_queue *queue);
+void vof_served_queue_close(struct vof_served_queue *queue);
 
 #endif

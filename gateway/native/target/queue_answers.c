@@ -10,7 +10,7 @@
 /* A read from this size on goes through a pipe, if it is from a file. */
 enum { PIPED_READ = 1 << 17 };
 
-void vof_ids_end(struct vof_queue *queue)
+void vof_ids_end(struct vof_served_queue *queue)
 {
     for (uint32_t i = 0; i < queue->finished; i++) {
         uint16_t id = queue->area->finished[i];
@@ -19,14 +19,14 @@ void vof_ids_end(struct vof_queue *queue)
     queue->finished = 0;
 }
 
-void vof_id_finish(struct vof_queue *queue, uint16_t id)
+void vof_id_finish(struct vof_served_queue *queue, uint16_t id)
 {
     if (queue->finished == VOF_MOST_FINISHED)
         vof_ids_end(queue);
     queue->area->finished[queue->finished++] = id;
 }
 
-bool vof_tasks_make(struct vof_queue *queue)
+bool vof_tasks_make(struct vof_served_queue *queue)
 {
     uint32_t width = queue->setup.width;
 
@@ -43,7 +43,7 @@ bool vof_tasks_make(struct vof_queue *queue)
     return true;
 }
 
-void vof_task_end(struct vof_queue *queue, struct vof_task *task)
+void vof_task_end(struct vof_served_queue *queue, struct vof_task *task)
 {
     vof_buffer_give(&queue->stash, &task->payload);
     vof_buffer_give(&queue->stash, &task->room);
@@ -53,7 +53,7 @@ void vof_task_end(struct vof_queue *queue, struct vof_task *task)
 }
 
 /* Give a task room for its answer, in which its head is moved. */
-static bool make_room(struct vof_queue *queue, struct vof_task *task, size_t size)
+static bool make_room(struct vof_served_queue *queue, struct vof_task *task, size_t size)
 {
     task->answer = task->small;
     if (size <= sizeof task->small)
@@ -64,7 +64,7 @@ static bool make_room(struct vof_queue *queue, struct vof_task *task, size_t siz
     return true;
 }
 
-struct vof_task *vof_task_begin(struct vof_queue *queue, const struct vof_request *request)
+struct vof_task *vof_task_begin(struct vof_served_queue *queue, const struct vof_request *request)
 {
     const struct vof_command *command = &queue->intake.command;
     enum vof_framing framing = queue->setup.stream.framing;
@@ -91,7 +91,7 @@ struct vof_task *vof_task_begin(struct vof_queue *queue, const struct vof_reques
     return task;
 }
 
-bool vof_task_keep_payload(struct vof_queue *queue, struct vof_task *task)
+bool vof_task_keep_payload(struct vof_served_queue *queue, struct vof_task *task)
 {
     struct vof_request *request = &task->request;
 
@@ -105,10 +105,10 @@ bool vof_task_keep_payload(struct vof_queue *queue, struct vof_task *task)
     return true;
 }
 
-static int send_piped(struct vof_queue *queue, struct vof_task *task)
+static int send_piped(struct vof_served_queue *queue, struct vof_task *task)
 {
     uint8_t *place;
-    int error = vof_queue_send(queue, task->answer, task->head_size);
+    int error = vof_served_queue_send(queue, task->answer, task->head_size);
 
     if (!error)
         error = vof_outbox_splice(&queue->outbox, task->pipe.out, task->request.length);
@@ -124,14 +124,14 @@ static int send_piped(struct vof_queue *queue, struct vof_task *task)
     return 0;
 }
 
-static int send_answer(struct vof_queue *queue, struct vof_task *task)
+static int send_answer(struct vof_served_queue *queue, struct vof_task *task)
 {
     if (task->pipe.out >= 0)
         return send_piped(queue, task);
-    return vof_queue_send(queue, task->answer, task->head_size + task->writable);
+    return vof_served_queue_send(queue, task->answer, task->head_size + task->writable);
 }
 
-void vof_note_failure(struct vof_queue *queue, const struct vof_request *request, int error)
+void vof_note_failure(struct vof_served_queue *queue, const struct vof_request *request, int error)
 {
     if (!error || queue->failures.count++)
         return;
@@ -141,7 +141,7 @@ void vof_note_failure(struct vof_queue *queue, const struct vof_request *request
 }
 
 /* Give up the pipe of a task: its request is to be executed without one. */
-static bool without_pipe(struct vof_queue *queue, struct vof_task *task)
+static bool without_pipe(struct vof_served_queue *queue, struct vof_task *task)
 {
     struct vof_buffer old = task->room; /* has the head, unless `small` does */
     const uint8_t *head = task->answer;
@@ -157,7 +157,7 @@ static bool without_pipe(struct vof_queue *queue, struct vof_task *task)
     return good;
 }
 
-int vof_task_complete(struct vof_queue *queue, struct vof_task *task)
+int vof_task_complete(struct vof_served_queue *queue, struct vof_task *task)
 {
     int error;
 
@@ -179,7 +179,7 @@ int vof_task_complete(struct vof_queue *queue, struct vof_task *task)
     return error;
 }
 
-int vof_collect(struct vof_queue *queue)
+int vof_collect(struct vof_served_queue *queue)
 {
     while (queue->busy) {
         struct vof_task *task = vof_task_collect(&queue->returns, false);
@@ -194,7 +194,7 @@ int vof_collect(struct vof_queue *queue)
     return 0;
 }
 
-int vof_await(struct vof_queue *queue, bool or_socket)
+int vof_await(struct vof_served_queue *queue, bool or_socket)
 {
     struct pollfd wanted[2] = {{queue->returns.wake, POLLIN, 0}, {queue->setup.fd, POLLIN, 0}};
     struct vof_task *task = vof_task_collect(&queue->returns, true);
@@ -212,7 +212,7 @@ int vof_await(struct vof_queue *queue, bool or_socket)
     return vof_collect(queue);
 }
 
-int vof_queue_send(struct vof_queue *queue, const uint8_t *data, size_t size)
+int vof_served_queue_send(struct vof_served_queue *queue, const uint8_t *data, size_t size)
 {
     struct iovec piece = {(void *)(uintptr_t)data, size};
     uint8_t *place;
@@ -228,7 +228,7 @@ int vof_queue_send(struct vof_queue *queue, const uint8_t *data, size_t size)
     return 0;
 }
 
-int vof_add_head(struct vof_queue *queue)
+int vof_add_head(struct vof_served_queue *queue)
 {
     const struct vof_command *command = &queue->intake.command;
     enum vof_framing framing = queue->setup.stream.framing;
@@ -244,13 +244,13 @@ int vof_add_head(struct vof_queue *queue)
     return 0;
 }
 
-int vof_queue_answer(struct vof_queue *queue, const uint8_t *area)
+int vof_served_queue_answer(struct vof_served_queue *queue, const uint8_t *area)
 {
     int error = vof_add_head(queue);
-    return error ? error : vof_queue_send(queue, area, queue->intake.command.writable);
+    return error ? error : vof_served_queue_send(queue, area, queue->intake.command.writable);
 }
 
-int vof_queue_flush(struct vof_queue *queue)
+int vof_served_queue_flush(struct vof_served_queue *queue)
 {
     return vof_outbox_flush(&queue->outbox);
 }

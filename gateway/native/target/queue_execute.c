@@ -9,7 +9,7 @@
 enum { QUICK_WRITE = 1 << 16 };
 
 /* Execute the command that came last in another thread, or `here`, or where none can be had. */
-static int dispatch(struct vof_queue *queue, const struct vof_request *request, bool here)
+static int dispatch(struct vof_served_queue *queue, const struct vof_request *request, bool here)
 {
     struct vof_task *task;
     int error;
@@ -47,7 +47,7 @@ static int dispatch(struct vof_queue *queue, const struct vof_request *request, 
 
 /* Whether a request can be executed at once, by the thread that receives: it takes no longer than
  * the copying of its data, or order is wanted. A read is tried instead. */
-static bool is_quick(const struct vof_queue *queue, const struct vof_request *request)
+static bool is_quick(const struct vof_served_queue *queue, const struct vof_request *request)
 {
     struct vof_store *store = &queue->setup.device->store;
 
@@ -69,7 +69,7 @@ static bool is_quick(const struct vof_queue *queue, const struct vof_request *re
 }
 
 /* Answer a large read out of the memory that the disk is. */
-static int send_memory(struct vof_queue *queue, const struct vof_request *request)
+static int send_memory(struct vof_served_queue *queue, const struct vof_request *request)
 {
     uint8_t status = VOF_BLK_S_OK;
     struct iovec pieces[2] = {
@@ -82,7 +82,7 @@ static int send_memory(struct vof_queue *queue, const struct vof_request *reques
 }
 
 /* Execute a request whose answer is gathered with others; `done` says whether it was. */
-static int execute_gathered(struct vof_queue *queue, const struct vof_request *request, bool *done)
+static int execute_gathered(struct vof_served_queue *queue, const struct vof_request *request, bool *done)
 {
     struct vof_device *device = queue->setup.device;
     const struct vof_command *command = &queue->intake.command;
@@ -111,7 +111,7 @@ static int execute_gathered(struct vof_queue *queue, const struct vof_request *r
     return 0;
 }
 
-int vof_queue_execute(struct vof_queue *queue, struct vof_report *report)
+int vof_served_queue_execute(struct vof_served_queue *queue, struct vof_report *report)
 {
     const struct vof_command *command = &queue->intake.command;
     struct vof_device *device = queue->setup.device;

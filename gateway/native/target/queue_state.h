@@ -29,8 +29,8 @@ struct vof_work_area {
     uint16_t finished[VOF_MOST_FINISHED];
 };
 
-struct vof_queue {
-    struct vof_queue_setup setup;
+struct vof_served_queue {
+    struct vof_served_queue_setup setup;
     struct vof_work_area *area;
     struct vof_stash stash;
     struct vof_intake intake;
@@ -68,12 +68,12 @@ static inline int vof_violate(struct vof_report *report, enum vof_violation viol
     return VOF_EVENT_VIOLATION;
 }
 
-static inline bool vof_id_in_flight(const struct vof_queue *queue, uint16_t id)
+static inline bool vof_id_in_flight(const struct vof_served_queue *queue, uint16_t id)
 {
     return queue->area->in_flight[id / 8] & 1 << id % 8;
 }
 
-static inline void vof_id_begin(struct vof_queue *queue, uint16_t id)
+static inline void vof_id_begin(struct vof_served_queue *queue, uint16_t id)
 {
     queue->area->in_flight[id / 8] |= (uint8_t)(1 << id % 8);
 }
@@ -81,39 +81,39 @@ static inline void vof_id_begin(struct vof_queue *queue, uint16_t id)
 /* queue_answers.c; what returns int returns 0 or an errno, as in queue.h. */
 
 /* The command is answered; its id stays in flight until the next vof_ids_end. */
-void vof_id_finish(struct vof_queue *queue, uint16_t id);
+void vof_id_finish(struct vof_served_queue *queue, uint16_t id);
 
 /* What was answered is sent: the peer may use those ids again in what is received from now on. */
-void vof_ids_end(struct vof_queue *queue);
+void vof_ids_end(struct vof_served_queue *queue);
 
 /* Put the head of the last command's completion behind what is to be sent; its id is finished. */
-int vof_add_head(struct vof_queue *queue);
+int vof_add_head(struct vof_served_queue *queue);
 
 /* Remember an error of the disk, if there is one, until it can be reported. */
-void vof_note_failure(struct vof_queue *queue, const struct vof_request *request, int error);
+void vof_note_failure(struct vof_served_queue *queue, const struct vof_request *request, int error);
 
 /* Have tasks; false where there is no memory for them. */
-bool vof_tasks_make(struct vof_queue *queue);
+bool vof_tasks_make(struct vof_served_queue *queue);
 
 /* Begin the last command as a task of its own; NULL where there is no memory. A task is free. */
-struct vof_task *vof_task_begin(struct vof_queue *queue, const struct vof_request *request);
+struct vof_task *vof_task_begin(struct vof_served_queue *queue, const struct vof_request *request);
 
 /* Let the task's payload outlast the command. False where there is no memory. */
-bool vof_task_keep_payload(struct vof_queue *queue, struct vof_task *task);
+bool vof_task_keep_payload(struct vof_served_queue *queue, struct vof_task *task);
 
 /* Send the answer of a task that is done, or have it done again. */
-int vof_task_complete(struct vof_queue *queue, struct vof_task *task);
+int vof_task_complete(struct vof_served_queue *queue, struct vof_task *task);
 
 /* The task is none any more. */
-void vof_task_end(struct vof_queue *queue, struct vof_task *task);
+void vof_task_end(struct vof_served_queue *queue, struct vof_task *task);
 
 /* Complete what the device's threads have done. */
-int vof_collect(struct vof_queue *queue);
+int vof_collect(struct vof_served_queue *queue);
 
 /* Wait until a task is done and complete it; with `or_socket`, or until the socket is readable. */
-int vof_await(struct vof_queue *queue, bool or_socket);
+int vof_await(struct vof_served_queue *queue, bool or_socket);
 
 /* queue_execute.c: execute the last command, a request. Returns an enum vof_event or VOF_GO_ON. */
-int vof_queue_execute(struct vof_queue *queue, struct vof_report *report);
+int vof_served_queue_execute(struct vof_served_queue *queue, struct vof_report *report);
 
 #endif

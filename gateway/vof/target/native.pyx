@@ -105,9 +105,9 @@ cdef extern from "target/device.h" nogil:
 cdef extern from "target/queue.h" nogil:
     # A word that C reads without a lock: only vof_rules_set touches it here.
     ctypedef uint32_t vof_rules "_Atomic uint32_t"
-    struct vof_queue:
+    struct vof_served_queue:
         pass
-    struct vof_queue_setup:
+    struct vof_served_queue_setup:
         vof_device *device
         const vof_rules *rules
         vof_stream_rules stream
@@ -129,14 +129,14 @@ cdef extern from "target/queue.h" nogil:
         uint32_t type
         uint64_t sector
         int error
-    vof_queue *vof_queue_open(const vof_queue_setup *setup)
-    vof_event vof_queue_serve(vof_queue *queue, vof_report *report)
-    int vof_queue_answer(vof_queue *queue, const uint8_t *area)
-    int vof_queue_send(vof_queue *queue, const uint8_t *data, size_t size)
-    int vof_queue_flush(vof_queue *queue)
-    void vof_queue_stop(vof_queue *queue)
-    void vof_queue_finish(vof_queue *queue, double seconds)
-    void vof_queue_close(vof_queue *queue)
+    vof_served_queue *vof_served_queue_open(const vof_served_queue_setup *setup)
+    vof_event vof_served_queue_serve(vof_served_queue *queue, vof_report *report)
+    int vof_served_queue_answer(vof_served_queue *queue, const uint8_t *area)
+    int vof_served_queue_send(vof_served_queue *queue, const uint8_t *data, size_t size)
+    int vof_served_queue_flush(vof_served_queue *queue)
+    void vof_served_queue_stop(vof_served_queue *queue)
+    void vof_served_queue_finish(vof_served_queue *queue, double seconds)
+    void vof_served_queue_close(vof_served_queue *queue)
 
 cdef extern from *:
     """
@@ -257,14 +257,14 @@ cdef class Rules:
 
 
 cdef class Queue:
-    cdef vof_queue *queue
+    cdef vof_served_queue *queue
     # What the queue uses lives at least as long.
     cdef Device device
     cdef Rules rules
 
     def __init__(self, Device device not None, Rules rules not None, int fd, *, width, max_ndesc,
                  max_transfer, plain_opcodes, framing, largest_kept):
-        cdef vof_queue_setup setup
+        cdef vof_served_queue_setup setup
         if self.queue is not NULL or device.device is NULL:
             raise ValueError("not to be opened")
         set_stream_rules(&setup.stream, max_ndesc, max_transfer, plain_opcodes, framing)
@@ -275,16 +275,16 @@ cdef class Queue:
         setup.largest_kept = largest_kept
         self.device = device
         self.rules = rules
-        self.queue = vof_queue_open(&setup)
+        self.queue = vof_served_queue_open(&setup)
         if self.queue is NULL:
             raise MemoryError
 
     def serve(self):
         cdef vof_report report
         cdef vof_event event
-        cdef vof_queue *queue = self.opened()
+        cdef vof_served_queue *queue = self.opened()
         with nogil:
-            event = vof_queue_serve(queue, &report)
+            event = vof_served_queue_serve(queue, &report)
         if event == VOF_EVENT_CONTROL:
             return ControlCommand(report.command.head[:16])
         if event == VOF_EVENT_REQUEST:
@@ -301,55 +301,55 @@ cdef class Queue:
         return None
 
     def send(self, const uint8_t[::1] data not None):
-        cdef vof_queue *queue = self.opened()
+        cdef vof_served_queue *queue = self.opened()
         cdef size_t size = data.shape[0]
         cdef int error = 0
         if size:
             with nogil:
-                error = vof_queue_send(queue, &data[0], size)
+                error = vof_served_queue_send(queue, &data[0], size)
         if error:
             raise_error(error)
 
     def answer(self, const uint8_t[::1] area not None):
-        cdef vof_queue *queue = self.opened()
+        cdef vof_served_queue *queue = self.opened()
         cdef int error
         with nogil:
-            error = vof_queue_answer(queue, &area[0])
+            error = vof_served_queue_answer(queue, &area[0])
         if error:
             raise_error(error)
 
     def flush(self):
-        cdef vof_queue *queue = self.opened()
+        cdef vof_served_queue *queue = self.opened()
         cdef int error
         with nogil:
-            error = vof_queue_flush(queue)
+            error = vof_served_queue_flush(queue)
         if error:
             raise_error(error)
 
     def stop(self):
         # With the GIL held, as in close: the queue cannot go meanwhile.
         if self.queue is not NULL:
-            vof_queue_stop(self.queue)
+            vof_served_queue_stop(self.queue)
 
     def finish(self, double grace):
         if self.queue is not NULL:
-            vof_queue_finish(self.queue, grace)
+            vof_served_queue_finish(self.queue, grace)
 
     def close(self):
-        cdef vof_queue *queue = self.queue
+        cdef vof_served_queue *queue = self.queue
         self.queue = NULL
         if queue is not NULL:
             with nogil:
-                vof_queue_close(queue)
+                vof_served_queue_close(queue)
 
-    cdef vof_queue *opened(self) except NULL:
+    cdef vof_served_queue *opened(self) except NULL:
         if self.queue is NULL:
             raise ValueError("the queue is closed")
         return self.queue
 
     def __dealloc__(self):
         if self.queue is not NULL:
-            vof_queue_close(self.queue)
+            vof_served_queue_close(self.queue)
 
 
 cdef class Framer:
