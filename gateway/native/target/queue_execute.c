@@ -82,7 +82,8 @@ static int send_memory(struct vof_served_queue *queue, const struct vof_request 
 }
 
 /* Execute a request whose answer is gathered with others; `done` says whether it was. */
-static int execute_gathered(struct vof_served_queue *queue, const struct vof_request *request, bool *done)
+static int execute_gathered(struct vof_served_queue *queue, const struct vof_request *request,
+                            bool *done)
 {
     struct vof_device *device = queue->setup.device;
     const struct vof_command *command = &queue->intake.command;
