@@ -15,9 +15,10 @@ unexport PYTHONHOME
 PYTHON := .venv/bin/python
 PYTEST := $(PYTHON) -m pytest
 ARGS ?=
+SECONDS ?= 600
 
 .DEFAULT_GOAL := help
-.PHONY: help setup native demo check bench soak lint format test-unit test-guest clean
+.PHONY: help setup native demo check bench soak sanitize fuzz lint format test-unit test-guest clean
 
 help: ## list these verbs
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' Makefile | while IFS=$$'\t' read -r verb text; do
@@ -68,6 +69,14 @@ bench: ## measure, beside what one would use instead (20 minutes)
 
 soak: setup ## the long tests
 	@VOF_NO_SKIP=1 $(PYTEST) -v -m soak $(ARGS)
+
+sanitize: ## the native parts under AddressSanitizer, UndefinedBehaviorSanitizer, ThreadSanitizer
+	@tools/setup.sh native-check
+	$(PYTHON) -m tests.sanitize.run $(ARGS)
+
+fuzz: ## look for input that harms the native parsers; SECONDS=600 is how long
+	@tools/setup.sh native-check
+	$(PYTHON) -m tests.fuzz.run --seconds $(SECONDS) $(ARGS)
 
 clean: ## remove what was built, .venv included
 	@rm -rf .venv build .mypy_cache .pytest_cache .ruff_cache .hypothesis gateway/*.egg-info

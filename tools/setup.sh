@@ -6,6 +6,7 @@
 #   tools/setup.sh demo     what `make demo` needs (no QEMU, no kernel)
 #   tools/setup.sh check    what `make check` needs on top of that
 #   tools/setup.sh bench    what `make bench` needs on top of the demo
+#   tools/setup.sh native-check   what `make sanitize` and `make fuzz` need on top of the first
 #
 # Silent when there is nothing to do. What apt and pip say goes to build/setup.log.
 
@@ -43,6 +44,8 @@ bench_packages=(
     # starts a tgtd of its own, which `make bench` does not use)
     tgt libiscsi-bin
 )
+# What `make fuzz` and `make sanitize` need beside the compiler: libFuzzer comes with clang.
+native_check_packages=(clang-14 libclang-rt-14-dev)
 
 log=build/setup.log
 python=/usr/bin/python3
@@ -63,7 +66,7 @@ fail() {
 }
 
 usage() {
-    echo "usage: tools/setup.sh demo|check|bench" >&2
+    echo "usage: tools/setup.sh demo|check|bench|native-check" >&2
     exit 2
 }
 
@@ -175,6 +178,9 @@ case $1 in
     bench)
         packages=("${demo_packages[@]}" "${bench_packages[@]}")
         extras=dev,bench
+        ;;
+    native-check)
+        packages=("${demo_packages[@]}" "${native_check_packages[@]}")
         ;;
     *) usage ;;
 esac

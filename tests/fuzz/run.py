@@ -53,17 +53,19 @@ def _fuzz(programs: dict[str, Path], seconds: int) -> bool:
         found = _WORK / "found" / harness
         found.mkdir(parents=True, exist_ok=True)
         command = [
-            *("nice", "-n", "19", program),
+            *("nice", "-n", "19", str(program)),
             f"-max_total_time={seconds}",
             f"-max_len={_LONGEST_INPUT}",
             f"-timeout={_SECONDS_OF_ONE_INPUT}",
             f"-artifact_prefix={_WORK}/harm/{harness}-",
+            f"-report_slow_units={_SECONDS_OF_ONE_INPUT}",
             "-print_final_stats=1",
-            *(found, CORPUS / harness, _WORK / "seeds" / harness),
+            *map(str, (found, CORPUS / harness, _WORK / "seeds" / harness)),
         ]
         log = (_WORK / f"{harness}.log").open("wb")
         runs[harness] = subprocess.Popen(command, stdout=log, stderr=log)
-    return all([_report(harness, process) for harness, process in runs.items()])
+    good = [_report(harness, process) for harness, process in runs.items()]
+    return all(good)
 
 
 def _report(harness: str, process: subprocess.Popen[bytes]) -> bool:

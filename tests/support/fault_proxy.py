@@ -84,6 +84,14 @@ class FaultProxy:
         """Let the streams that a STALL holds go on, and no later STALL hold any."""
         self._resumed.set()
 
+    def live(self) -> list[int]:
+        """Return the numbers of the connections that are open."""
+        return [pair.number for pair in list(self._pairs) if pair.open]
+
+    def cut(self, number: int) -> None:
+        """Close one connection in good order, wherever its streams are just now."""
+        self._pairs[number].shut(socket.SHUT_RDWR)
+
     def cut_all(self) -> None:
         """Close every connection, as a target does that is killed; new ones are still accepted."""
         for pair in self._pairs:
@@ -191,6 +199,11 @@ class _Pair:
         self.reset = False
         self._mutex = threading.Lock()
         self._directions = len(Direction)
+
+    @property
+    def open(self) -> bool:
+        """Whether either direction is still passed on."""
+        return self._directions > 0
 
     def ends(self, direction: Direction) -> tuple[socket.socket, socket.socket]:
         """Return source and sink of a direction."""

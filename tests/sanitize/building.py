@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Builds the extension modules and the stress program with a sanitizer, outside the source tree."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+WORK = ROOT / "build/sanitize"
+NATIVE = ROOT / "gateway/native"
+STRESS = ROOT / "tests/stress"
+
+_FLAGS = ["-g", "-O1", "-fno-omit-frame-pointer", "-fno-sanitize-recover=all"]
+_STRESS_FLAGS = ["-std=c11", "-D_GNU_SOURCE", "-Wall", "-Wextra", "-Werror", "-pthread"]
+_STRESS_UNITS = ["completion_parser", "ending", "fork", "queue", "receiving", "sending"]
+
+
+def build_package(kind: str, flags: str) -> Path:
+    """Return the folder from which Python gets a ``vof`` built with ``-fsanitize=flags``."""
+    tree = WORK / kind / "tree"
+    shutil.rmtree(tree, ignore_errors=True)
+    made = shutil.ignore_patterns("*.so", "__pycache__", "*.egg-info")
+    shutil.copytree(ROOT / "gateway", tree / "gateway", ignore=made)
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, tree)
+    options = [f"-fsanitize={flags}", *_FLAGS]
+    environment = {**os.environ, "CFLAGS": " ".join(options), "LDFLAGS": f"-fsanitize={flags}"}
+    build = "import setuptools; setuptools.setup()"
+    subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", build, "-q", "build_ext", "--inplace"],
+        cwd=tree,
+        env=environment,
+        check=True,
+        capture_output=True,
+    )
+    return tree / "gateway"
+
+
+def build_stress(kind: str, flags: str) -> Path:
+    """Return the stress program built with ``-fsanitize=flags``."""
+    program = WORK / kind / "stress"
+    program.parent.mkdir(parents=True, exist_ok=True)
+    sources = [STRESS / "initiator.c", STRESS / "peer.c"]
+    sources += [NATIVE / f"initiator/{unit}.c" for unit in _STRESS_UNITS]
+    command = ["cc", *_STRESS_FLAGS, *_FLAGS, f"-fsanitize={flags}", f"-I{NATIVE}"]
+    subprocess.run([*command, *map(str, sources), "-o", str(program)], check=True)
+    return program
+
+
+def runtime(library: str) -> str:
+    """Return the path of a sanitizer's runtime."""
+    command = ["cc", f"-print-file-name={library}"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    path = Path(done.stdout.strip())
+    if not path.is_absolute():
+        raise FileNotFoundError(f"the compiler has no {library}")
+    return str(path)
