@@ -344,6 +344,9 @@ cdef class NativeQueue:
         cdef bint leads
         with nogil:
             leads = vof_queue_leads(self.queue, &flight.request)
+        if not leads:
+            # It is done; whoever ended it may not have come to telling the pending.
+            flight.complete()
         return leads
 
     def release_lead(self):
