@@ -223,10 +223,13 @@ static const uint8_t *model_segments(const struct entry *entry, const uint8_t *p
     unsigned count = carried ? landing->count : landing->completion.ndesc;
     DEMAND((size_t)(limit - p) >= (size_t)count * VOF_DESCRIPTOR_SIZE);
     const uint8_t *data = p + (size_t)count * VOF_DESCRIPTOR_SIZE;
+    bool seen[UINT8_MAX] = {false}; /* as many buffers as the script can say */
     for (unsigned i = 0; i < count; i++, p += VOF_DESCRIPTOR_SIZE) {
         struct vof_descriptor d = vof_get_descriptor(p);
         DEMAND(d.id >= landing->first_id && d.id - landing->first_id < landing->count);
         unsigned index = (unsigned)d.id - landing->first_id;
+        DEMAND(!seen[index]);
+        seen[index] = true;
         DEMAND(landing->lengths[index] == d.length);
         DEMAND((size_t)(limit - data) >= d.length);
         DEMAND(!d.length || !memcmp(landing->writable[index].iov_base, data, d.length));
