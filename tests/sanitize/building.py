@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Builds the extension modules and the stress program with a sanitizer, outside the source tree."""
+"""Builds the extension modules and the stress programs with a sanitizer, outside the source tree."""
 
 from __future__ import annotations
 
@@ -16,7 +16,16 @@ STRESS = ROOT / "tests/stress"
 
 _FLAGS = ["-g", "-O1", "-fno-omit-frame-pointer", "-fno-sanitize-recover=all"]
 _STRESS_FLAGS = ["-std=c11", "-D_GNU_SOURCE", "-Wall", "-Wextra", "-Werror", "-pthread"]
-_STRESS_UNITS = ["completion_parser", "ending", "fork", "queue", "receiving", "sending"]
+_QUEUE_UNITS = ["completion_parser", "ending", "fork", "queue", "receiving", "sending"]
+
+STRESS_PROGRAMS = {
+    "initiator": [
+        STRESS / "peer.c",
+        *(NATIVE / f"initiator/{unit}.c" for unit in _QUEUE_UNITS),
+    ],
+    "target": sorted((NATIVE / "target").glob("*.c")),
+}
+"""What each is made of beside the file of its name."""
 
 
 def build_package(kind: str, flags: str) -> Path:
@@ -40,12 +49,11 @@ def build_package(kind: str, flags: str) -> Path:
     return tree / "gateway"
 
 
-def build_stress(kind: str, flags: str) -> Path:
-    """Return the stress program built with ``-fsanitize=flags``."""
-    program = WORK / kind / "stress"
+def build_stress(name: str, kind: str, flags: str) -> Path:
+    """Return a stress program built with ``-fsanitize=flags``."""
+    program = WORK / kind / f"stress-{name}"
     program.parent.mkdir(parents=True, exist_ok=True)
-    sources = [STRESS / "initiator.c", STRESS / "peer.c"]
-    sources += [NATIVE / f"initiator/{unit}.c" for unit in _STRESS_UNITS]
+    sources = [STRESS / f"{name}.c", *STRESS_PROGRAMS[name]]
     command = ["cc", *_STRESS_FLAGS, *_FLAGS, f"-fsanitize={flags}", f"-I{NATIVE}"]
     subprocess.run([*command, *map(str, sources), "-o", str(program)], check=True)
     return program

@@ -4,8 +4,8 @@
     python -m tests.sanitize.run [address] [thread]
 
 For each kind it builds the package's extension modules a second time, below build/sanitize, runs
-the tests that exercise them with the sanitizer's runtime loaded into every process, and a stress
-program of our own, which has no interpreter in it, beside them. Reports go to files, whichever
+the tests that exercise them with the sanitizer's runtime loaded into every process, and before
+them the stress programs of our own, which have no interpreter in them. Reports go to files, whichever
 process they come from; any report fails the run.
 """
 
@@ -21,9 +21,16 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.sanitize.building import ROOT, WORK, build_package, build_stress, runtime
+from tests.sanitize.building import (
+    ROOT,
+    STRESS_PROGRAMS,
+    WORK,
+    build_package,
+    build_stress,
+    runtime,
+)
 
-_STRESS_SECONDS = 45
+_STRESS_SECONDS = 20
 _SUPPRESSIONS = Path(__file__).parent
 
 _COMMON = "exitcode=86"
@@ -50,7 +57,7 @@ KINDS = {
         "address,undefined",
         "libasan.so",
         {
-            # The interpreter frees little at its end, so leaks are looked for in the stress program
+            # The interpreter frees little at its end, so leaks are looked for in the stress programs
             # alone.
             "ASAN_OPTIONS": f"{_COMMON}:detect_leaks=0:verify_asan_link_order=0",
             "UBSAN_OPTIONS": f"{_COMMON}:print_stacktrace=1:halt_on_error=1",
@@ -105,11 +112,12 @@ def _run(name: str) -> bool:
     kind = KINDS[name]
     start = time.monotonic()
     package = build_package(name, kind.flags)
-    stress = build_stress(name, kind.flags)
+    stress = [build_stress(program, name, kind.flags) for program in STRESS_PROGRAMS]
     reports = WORK / name / "reports"
     shutil.rmtree(reports, ignore_errors=True)
     reports.mkdir(parents=True)
-    good = _stress(kind, stress, reports) and _tests(name, kind, package, reports)
+    good = all(_stress(kind, program, reports) for program in stress)
+    good = good and _tests(name, kind, package, reports)
     found = sorted(reports.iterdir())
     for path in found:
         sys.stderr.write(f"--- {path}\n{path.read_text(errors='replace')[:8000]}\n")
@@ -134,7 +142,8 @@ def _stress(kind: Kind, program: Path, reports: Path) -> bool:
     seed = str(time.time_ns() & 0xFFFFFFFF)
     command = ["setarch", "-R", "nice", str(program), str(_STRESS_SECONDS), seed]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    sys.stdout.write(f"sanitize: stress with seed {seed}: {done.stdout}{done.stderr}")
+    words = f"{done.stdout}{done.stderr}"
+    sys.stdout.write(f"sanitize: {program.name} with seed {seed}: {words}")
     return done.returncode == 0
 
 
