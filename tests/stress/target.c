@@ -43,7 +43,7 @@ struct worker {
     unsigned number;
     uint64_t random;
     int fd; /* its end */
-    struct vof_queue *queue;
+    struct vof_served_queue *queue;
     unsigned first[DEPTH], count[DEPTH]; /* blocks of the request with this command id */
     uint32_t version;
     uint8_t bytes[MOST_BLOCKS * BLOCK + 256];
@@ -66,14 +66,14 @@ static uint32_t next_random(struct worker *worker) /* xorshift64* (Vigna 2016) *
 
 static void *serve(void *argument)
 {
-    struct vof_queue *queue = argument;
+    struct vof_served_queue *queue = argument;
     struct vof_report report;
     uint8_t answer[VOF_COMPLETION_SIZE] = {0};
     for (;;) {
-        switch (vof_queue_serve(queue, &report)) {
+        switch (vof_served_queue_serve(queue, &report)) {
         case VOF_EVENT_CONTROL:
             vof_put16(answer + 2, report.command->command_id);
-            vof_queue_send(queue, answer, sizeof answer);
+            vof_served_queue_send(queue, answer, sizeof answer);
             break;
         case VOF_EVENT_DISK_ERROR:
             break;
@@ -175,10 +175,10 @@ static bool exchange(struct worker *worker, bool write, bool leave)
         send_all(worker->fd, worker->bytes, 1 + next_random(worker) % 200); /* nonsense */
         break;
     case 1:
-        vof_queue_stop(worker->queue);
+        vof_served_queue_stop(worker->queue);
         break;
     case 2:
-        vof_queue_finish(worker->queue, 0.001);
+        vof_served_queue_finish(worker->queue, 0.001);
         break;
     default:
         break; /* the end, in the middle */
@@ -209,12 +209,12 @@ static void *converse(void *argument)
         DEMAND(!socketpair(AF_UNIX, SOCK_STREAM, 0, ends));
         setsockopt(ends[1], SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
         setsockopt(ends[1], SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
-        struct vof_queue_setup setup = {
+        struct vof_served_queue_setup setup = {
             .device = device, .rules = &rules, .fd = ends[1], .width = 1 + worker->number % WIDTH,
             .largest_kept = 1 << 18,
             .stream = {.framing = VOF_FRAMING_SEGMENTS, .max_ndesc = 8, .max_transfer = 1 << 20}};
         worker->fd = ends[0];
-        worker->queue = vof_queue_open(&setup);
+        worker->queue = vof_served_queue_open(&setup);
         DEMAND(worker->queue);
         DEMAND(!pthread_create(&server, NULL, serve, worker->queue));
         bool leave = false;
@@ -226,7 +226,7 @@ static void *converse(void *argument)
         }
         shutdown(ends[0], SHUT_RDWR);
         pthread_join(server, NULL);
-        vof_queue_close(worker->queue);
+        vof_served_queue_close(worker->queue);
         close(ends[0]);
         close(ends[1]);
         atomic_fetch_add(&connections, 1);
