@@ -10,7 +10,10 @@
 
 #include "initiator/queue_internal.h"
 
-enum { GATHER = 256 };
+enum {
+    GATHER = 256,
+    WORTH_GATHERING = 32 << 10, /* bytes: beyond, a system call is no matter beside the copying */
+};
 
 static const int64_t PATIENCE = 1000000000;     /* between looks at the deadline, at most */
 static const int64_t SHORT_PATIENCE = 50000000; /* before another try to lead */
@@ -125,6 +128,14 @@ static void send_list(struct vof_queue *queue, struct vof_request *list,
     }
 }
 
+static size_t size_of(const struct vof_request *request)
+{
+    size_t size = 0;
+    for (unsigned i = 0; i < request->out_count; i++)
+        size += request->out[i].iov_len;
+    return size;
+}
+
 void vof_queue_send_outbox(struct vof_queue *queue)
 {
     struct vof_statistics counters = {0};
@@ -134,8 +145,10 @@ void vof_queue_send_outbox(struct vof_queue *queue)
         return;
     }
     queue->sending = true;
+    bool small = queue->outbox && size_of(queue->outbox) <= WORTH_GATHERING;
     pthread_mutex_unlock(&queue->lock);
-    vof_queue_give_way(queue);
+    if (small)
+        vof_queue_give_way(queue);
     pthread_mutex_lock(&queue->lock);
     while (queue->outbox) {
         struct vof_request *list = queue->outbox;
