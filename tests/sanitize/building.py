@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Builds the extension modules and the stress programs with a sanitizer, outside the source tree."""
+"""Builds extension modules and stress programs with a sanitizer, outside the source tree."""
 
 from __future__ import annotations
 

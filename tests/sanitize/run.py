@@ -5,8 +5,8 @@
 
 For each kind it builds the package's extension modules a second time, below build/sanitize, runs
 the tests that exercise them with the sanitizer's runtime loaded into every process, and before
-them the stress programs of our own, which have no interpreter in them. Reports go to files, whichever
-process they come from; any report fails the run.
+them the stress programs of our own, which have no interpreter in them. Reports go to files,
+whichever process they come from; any report fails the run.
 """
 
 from __future__ import annotations
@@ -57,8 +57,8 @@ KINDS = {
         "address,undefined",
         "libasan.so",
         {
-            # The interpreter frees little at its end, so leaks are looked for in the stress programs
-            # alone.
+            # The interpreter frees little at its end, so leaks are looked for in the stress
+            # programs alone.
             "ASAN_OPTIONS": f"{_COMMON}:detect_leaks=0:verify_asan_link_order=0",
             "UBSAN_OPTIONS": f"{_COMMON}:print_stacktrace=1:halt_on_error=1",
         },
