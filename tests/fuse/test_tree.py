@@ -17,6 +17,7 @@ from tests.fuse.conftest import DISK, DISK_SIZE, OTHER_DISK, READ_ONLY, MakeMoun
 from tests.fuse.mounting import alive, eventually, is_mounted
 from tests.support.scripted_rng import RNG_TVQN, ScriptedRng, rng_device
 from tests.target.process import TargetProcess
+from vof.drivers.block import DEFAULT_QUEUES
 
 pytestmark = pytest.mark.fuse
 
@@ -92,7 +93,7 @@ def test_info_of_a_disk(mount: MakeMount, disks: TargetProcess) -> None:
     info = mount(DISK, tport=disks.address[1]).info("disk0")
     assert info["vendor_id"].endswith("(vof-target)")
     assert {"FLUSH", "MQ", "VERSION_1"} <= set(info["features"].split())
-    assert info["queues"] == "4 of 4"
+    assert info["queues"] == f"{DEFAULT_QUEUES} of 4"
     assert info["config.capacity"] == str(DISK_SIZE // 512)
     assert info["size"] == str(DISK_SIZE)
 
