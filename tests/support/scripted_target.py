@@ -150,10 +150,12 @@ def vring_completion(command: Command, buffers: Sequence[bytes]) -> bytes:
 class Connection:
     """The target's end of one connection."""
 
-    def __init__(self, target: ScriptedTarget, sock: socket.socket, number: int) -> None:
+    def __init__(
+        self, target: ScriptedTarget, sock: socket.socket, peer: tuple[str, int], number: int
+    ) -> None:
         self.target = target
         self.socket = sock
-        self.peer: tuple[str, int] = sock.getpeername()[:2]
+        self.peer = peer
         self.number = number
         """Counts connections in the order they were accepted."""
         self.queue: int | None = None
@@ -300,11 +302,12 @@ class ScriptedTarget:
     def _accept(self) -> None:
         while True:
             try:
-                sock, _peer = self._listener.accept()
+                sock, address = self._listener.accept()
             except OSError:
                 return
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            connection = Connection(self, sock, len(self.connections))
+            # Not asked of the socket: a peer that has reset it already has no name there.
+            connection = Connection(self, sock, address[:2], len(self.connections))
             with self._changed:
                 self.connections.append(connection)
                 self._changed.notify_all()

@@ -361,7 +361,8 @@ class TestSessions:
         assert len(opened.target.connections) == 1 + 2
         opened.gateway.close(export)
 
-    def test_are_described_for_debugging(self, opened: Opened) -> None:
+    def test_are_described_for_debugging(self, serve: Serve) -> None:
+        opened = Opened(serve(), tvqn=TVQN, queues="4")
         opened.gateway.close(opened.gateway.open(""))
         [line] = opened.debugged
         assert f"'{TVQN}' at 127.0.0.1:{opened.target.port}: 1048576 bytes, 4 virtqueues" in line
@@ -421,7 +422,9 @@ class TestProbe:
 
 def test_an_open_that_fails_half_way_closes_its_connections(serve: Serve) -> None:
     opened = Opened(
-        serve(Device(), on(CONNECT, lambda command: command.reply(status=16), nth=3)), tvqn=TVQN
+        serve(Device(), on(CONNECT, lambda command: command.reply(status=16), nth=3)),
+        tvqn=TVQN,
+        queues="2",
     )
     with pytest.raises(ConnectError, match="refused virtqueue 1"):
         opened.gateway.open("")
