@@ -149,16 +149,22 @@ static int vof_pread(nbdkit_next *next, void *opaque, void *data, uint32_t count
     return result == VOF_FAST_DONE ? 0 : fail(&error, err);
 }
 
+static int vof_flush(nbdkit_next *next, void *opaque, uint32_t flags, int *err)
+{
+    struct handle *handle = opaque;
+    struct vof_fast_error error;
+    int result = VOF_FAST_DECLINED;
+    if (handle->lent)
+        result = handle->path.flush(handle->path.device, &error);
+    if (result == VOF_FAST_DECLINED)
+        return next->flush(next, flags, err);
+    return result == VOF_FAST_DONE ? 0 : fail(&error, err);
+}
+
 /* What a completed write still owes: with FUA, that it is on the medium. */
 static int make_durable(nbdkit_next *next, struct handle *handle, uint32_t flags, int *err)
 {
-    struct vof_fast_error error;
-    if (!(flags & NBDKIT_FLAG_FUA))
-        return 0;
-    int result = handle->path.flush(handle->path.device, &error);
-    if (result == VOF_FAST_DECLINED)
-        return next->flush(next, 0, err);
-    return result == VOF_FAST_DONE ? 0 : fail(&error, err);
+    return flags & NBDKIT_FLAG_FUA ? vof_flush(next, handle, 0, err) : 0;
 }
 
 static int vof_pwrite(nbdkit_next *next, void *opaque, const void *data, uint32_t count,
@@ -174,18 +180,6 @@ static int vof_pwrite(nbdkit_next *next, void *opaque, const void *data, uint32_
     if (result == VOF_FAST_FAILED)
         return fail(&error, err);
     return make_durable(next, handle, flags, err);
-}
-
-static int vof_flush(nbdkit_next *next, void *opaque, uint32_t flags, int *err)
-{
-    struct handle *handle = opaque;
-    struct vof_fast_error error;
-    int result = VOF_FAST_DECLINED;
-    if (handle->lent)
-        result = handle->path.flush(handle->path.device, &error);
-    if (result == VOF_FAST_DECLINED)
-        return next->flush(next, flags, err);
-    return result == VOF_FAST_DONE ? 0 : fail(&error, err);
 }
 
 static int vof_trim(nbdkit_next *next, void *opaque, uint32_t count, uint64_t offset,

@@ -15,6 +15,7 @@
 
 #include "target/intake.h"
 #include "target/task.h"
+#include "../support/demand.h"
 
 enum {
     LENGTHS = 1,
@@ -26,14 +27,6 @@ enum {
 };
 
 const char *vof_fuzz_verdict;
-
-#define DEMAND(condition)                                                                          \
-    do {                                                                                           \
-        if (!(condition)) {                                                                        \
-            fprintf(stderr, "%s:%d: does not hold: %s\n", __FILE__, __LINE__, #condition);         \
-            abort();                                                                               \
-        }                                                                                          \
-    } while (0)
 
 static void *allocate(size_t size)
 {

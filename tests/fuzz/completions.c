@@ -15,18 +15,11 @@
 #include <stdlib.h>
 
 #include "initiator/completion_parser.h"
+#include "../support/demand.h"
 
 enum { LENGTHS = 1, REFUSAL_CARRIES_BUFFERS = 2, MAX_COMMANDS = 64, MAX_BYTES = 256 << 10 };
 
 const char *vof_fuzz_verdict;
-
-#define DEMAND(condition)                                                                          \
-    do {                                                                                           \
-        if (!(condition)) {                                                                        \
-            fprintf(stderr, "%s:%d: does not hold: %s\n", __FILE__, __LINE__, #condition);         \
-            abort();                                                                               \
-        }                                                                                          \
-    } while (0)
 
 struct input {
     const uint8_t *at, *end;

@@ -22,6 +22,7 @@
 
 #include "initiator/queue.h"
 #include "peer.h"
+#include "../support/demand.h"
 
 enum {
     WORKERS = 6,
@@ -31,13 +32,11 @@ enum {
     HUNG = 30,       /* seconds without an end */
 };
 
-#define DEMAND(condition)                                                                          \
-    do {                                                                                           \
-        if (!(condition)) {                                                                        \
-            fprintf(stderr, "%s:%d: does not hold: %s\n", __FILE__, __LINE__, #condition);         \
-            abort();                                                                               \
-        }                                                                                          \
-    } while (0)
+static void end_here(struct vof_queue *queue)
+{
+    vof_queue_end_here(queue);
+    vof_queue_settle(queue);
+}
 
 struct item {
     struct vof_request request;
@@ -270,7 +269,7 @@ static void end_in_child(void)
         alarm(HUNG);
         pthread_mutex_init(&kept.lock, NULL);
         kept.count = 0;
-        vof_queue_fail(queue, VOF_ENDED_HERE, "the child's end");
+        end_here(queue);
         _exit(vof_queue_fd(queue) == -1 ? 0 : 1);
     }
     int status;
@@ -287,7 +286,7 @@ static void disturb(uint64_t *random, bool may_fork)
     uint32_t choice = peer_random(random);
     switch (choice % 10) {
     case 0:
-        vof_queue_fail(queue, VOF_ENDED_HERE, "by the stress test");
+        end_here(queue);
         break;
     case 1:
         vof_queue_look(queue);
@@ -371,10 +370,10 @@ static void finish(pthread_t reconnector)
     /* Twice at most: what ended the queue just now is followed by another connection. */
     void *result;
     struct timespec moment = {0, 20000000};
-    vof_queue_fail(queue, VOF_ENDED_HERE, "the end");
+    end_here(queue);
     while (pthread_tryjoin_np(reconnector, &result)) {
         nanosleep(&moment, NULL);
-        vof_queue_fail(queue, VOF_ENDED_HERE, "the end");
+        end_here(queue);
     }
     struct vof_statistics statistics;
     struct vof_activity activity;

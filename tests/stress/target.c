@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #include "target/queue.h"
+#include "../support/demand.h"
 
 enum {
     WORKERS = 4,
@@ -29,14 +30,6 @@ enum {
     DEPTH = 6,
     HEAD = VOF_COMMAND_SIZE + 3 * VOF_DESCRIPTOR_SIZE + VOF_BLK_HEADER_SIZE,
 };
-
-#define DEMAND(condition)                                                                          \
-    do {                                                                                           \
-        if (!(condition)) {                                                                        \
-            fprintf(stderr, "%s:%d: does not hold: %s\n", __FILE__, __LINE__, #condition);         \
-            abort();                                                                               \
-        }                                                                                          \
-    } while (0)
 
 struct worker {
     pthread_t thread;

@@ -31,8 +31,7 @@ static struct vof_queue *queue_of_thread(const struct vof_block *block)
     return block->queues[number % block->count];
 }
 
-/* Writes the descriptors of one direction: `length` bytes in segments of at most `size_max`, and
- * one more of `extra` bytes before (readable) or after (writable) them. */
+/* Where the next descriptor goes: its id, and its place in the bytes of its direction. */
 struct descriptors {
     uint8_t *at;
     uint16_t id;

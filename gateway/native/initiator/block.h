@@ -68,7 +68,7 @@ enum vof_result vof_block_write_zeroes(struct vof_block *block, uint32_t length,
 struct vof_block_request {
     struct vof_request request;
     uint8_t status; /* of the device */
-    struct iovec out[3], writable[VOF_BLOCK_MAX_SEGMENTS + 1];
+    struct iovec out[2], writable[VOF_BLOCK_MAX_SEGMENTS + 1];
     uint32_t lengths[VOF_BLOCK_MAX_SEGMENTS + 1];
     struct iovec fill[VOF_BLOCK_MAX_SEGMENTS + 1];
     uint16_t descriptors; /* it takes in its queue */

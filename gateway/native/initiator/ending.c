@@ -66,12 +66,6 @@ bool vof_queue_end_here(struct vof_queue *queue)
     return vof_queue_mark_failed(queue, VOF_ENDED_HERE, "ended here");
 }
 
-void vof_queue_fail(struct vof_queue *queue, enum vof_failure failure, const char *reason)
-{
-    vof_queue_mark_failed(queue, failure, "%s", reason);
-    vof_queue_settle(queue);
-}
-
 void vof_queue_settle(struct vof_queue *queue)
 {
     /* Where another thread leads, the shutdown wakes it and it comes by here or in its receive. */
@@ -124,9 +118,7 @@ void vof_queue_tear_down(struct vof_queue *queue)
     }
     struct vof_landing *landing = queue->parser.landing;
     if (landing) /* it had begun to arrive */
-        in_flight = insert_by_sequence(
-            in_flight,
-            (struct vof_request *)((char *)landing - offsetof(struct vof_request, landing)));
+        in_flight = insert_by_sequence(in_flight, vof_request_of(landing));
     vof_parser_restart(&queue->parser);
     for (struct vof_request *each = in_flight; each; each = each->next_out)
         atomic_store_explicit(&each->deadline, 0, memory_order_relaxed);

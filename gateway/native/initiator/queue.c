@@ -26,27 +26,6 @@ int64_t vof_now(void)
     return now.tv_sec * INT64_C(1000000000) + now.tv_nsec;
 }
 
-enum { CROWD = 4 }; /* requests in flight from which it pays to wait for more to do at once */
-
-static const int64_t LONG = 1000000;    /* for threads of ours to take */
-static const int64_t A_WHILE = 50000000;
-
-void vof_queue_give_way(struct vof_queue *queue)
-{
-    pthread_mutex_lock(&queue->lock);
-    uint64_t in_flight = queue->statistics.submitted - queue->statistics.completed;
-    pthread_mutex_unlock(&queue->lock);
-    if (in_flight < CROWD)
-        return;
-    int64_t start = vof_now();
-    if (start < atomic_load_explicit(&queue->busy_until, memory_order_relaxed))
-        return;
-    sched_yield();
-    int64_t end = vof_now();
-    if (end - start > LONG)
-        atomic_store_explicit(&queue->busy_until, end + A_WHILE, memory_order_relaxed);
-}
-
 /* The parser's events. */
 
 /* Wait for the sender to let go of a request, which takes it a moment after the last byte was sent.
@@ -79,8 +58,7 @@ static struct vof_landing *expect(void *context, uint16_t command_id)
 static void arrived(void *context, struct vof_landing *landing)
 {
     struct vof_queue *queue = context;
-    struct vof_request *request =
-        (struct vof_request *)((char *)landing - offsetof(struct vof_request, landing));
+    struct vof_request *request = vof_request_of(landing);
     request->next_out = queue->arrived;
     queue->arrived = request;
 }

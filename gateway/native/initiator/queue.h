@@ -66,7 +66,7 @@ enum vof_failure {
     VOF_ALIVE,
     VOF_CONNECTION_LOST, /* `reason` says how */
     VOF_VIOLATION,       /* the target broke the protocol: `reason` */
-    VOF_ENDED_HERE,      /* by vof_queue_fail or vof_queue_end_here */
+    VOF_ENDED_HERE,      /* by vof_queue_end_here */
 };
 
 enum { VOF_REASON_SIZE = 200 };
@@ -136,11 +136,8 @@ bool vof_queue_receive(struct vof_queue *queue, bool nonblocking);
 void vof_queue_check_deadline(struct vof_queue *queue, struct vof_request *request);
 void vof_queue_expire(struct vof_queue *queue, struct vof_request *request);
 
-/* End the queue; what is in flight goes to on_lost, now or by the thread that leads. Idempotent. */
-void vof_queue_fail(struct vof_queue *queue, enum vof_failure failure, const char *reason);
-
-/* The first half of that, which does not block: vof_queue_settle is to follow. True where it is
- * this call that has ended the queue. */
+/* End the queue, without blocking. vof_queue_settle is to follow: then what is in flight goes to
+ * on_lost, now or by the thread that leads. True where it is this call that has ended the queue. */
 bool vof_queue_end_here(struct vof_queue *queue);
 
 /* Finish the end of a queue that has failed, if nobody else is about to. */

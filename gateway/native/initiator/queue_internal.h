@@ -58,6 +58,7 @@ struct vof_queue {
     struct vof_request *outbox, **outbox_end;
     bool sending;
     atomic_bool blocked; /* who sends waits for room in the socket */
+    int64_t no_yield_until; /* of who sends; see give_way */
     pthread_cond_t sending_ended;
 
     /* Receiving. */
@@ -67,16 +68,10 @@ struct vof_queue {
     struct vof_request *arrived; /* of the receive in progress, by next_out, newest first */
     uint8_t *scratch;
 
-    _Atomic int64_t busy_until;          /* see vof_queue_give_way */
     struct vof_queue *next_queue, **place; /* see fork.c */
 
     struct vof_statistics statistics; /* of sends by who sends, the others under `lock` or leading */
 };
-
-/* Before sending, where many requests are in flight: let the other threads that are ready run
- * first, so that what they have to send goes in the same system call. Back at once where there are
- * none; and not for a while where that took long, because somebody else wants the processor. */
-void vof_queue_give_way(struct vof_queue *queue);
 
 /* End a request and wake its waiter: it is not to be touched afterwards. Not under `lock`. */
 void vof_request_finish(struct vof_queue *queue, struct vof_request *request,
@@ -110,6 +105,11 @@ void vof_queue_send_outbox(struct vof_queue *queue);
 /* Have a child made by fork find the queue in a state in which it can be ended. */
 void vof_queue_watch_forks(struct vof_queue *queue);
 void vof_queue_forget_forks(struct vof_queue *queue);
+
+static inline struct vof_request *vof_request_of(struct vof_landing *landing)
+{
+    return (struct vof_request *)((char *)landing - offsetof(struct vof_request, landing));
+}
 
 static inline bool vof_queue_has_failed(struct vof_queue *queue)
 {

@@ -169,14 +169,21 @@ bool vof_queue_lead_or_follow(struct vof_queue *queue, struct vof_request *reque
     return lead;
 }
 
+/* Of one that is woken: take the lead if it was given; under `lock`. */
+static bool take_given_lead(struct vof_request *request)
+{
+    bool given = request->given_lead;
+    request->given_lead = false;
+    if (!vof_request_done(request))
+        atomic_store_explicit(&request->state, VOF_STATE_FLIGHT, memory_order_relaxed);
+    return given;
+}
+
 bool vof_queue_leads(struct vof_queue *queue, struct vof_request *request)
 {
     pthread_mutex_lock(&queue->lock);
-    bool leads = request->given_lead;
+    bool leads = take_given_lead(request);
     bool done = vof_request_done(request);
-    request->given_lead = false;
-    if (!done)
-        atomic_store_explicit(&request->state, VOF_STATE_FLIGHT, memory_order_relaxed);
     pthread_mutex_unlock(&queue->lock);
     if (leads && done) {
         vof_queue_release_lead(queue);
@@ -205,11 +212,8 @@ static bool leave(struct vof_queue *queue, struct vof_request *request)
     pthread_mutex_lock(&queue->lock);
     if (request->following)
         unfollow(queue, request);
-    bool led = request->given_lead;
+    bool led = take_given_lead(request);
     bool done = vof_request_done(request);
-    request->given_lead = false;
-    if (!done)
-        atomic_store_explicit(&request->state, VOF_STATE_FLIGHT, memory_order_relaxed);
     pthread_mutex_unlock(&queue->lock);
     if (led)
         vof_queue_release_lead(queue);

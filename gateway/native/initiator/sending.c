@@ -5,6 +5,7 @@
  */
 #include <errno.h>
 #include <poll.h>
+#include <sched.h>
 #include <string.h>
 #include <sys/socket.h>
 
@@ -12,11 +13,14 @@
 
 enum {
     GATHER = 256,
+    CROWD = 4,                  /* requests in flight from which it pays to wait for more to send */
     WORTH_GATHERING = 32 << 10, /* bytes: beyond, a system call is no matter beside the copying */
 };
 
 static const int64_t PATIENCE = 1000000000;     /* between looks at the deadline, at most */
 static const int64_t SHORT_PATIENCE = 50000000; /* before another try to lead */
+static const int64_t LONG_YIELD = 1000000;      /* for threads of ours to take */
+static const int64_t NO_YIELD = 50000000;       /* after a long one */
 
 /* What is to be sent: from byte `offset` of part `part` of `request` on. */
 struct cursor {
@@ -136,6 +140,27 @@ static size_t size_of(const struct vof_request *request)
     return size;
 }
 
+/* Whether it pays to wait for what others may have to send; under `lock`. */
+static bool is_worth_gathering(const struct vof_queue *queue)
+{
+    uint64_t in_flight = queue->statistics.submitted - queue->statistics.completed;
+    return in_flight >= CROWD && queue->outbox && size_of(queue->outbox) <= WORTH_GATHERING;
+}
+
+/* Let the other threads that are ready run first, so that what they have to send goes in the same
+ * system call. Back at once where there are none; and not for a while where that took long, because
+ * somebody else wants the processor. */
+static void give_way(struct vof_queue *queue)
+{
+    int64_t start = vof_now();
+    if (start < queue->no_yield_until)
+        return;
+    sched_yield();
+    int64_t end = vof_now();
+    if (end - start > LONG_YIELD)
+        queue->no_yield_until = end + NO_YIELD;
+}
+
 void vof_queue_send_outbox(struct vof_queue *queue)
 {
     struct vof_statistics counters = {0};
@@ -145,11 +170,11 @@ void vof_queue_send_outbox(struct vof_queue *queue)
         return;
     }
     queue->sending = true;
-    bool small = queue->outbox && size_of(queue->outbox) <= WORTH_GATHERING;
-    pthread_mutex_unlock(&queue->lock);
-    if (small)
-        vof_queue_give_way(queue);
-    pthread_mutex_lock(&queue->lock);
+    if (is_worth_gathering(queue)) {
+        pthread_mutex_unlock(&queue->lock);
+        give_way(queue);
+        pthread_mutex_lock(&queue->lock);
+    }
     while (queue->outbox) {
         struct vof_request *list = queue->outbox;
         queue->outbox = NULL;
