@@ -121,8 +121,8 @@ static inline void vof_put_descriptor(uint8_t *p, struct vof_descriptor d)
     memset(p + 16, 0, 8);
 }
 
-/* A completion. `value` is value.u64; of a `vq` command's completion, `length` are its low 32
- * bits read from byte 4: see vof_completion_length. */
+/* A completion. `value` is value.u64. That of a `vq` command has other fields in the same place: see
+ * vof_get_vq_completion. */
 struct vof_completion {
     uint16_t status;
     uint16_t command_id;
@@ -145,10 +145,17 @@ static inline void vof_put_completion(uint8_t *p, struct vof_completion c)
     vof_put64(p + 8, c.value);
 }
 
-/* The `length` of a vq completion (ours: wire.md section 4): le32 at byte 4. */
-static inline uint32_t vof_completion_length(const uint8_t *p)
+/* What a vq completion says (ours: vof.wire.vq): the bytes that follow, and how many of them the
+ * device wrote, where that is less, else 0. */
+struct vof_vq_completion {
+    uint32_t length;
+    uint32_t used;
+};
+
+static inline struct vof_vq_completion vof_get_vq_completion(const uint8_t *p)
 {
-    return vof_get32(p + 4);
+    struct vof_vq_completion c = {vof_get32(p + 4), vof_get32(p + 8)};
+    return c;
 }
 
 static inline void vof_put_vq_completion(uint8_t *p, uint16_t status, uint16_t command_id,

@@ -232,17 +232,26 @@ static const uint8_t *model_segments(const struct entry *entry, const uint8_t *p
 }
 
 static const uint8_t *model_lengths(const struct entry *entry, const uint8_t *p,
-                                    const uint8_t *limit, uint32_t length)
+                                    const uint8_t *limit, struct vof_vq_completion said)
 {
-    DEMAND((size_t)(limit - p) >= length);
-    for (unsigned i = 0; i < entry->landing.count; i++) {
-        uint32_t part = entry->landing.lengths[i];
-        DEMAND(part <= length);
-        DEMAND(!part || !memcmp(entry->landing.writable[i].iov_base, p, part));
+    const struct vof_landing *landing = &entry->landing;
+    uint32_t left = said.length;
+    uint64_t written = 0;
+    DEMAND((size_t)(limit - p) >= left);
+    for (unsigned i = 0; i < landing->count; i++) {
+        size_t size = landing->writable[i].iov_len;
+        size_t part = left < size ? left : size;
+        DEMAND(!part || !memcmp(landing->writable[i].iov_base, p, part));
+        DEMAND(landing->lengths[i] <= part);
+        written += landing->lengths[i];
         p += part;
-        length -= part;
+        left -= (uint32_t)part;
     }
-    DEMAND(!length);
+    DEMAND(!left);
+    DEMAND(said.used <= said.length);
+    /* Not less than was said to be, and not more but for the buffers that share the tail. */
+    DEMAND(written >= (said.used ? said.used : said.length));
+    DEMAND(landing->tail || written == (said.used ? said.used : said.length));
     return p;
 }
 
@@ -258,7 +267,7 @@ static void check_against_model(const struct run *run, struct input stream, uint
         DEMAND(status == entry->landing.completion.status);
         p += VOF_COMPLETION_SIZE;
         if (flags & LENGTHS && entry->landing.count)
-            p = model_lengths(entry, p, stream.end, vof_completion_length(head));
+            p = model_lengths(entry, p, stream.end, vof_get_vq_completion(head));
         else
             p = model_segments(entry, p, stream.end,
                                flags & REFUSAL_CARRIES_BUFFERS && status && !vof_get16(head + 4));

@@ -16,6 +16,7 @@ from vof.wire.stream import (
     Arrival,
     CommandParser,
     CompletionParser,
+    Expected,
     ReceivedCommand,
     StreamLimits,
     encode_vring_completion,
@@ -106,7 +107,7 @@ class Connection:
         self.counts = {I2T: 0, T2I: 0}
         self.encoded = {I2T: bytearray(), T2I: bytearray()}
 
-    def _expect(self, command_id: int) -> tuple[int, list[memoryview]]:
+    def _expect(self, command_id: int) -> Expected:
         # The recorded target answers some commands with command id 0, whatever id they had.
         if command_id == 0 and command_id not in self.in_flight and self.in_flight:
             command_id = next(iter(self.in_flight))
@@ -114,7 +115,7 @@ class Connection:
             raise RemoteProtocolError(f"command id {command_id} is not in flight")
         command = self.in_flight.pop(command_id)
         self.arriving.append(command)
-        return (command.writable[0].id if command.writable else 0), command.buffers
+        return Expected(command.writable[0].id if command.writable else 0, command.buffers)
 
     def take(self, message: Message, chunk: int, *, direct: bool) -> None:
         """Deliver a message in pieces of ``chunk`` bytes."""

@@ -87,6 +87,7 @@ static void set_writable(const struct vof_block *block, struct vof_block_request
     item->writable[count++] = (struct iovec){&item->status, 1};
     struct vof_landing *landing = &item->request.landing;
     landing->count = count;
+    landing->tail = 1;
     landing->writable = item->writable;
     landing->lengths = item->lengths;
     landing->fill = item->fill;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "initiator/completion_parser.h"
 
+#include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
 
@@ -49,26 +50,50 @@ static void add_fill(struct vof_completion_parser *parser, void *base, size_t le
     }
 }
 
+/* Say how much of each buffer was written where `used` bytes were: from the start, but for the last
+ * `tail` of all `room` bytes. */
+static void spread(struct vof_landing *landing, uint64_t used, uint64_t room, uint64_t tail)
+{
+    if (tail > used)
+        tail = used;
+    uint64_t left = used - tail, body = room - tail;
+    for (unsigned i = 0; i < landing->count; i++) {
+        uint64_t size = landing->writable[i].iov_len;
+        uint64_t before = size < body ? size : body; /* of this buffer, before the tail */
+        uint64_t part = left < before ? left : before;
+        left -= part;
+        body -= before;
+        /* A buffer that has a part of the tail has come whole. */
+        landing->lengths[i] = (uint32_t)(before == size ? part : size);
+    }
+}
+
 /* A vq completion's data fill the buffers from the start. */
-static bool begin_lengths(struct vof_completion_parser *parser, uint32_t length)
+static bool begin_lengths(struct vof_completion_parser *parser, struct vof_vq_completion said)
 {
     struct vof_landing *landing = parser->landing;
-    uint32_t left = length;
+    uint64_t room = 0;
+    uint32_t left = said.length;
     for (unsigned i = 0; i < landing->count; i++) {
         const struct iovec *buffer = &landing->writable[i];
         uint32_t part = left < buffer->iov_len ? left : (uint32_t)buffer->iov_len;
-        landing->lengths[i] = part;
         add_fill(parser, buffer->iov_base, part);
         left -= part;
+        room += buffer->iov_len;
     }
     if (left)
         return refuse(parser, "completion of command id %u returns %u bytes where the command has "
-                              "room for %u",
-                      landing->command_id, length, length - left);
-    if (length || !landing->completion.status)
+                              "room for %" PRIu64,
+                      landing->command_id, said.length, room);
+    if (said.used > said.length)
+        return refuse(parser, "completion of command id %u says that %u bytes of %u were written",
+                      landing->command_id, said.used, said.length);
+    uint32_t used = said.used ? said.used : said.length;
+    spread(landing, used, room, said.length == room ? landing->tail : 0);
+    if (said.length || !landing->completion.status)
         landing->returned = landing->count;
     landing->completion.ndesc = landing->returned;
-    landing->completion.value = length;
+    landing->completion.value = used;
     return true;
 }
 
@@ -103,7 +128,7 @@ static bool take_head(struct vof_completion_parser *parser, const uint8_t *data)
     landing->completion = completion;
     landing->returned = 0;
     bool good = parser->framing == VOF_FRAMING_LENGTHS && landing->count
-                    ? begin_lengths(parser, vof_completion_length(data))
+                    ? begin_lengths(parser, vof_get_vq_completion(data))
                     : begin_segments(parser);
     if (good && !parser->left && !parser->fills)
         finish(parser);

@@ -25,6 +25,7 @@ struct vof_landing {
     uint16_t command_id;
     uint16_t first_id; /* descriptor id of the first device-writable buffer */
     uint16_t count;    /* of `writable`, and room in the two arrays below */
+    uint32_t tail;     /* bytes at their end that every answer has: a status */
     const struct iovec *writable;
     uint32_t *lengths;  /* out: bytes written into each buffer */
     struct iovec *fill; /* scratch: where the data lands, in the order in which it comes */

@@ -26,6 +26,7 @@ cdef extern from "initiator/completion_parser.h" nogil:
         uint16_t command_id
         uint16_t first_id
         uint16_t count
+        uint32_t tail
         iovec *writable
         uint32_t *lengths
         iovec *fill

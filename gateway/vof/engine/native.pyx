@@ -133,6 +133,7 @@ cdef class _Flight:
         self.request.landing.command_id = pending.command_id
         self.request.landing.first_id = pending.first_id
         self.request.landing.count = <uint16_t>writable
+        self.request.landing.tail = <uint32_t>pending.tail
         self.request.landing.writable = self.parts + out
         self.request.landing.fill = self.parts + out + writable
         self.request.landing.lengths = self.lengths

@@ -29,6 +29,7 @@ class Pending:
         "first_id",
         "on_done",
         "parts",
+        "tail",
         "what",
     )
 
@@ -39,6 +40,7 @@ class Pending:
         parts: Sequence[Buffer],
         first_id: int = 0,
         buffers: Sequence[memoryview] = (),
+        tail: int = 0,
         on_done: Callable[[Pending], None] | None = None,
     ) -> None:
         self.what = what
@@ -51,6 +53,8 @@ class Pending:
         """Descriptor id of the first device-writable buffer."""
         self.buffers = buffers
         """The device-writable buffers, in the order of their descriptors."""
+        self.tail = tail
+        """Bytes at their end that every answer has, whatever else was written: a status."""
         self.on_done = on_done
         """Called once, from whichever thread ended the command; must not block."""
         self.deadline: float | None = None

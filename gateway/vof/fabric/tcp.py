@@ -18,7 +18,7 @@ import select
 import socket
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from threading import Lock
 
 from vof.errors import LocalProtocolError, RemoteProtocolError, SessionLost, VofError
@@ -28,7 +28,7 @@ from vof.fabric.pending import Pending
 from vof.fabric.room import Room
 from vof.fabric.ticks import SHORT_TICK, TICK, set_receive_timeout, tick_of
 from vof.wire.framing import Framing
-from vof.wire.stream import Arrival
+from vof.wire.stream import Arrival, Expected
 from vof.wire.structs import Buffer
 
 RECEIVE_BUFFER_SIZE = 64 * 1024
@@ -76,7 +76,7 @@ class TcpQueue:
         self._sending = Lock()
         self._leadership = Leadership(self._receive, self.expire)
         self._room = Room(size)
-        self._parser = framing.parser()(self._expect)
+        self._parser = framing.completion_parser()(self._expect)
         self._scratch = memoryview(bytearray(RECEIVE_BUFFER_SIZE))
         self._timeout: float | None = None
         self._sequence = itertools.count()
@@ -223,7 +223,8 @@ class TcpQueue:
             if self._error is None or not self._torn_down:
                 raise LocalProtocolError(f"{self.name}: its connection has not ended")
             refusals = self._parser.refusal_carries_buffers
-            self._parser = self.framing.parser()(self._expect, refusal_carries_buffers=refusals)
+            self._parser = self.framing.completion_parser()(self._expect)
+            self._parser.refusal_carries_buffers = refusals
             self._socket = sock
             self._owner = os.getpid()
             self._inherited = False
@@ -332,7 +333,7 @@ class TcpQueue:
         self._bytes_received += count
         return arrivals
 
-    def _expect(self, command_id: int) -> tuple[int, Sequence[memoryview]]:
+    def _expect(self, command_id: int) -> Expected:
         # Taken out of flight at once, so that a second completion finds nothing to write to.
         pending = self._in_flight.pop(command_id, None)
         if pending is None:
@@ -340,7 +341,7 @@ class TcpQueue:
                 f"completion for command id {command_id}, which is not in flight"
             )
         self._arriving.append(pending)
-        return pending.first_id, pending.buffers
+        return Expected(pending.first_id, pending.buffers, pending.tail)
 
     # Sending.
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from vof.errors import ConfigError
 from vof.wire.constants import DEFAULT_PORT
-from vof.wire.dialect import DIALECT_NAMES, dialect_by_name
+from vof.wire.dialect import DIALECT_NAMES, dialects_by_name
 from vof.wire.names import check_name, random_ivqn
 
 DEFAULT_ADDRESS = "127.0.0.1"
@@ -73,7 +73,7 @@ class SessionParameters:
                     )
                 self.transport = value
             case "dialect":
-                dialect_by_name(value)
+                dialects_by_name(value)
                 self.dialect = value
             case "timeout":
                 self.timeout = _parse_seconds(key, value) or None

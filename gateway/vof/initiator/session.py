@@ -34,7 +34,7 @@ from vof.initiator.control import ControlQueue
 from vof.initiator.parameters import SessionParameters
 from vof.initiator.virtqueue import Virtqueue
 from vof.wire.constants import VENDOR_VTGT, CommonFeature, DeviceStatus
-from vof.wire.dialect import dialect_by_name
+from vof.wire.dialect import dialects_by_name
 
 DEFAULT_MAX_SEGS = 128
 """Descriptors of a vring command where the target does not tell: what the reference target
@@ -77,7 +77,7 @@ class Session:
         self._owner = os.getpid()
         self._mutex = Lock()
         self._error: VofError | None = None
-        self._dialect = dialect_by_name(parameters.dialect)
+        self._dialect = dialects_by_name(parameters.dialect)[-1]
         self._queues: list[Queue] = []
         self.virtqueues: list[Virtqueue] = []
         self.features = 0

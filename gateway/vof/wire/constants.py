@@ -9,7 +9,7 @@ type in its own module.
 
 from __future__ import annotations
 
-from enum import IntEnum, IntFlag
+from enum import Enum, IntEnum, IntFlag
 
 DEFAULT_PORT = 15771
 """TCP and RDMA port of the reference target."""
@@ -46,6 +46,37 @@ class Opcode(IntEnum):
     SET_CONFIG = 0x100B
     GET_CONFIG_CHANGED = 0x100C
     VRING = 0x2000
+
+
+class LaterOpcode(IntEnum):
+    """Opcodes of *v5* alone."""
+
+    GET_KEYED_NUM_DESCS = 0x0100
+    GET_KEYED_EAGER_BUF = 0x0102
+    VQ_KEYED_EAGER_BUF = 0x0FFE
+    VQ = 0x0FFF
+
+
+class TransportFeature(IntFlag):
+    """Transport feature bits of *v5*, ``feature_select`` 0 (VIRTIO_OF_F_*)."""
+
+    KEYED_NUM_DESCS = 1 << 0
+    KEYED_EAGER_BUF = 1 << 1
+
+
+class AsyncEvent(IntEnum):
+    """Command ids of completions that belong to no command (*v2*, "Command ID"); on the control
+    queue only."""
+
+    CONFIG_CHANGE = 0xFFFE
+    KEEPALIVE = 0xFFFF
+
+
+class Transport(Enum):
+    """What carries an association's queues."""
+
+    TCP = "tcp"
+    RDMA = "rdma"
 
 
 class DescriptorFlag(IntFlag):

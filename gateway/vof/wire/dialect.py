@@ -2,20 +2,28 @@
 """The one place that knows how the published revisions of the protocol differ.
 
 Three revisions exist. They number the transports and two opcodes differently, and later ones add
-ways to carry a virtqueue's buffers. A dialect belongs to an association. This release speaks
-``proposal``, the revision of every known peer; ``auto`` therefore means ``proposal``.
+ways to carry a virtqueue's buffers. A dialect belongs to an association: an initiator says by the
+``oftype`` of its Connect whether it is *proposal* or a later one, and by the first request on a
+virtqueue which of the later ones (ours: they have the same numbers).
+
+``auto`` begins as the latest. A target of the *proposal* refuses the ``oftype`` that it does not
+know, and is connected to once more as such.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from vof.errors import ConfigError
+from vof.wire.constants import LaterOpcode, Opcode, Transport, TransportFeature
+from vof.wire.framing import Framing
+from vof.wire.structs import Buffer, CommonCommand, StatusCommand, pack, unpack
 
 
 @dataclass(frozen=True)
 class Dialect:
-    """Numbers of one revision."""
+    """Numbers and forms of one revision."""
 
     name: str
     oftype_tcp: int
@@ -26,21 +34,106 @@ class Dialect:
     """Opcode: get a transport feature."""
     set_feature: int
     """Opcode: set a transport feature."""
+    framing: Framing = Framing.SEGMENTS
+    """How a virtqueue's requests travel."""
+    has_max_segs: bool = True
+    """The transport feature 0 is a number, the largest ndesc of a vring command; else the features
+    are bits."""
+    status_after_id: bool = True
+    """set_status has its value right behind the command id, as both known programs do, and not
+    where struct virtio_of_command_common has it."""
+    has_async_events: bool = False
+    """The target may send completions that belong to no command on the control queue."""
+    transport_features: int = 0
+    """The transport feature bits there are: ``TransportFeature``."""
+
+    def oftype(self, transport: Transport) -> int:
+        """Return the ``oftype`` of a Connect over ``transport``."""
+        return self.oftype_tcp if transport is Transport.TCP else self.oftype_rdma
+
+    @property
+    def keyed_opcodes(self) -> frozenset[int]:
+        """The control commands of keyed transmission alone."""
+        if not self.transport_features:
+            return frozenset()
+        return frozenset({LaterOpcode.GET_KEYED_NUM_DESCS, LaterOpcode.GET_KEYED_EAGER_BUF})
+
+    @property
+    def plain_opcodes(self) -> frozenset[int]:
+        """The opcodes that a target knows of commands which, on a stream, are their 16 bytes
+        alone."""
+        known = frozenset(map(int, Opcode)) | {self.get_feature, self.set_feature}
+        return (known | self.keyed_opcodes) - {Opcode.CONNECT, Opcode.VRING}
+
+    def encode_set_status(self, command_id: int, status: int) -> bytes:
+        """Return a set_status command."""
+        if self.status_after_id:
+            return pack(StatusCommand(Opcode.SET_STATUS, command_id, status))
+        return pack(CommonCommand(Opcode.SET_STATUS, command_id, value=status))
+
+    def decode_set_status(self, head: Buffer) -> int:
+        """Return the device status that a set_status command carries."""
+        if self.status_after_id:
+            return unpack(StatusCommand, head).status & 0xFF
+        return unpack(CommonCommand, head).value & 0xFF
 
 
 PROPOSAL = Dialect("proposal", oftype_tcp=0, oftype_rdma=1, get_feature=3, set_feature=4)
+"""What the reference target and the Linux initiator speak."""
+
+V2 = Dialect(
+    "v2",
+    oftype_tcp=1,
+    oftype_rdma=2,
+    get_feature=4,  # ours, as in the later revision
+    set_feature=5,
+    has_max_segs=False,
+    status_after_id=False,
+    has_async_events=True,
+)
+"""The command set of *v2*."""
+
+V5 = Dialect(
+    "v5",
+    oftype_tcp=1,
+    oftype_rdma=2,
+    get_feature=4,
+    set_feature=5,
+    framing=Framing.LENGTHS,
+    has_max_segs=False,
+    status_after_id=False,
+    has_async_events=True,
+    transport_features=TransportFeature.KEYED_NUM_DESCS | TransportFeature.KEYED_EAGER_BUF,
+)
+"""*v5*, with the vq command in place of the vring command."""
+
+DIALECTS = (PROPOSAL, V2, V5)
+
+AUTO = "auto"
 
 FEATURE_SELECT_MAX_SEGS = 0
 """``feature_select`` of the proposal's transport feature: the most descriptors of one command."""
 
-_BY_NAME = {"auto": PROPOSAL, PROPOSAL.name: PROPOSAL}
+FEATURE_SELECT_BITS = 0
+"""``feature_select`` of the later ones' transport feature bits."""
 
-DIALECT_NAMES = tuple(_BY_NAME)
+DIALECT_NAMES = (AUTO, *(dialect.name for dialect in DIALECTS))
 
 
-def dialect_by_name(name: str) -> Dialect:
-    """Return the dialect a user named. Raises ConfigError with the names there are."""
-    try:
-        return _BY_NAME[name]
-    except KeyError:
-        raise ConfigError(f"dialect={name}: not known; use one of {', '.join(_BY_NAME)}") from None
+def dialects_by_name(name: str) -> Sequence[Dialect]:
+    """Return the dialects to connect as, in this order, where a user says ``name``.
+
+    Raises ConfigError with the names there are.
+    """
+    if name == AUTO:
+        return (V5, PROPOSAL)
+    for dialect in DIALECTS:
+        if dialect.name == name:
+            return (dialect,)
+    raise ConfigError(f"dialect={name}: not known; use one of {', '.join(DIALECT_NAMES)}")
+
+
+def dialects_by_oftype(transport: Transport, oftype: int) -> Sequence[Dialect]:
+    """Return the dialects that an initiator may speak whose Connect over ``transport`` has this
+    ``oftype``; empty for one that none has there."""
+    return [dialect for dialect in DIALECTS if dialect.oftype(transport) == oftype]

@@ -7,8 +7,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from enum import Enum
 
-from vof.wire.stream import CompletionParser, encode_vring
-from vof.wire.vq import VqCompletionParser, encode_vq
+from vof.wire.stream import CommandParser, CompletionParser, encode_vring
+from vof.wire.vq import VqCommandParser, VqCompletionParser, encode_vq
 
 
 class Framing(Enum):
@@ -24,13 +24,24 @@ class Framing(Enum):
         in bytes. The device-readable bytes follow it on the stream."""
         return _ENCODERS[self](command_id, readable, writable)
 
-    def parser(self) -> type[CompletionParser]:
+    def completion_parser(self) -> type[CompletionParser]:
         """Return the parser of the completions."""
-        return _PARSERS[self]
+        return _COMPLETION_PARSERS[self]
+
+    def command_parser(self) -> type[CommandParser]:
+        """Return the parser of the commands."""
+        return _COMMAND_PARSERS[self]
 
 
 _ENCODERS: dict[Framing, Callable[[int, Sequence[int], Sequence[int]], bytes]] = {
     Framing.SEGMENTS: encode_vring,
     Framing.LENGTHS: encode_vq,
 }
-_PARSERS = {Framing.SEGMENTS: CompletionParser, Framing.LENGTHS: VqCompletionParser}
+_COMPLETION_PARSERS = {
+    Framing.SEGMENTS: CompletionParser,
+    Framing.LENGTHS: VqCompletionParser,
+}
+_COMMAND_PARSERS: dict[Framing, type[CommandParser]] = {
+    Framing.SEGMENTS: CommandParser,
+    Framing.LENGTHS: VqCommandParser,
+}

@@ -20,11 +20,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from struct import Struct
-from typing import Generic, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 
 from vof.errors import RemoteProtocolError
 from vof.wire.constants import DescriptorFlag, Opcode
-from vof.wire.dialect import Dialect
 from vof.wire.layout import layout_of
 from vof.wire.structs import (
     COMMAND_SIZE,
@@ -41,6 +40,9 @@ from vof.wire.structs import (
     pack,
     unpack,
 )
+
+if TYPE_CHECKING:
+    from vof.wire.dialect import Dialect
 
 _NEXT = int(DescriptorFlag.NEXT)
 _WRITE = int(DescriptorFlag.WRITE)
@@ -150,14 +152,23 @@ class Arrival(NamedTuple):
     where the target refused the command and returned none."""
 
 
+class Expected(NamedTuple):
+    """Where the answer to a command goes."""
+
+    first_id: int = 0
+    """Descriptor id of the first device-writable buffer: the place of its descriptor in the
+    command, as ``encode_vring`` numbers them."""
+    buffers: Sequence[memoryview] = ()
+    """The device-writable buffers; none for a command without any."""
+    tail: int = 0
+    """Bytes at their end that every answer has, whatever else was written: a status."""
+
+
 class CompletionParser(_StreamParser[Arrival]):
     """The initiator's end: completions, their data received into the commands' own buffers.
 
-    ``expect`` returns the device-writable buffers of the command with the given id (empty for a
-    command without descriptors) and raises RemoteProtocolError where no such command is in flight.
-    Descriptor ids are the places of the descriptors in the command, as ``encode_vring`` numbers
-    them: ``first_id`` of the first device-writable one, so the command's ``expect`` entry is
-    (first_id, buffers).
+    ``expect`` is called with the command id of each completion; it raises RemoteProtocolError where
+    no such command is in flight.
 
     ``refusal_carries_buffers`` is the reference target's way to refuse a vring command: ``ndesc``
     0, yet all device-writable descriptors and their bytes follow.
@@ -165,7 +176,7 @@ class CompletionParser(_StreamParser[Arrival]):
 
     def __init__(
         self,
-        expect: Callable[[int], tuple[int, Sequence[memoryview]]],
+        expect: Callable[[int], Expected],
         *,
         refusal_carries_buffers: bool = False,
     ) -> None:
@@ -175,11 +186,12 @@ class CompletionParser(_StreamParser[Arrival]):
         self._completion = Completion(status=0, command_id=0)
         self._first_id = 0
         self._buffers: Sequence[memoryview] = ()
+        self._tail = 0
         self._lengths: list[int] = []
 
     def _head(self, part: Buffer) -> int:
         completion = unpack(Completion, part)
-        self._first_id, self._buffers = self._expect(completion.command_id)
+        self._first_id, self._buffers, self._tail = self._expect(completion.command_id)
         self._completion = completion
         return self._begin(part)
 
@@ -242,16 +254,12 @@ class ReceivedCommand(NamedTuple):
     """The 16 bytes of the command; ``unpack`` them as the structure that belongs to ``opcode``."""
     descriptors: Sequence[SegmentDescriptor]
     payload: memoryview
-    """The device-readable bytes of all descriptors, in order."""
+    """The device-readable bytes, in order."""
+    in_length: int = 0
+    """Device-writable bytes."""
 
 
 _NO_PAYLOAD = memoryview(b"")
-
-
-def plain_opcodes(dialect: Dialect) -> frozenset[int]:
-    """Return the opcodes that a target knows of commands which are their 16 bytes alone."""
-    known = {int(op) for op in Opcode} | {dialect.get_feature, dialect.set_feature}
-    return frozenset(known - {_VRING, _CONNECT})
 
 
 class CommandParser(_StreamParser[ReceivedCommand]):
@@ -265,7 +273,7 @@ class CommandParser(_StreamParser[ReceivedCommand]):
 
     def __init__(self, dialect: Dialect, limits: StreamLimits) -> None:
         super().__init__(COMMAND_SIZE)
-        self._plain = plain_opcodes(dialect)
+        self._plain = dialect.plain_opcodes
         self._limits = limits
         self._opcode = self._command_id = 0
         self._head_bytes = b""
@@ -322,7 +330,12 @@ class CommandParser(_StreamParser[ReceivedCommand]):
 
     def _finish(self) -> ReceivedCommand:
         command = ReceivedCommand(
-            self._opcode, self._command_id, self._head_bytes, self._descs, self._payload
+            self._opcode,
+            self._command_id,
+            self._head_bytes,
+            self._descs,
+            self._payload,
+            sum(desc.length for desc in self._descs if desc.flags & _WRITE),
         )
         self._descs, self._payload = (), _NO_PAYLOAD
         return command

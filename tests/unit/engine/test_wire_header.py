@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from vof.wire import blk, constants, structs, vq
+from vof.wire import blk, constants, structs
 
 HEADER = Path(__file__).resolve().parents[3] / "gateway/native/wire.h"
 
@@ -21,7 +21,7 @@ EXPECTED = {
     "VOF_CONNECT_BODY_SIZE": structs.CONNECT_BODY_SIZE,
     "VOF_SECTOR_SHIFT": blk.SECTOR_SHIFT,
     "VOF_OP_CONNECT": constants.Opcode.CONNECT,
-    "VOF_OP_VQ": vq.OPCODE_VQ,
+    "VOF_OP_VQ": constants.LaterOpcode.VQ,
     "VOF_OP_VRING": constants.Opcode.VRING,
     "VOF_FIRST_RESERVED_COMMAND_ID": constants.FIRST_RESERVED_COMMAND_ID,
     "VOF_DESC_NEXT": constants.DescriptorFlag.NEXT,

@@ -95,7 +95,7 @@ def command(
     Its first device-writable descriptor has the id 1.
     """
     head = struct.pack("<HH12x", 0x2000, ident)
-    return Pending(f"command {ident}", ident, [head, extra], 1, buffers, on_done)
+    return Pending(f"command {ident}", ident, [head, extra], 1, buffers, on_done=on_done)
 
 
 class Bell:

@@ -14,7 +14,7 @@ from tests.unit.wire.streams import LIMITS, WRITE, command_bytes, commands, cuts
 from vof.errors import RemoteProtocolError
 from vof.target import native
 from vof.wire.dialect import PROPOSAL
-from vof.wire.stream import CommandParser, ReceivedCommand, StreamLimits, plain_opcodes
+from vof.wire.stream import CommandParser, ReceivedCommand, StreamLimits
 
 Command = tuple[int, int, bytes, list[tuple[int, int, int]], int, bytes]
 
@@ -25,7 +25,7 @@ def framer(limits: StreamLimits = LIMITS, framing: int = native.FRAMING_SEGMENTS
     return native.Framer(
         max_ndesc=limits.max_ndesc,
         max_transfer=limits.max_transfer,
-        plain_opcodes=plain_opcodes(PROPOSAL),
+        plain_opcodes=PROPOSAL.plain_opcodes,
         framing=framing,
     )
 

@@ -12,12 +12,13 @@ from hypothesis import strategies as st
 
 from tests.unit.wire.delivery import Parser, deliver
 from vof.errors import RemoteProtocolError
-from vof.wire.constants import Opcode
+from vof.wire.constants import DescriptorFlag, Opcode
 from vof.wire.dialect import PROPOSAL
 from vof.wire.stream import (
     Arrival,
     CommandParser,
     CompletionParser,
+    Expected,
     ReceivedCommand,
     StreamLimits,
 )
@@ -113,7 +114,8 @@ def vring_commands(draw: st.DrawFn) -> ReceivedCommand:
     )
     readable = sum(desc.length for desc in descs if not desc.flags & WRITE)
     payload = memoryview(pattern(readable, draw(st.integers(0, 250))))
-    return ReceivedCommand(Opcode.VRING, head.command_id, pack(head), descs, payload)
+    room = sum(desc.length for desc in descs if desc.flags & DescriptorFlag.WRITE)
+    return ReceivedCommand(Opcode.VRING, head.command_id, pack(head), descs, payload, room)
 
 
 commands = st.one_of(plain_commands(), vring_commands(), connect_commands())
@@ -233,12 +235,12 @@ class Table:
         self.in_flight = {request.command_id: request for request in in_flight}
         self.asked: list[int] = []
 
-    def expect(self, command_id: int) -> tuple[int, list[memoryview]]:
+    def expect(self, command_id: int) -> Expected:
         self.asked.append(command_id)
         request = self.in_flight.pop(command_id, None)
         if request is None:
             raise RemoteProtocolError(f"command id {command_id} is not in flight")
-        return request.first_id, request.buffers
+        return Expected(request.first_id, request.buffers)
 
 
 def completion_parser(*in_flight: Request, quirk: bool = False) -> CompletionParser:

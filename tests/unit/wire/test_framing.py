@@ -6,18 +6,20 @@ from __future__ import annotations
 import struct
 
 from vof.wire.framing import Framing
-from vof.wire.stream import CompletionParser, encode_vring
-from vof.wire.vq import VqCompletionParser, encode_vq
+from vof.wire.stream import CommandParser, CompletionParser, encode_vring
+from vof.wire.vq import VqCommandParser, VqCompletionParser, encode_vq
 
 
 def test_segments() -> None:
     assert Framing.SEGMENTS.encode(3, [16, 512], [1]) == encode_vring(3, [16, 512], [1])
-    assert Framing.SEGMENTS.parser() is CompletionParser
+    assert Framing.SEGMENTS.completion_parser() is CompletionParser
+    assert Framing.SEGMENTS.command_parser() is CommandParser
 
 
 def test_lengths() -> None:
     assert Framing.LENGTHS.encode(3, [16, 512], [1]) == encode_vq(3, [16, 512], [1])
-    assert Framing.LENGTHS.parser() is VqCompletionParser
+    assert Framing.LENGTHS.completion_parser() is VqCompletionParser
+    assert Framing.LENGTHS.command_parser() is VqCommandParser
 
 
 def test_only_the_opcode_and_the_id_are_at_the_same_place() -> None:

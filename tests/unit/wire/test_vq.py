@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from tests.unit.wire.delivery import deliver
 from vof.errors import RemoteProtocolError
 from vof.wire.framing import Framing
+from vof.wire.stream import Expected
 from vof.wire.structs import Completion, pack
 from vof.wire.vq import VqCompletion, VqCompletionParser, encode_vq
 
@@ -33,11 +34,11 @@ class InFlight:
     def parser(self) -> VqCompletionParser:
         return VqCompletionParser(self._expect)
 
-    def _expect(self, command_id: int) -> tuple[int, list[memoryview]]:
+    def _expect(self, command_id: int) -> Expected:
         if command_id != 7 or self._taken:
             raise RemoteProtocolError(f"completion for command id {command_id}")
         self._taken = True
-        return 1, [memoryview(each) for each in self.storage]
+        return Expected(1, [memoryview(each) for each in self.storage])
 
 
 @given(

@@ -29,7 +29,7 @@ from vof.wire.blk import (
 )
 from vof.wire.constants import CommonFeature, DeviceId
 from vof.wire.dialect import PROPOSAL
-from vof.wire.stream import StreamLimits, plain_opcodes
+from vof.wire.stream import StreamLimits
 from vof.wire.structs import pack
 
 _missing: ImportError | None = None
@@ -267,7 +267,7 @@ class BlockSeat(Seat):
             width=threads or NATIVE_THREADS,
             max_ndesc=LIMITS.max_ndesc,
             max_transfer=LIMITS.max_transfer,
-            plain_opcodes=plain_opcodes(PROPOSAL),
+            plain_opcodes=PROPOSAL.plain_opcodes,
             framing=native.FRAMING_SEGMENTS,
             largest_kept=KEPT_BUFFER,
         )
