@@ -35,6 +35,8 @@ enum {
 
 /* Command ids from here on belong to asynchronous events. */
 #define VOF_FIRST_RESERVED_COMMAND_ID 0xff00
+#define VOF_EVENT_CONFIG_CHANGE 0xfffe
+#define VOF_EVENT_KEEPALIVE 0xffff
 
 enum { VOF_DESC_NEXT = 1, VOF_DESC_WRITE = 2 };
 

@@ -46,6 +46,8 @@ from tests.support.protocol_numbers import (
     block_config,
 )
 
+EPROTO = 71
+
 PATIENCE = 20.0
 """Seconds after which something awaited is declared missing; never waited for in full."""
 
@@ -247,7 +249,15 @@ class ScriptedTarget:
             raise self._mistakes[0]
 
     def take(self, command: Command) -> None:
-        """Note a command, show it to the hooks, and answer it if none of them did."""
+        """Note a command, show it to the hooks, and answer it if none of them did.
+
+        A Connect of a later dialect is refused as a target of the *proposal* does, and leaves no
+        trace: an initiator that tries all dialects looks like one that speaks this one.
+        """
+        if command.opcode == CONNECT and command.raw[10]:
+            self.connections.remove(command.connection)
+            command.reply(status=EPROTO, command_id=0)
+            return
         with self._changed:
             self.commands.append(command)
             self._changed.notify_all()

@@ -117,7 +117,7 @@ void vof_queue_tear_down(struct vof_queue *queue)
         in_flight = insert_by_sequence(in_flight, request);
     }
     struct vof_landing *landing = queue->parser.landing;
-    if (landing) /* it had begun to arrive */
+    if (landing && landing != &queue->event) /* it had begun to arrive */
         in_flight = insert_by_sequence(in_flight, vof_request_of(landing));
     vof_parser_restart(&queue->parser);
     for (struct vof_request *each = in_flight; each; each = each->next_out)

@@ -43,6 +43,11 @@ static bool is_sent(struct vof_queue *queue, struct vof_request *request)
 static struct vof_landing *expect(void *context, uint16_t command_id)
 {
     struct vof_queue *queue = context;
+    if (queue->takes_events &&
+        (command_id == VOF_EVENT_CONFIG_CHANGE || command_id == VOF_EVENT_KEEPALIVE)) {
+        queue->event.command_id = command_id;
+        return &queue->event;
+    }
     pthread_mutex_lock(&queue->lock);
     struct vof_request *request = command_id < queue->ids ? queue->table[command_id] : NULL;
     pthread_mutex_unlock(&queue->lock);
@@ -58,6 +63,11 @@ static struct vof_landing *expect(void *context, uint16_t command_id)
 static void arrived(void *context, struct vof_landing *landing)
 {
     struct vof_queue *queue = context;
+    if (landing == &queue->event) {
+        if (landing->command_id == VOF_EVENT_CONFIG_CHANGE)
+            atomic_fetch_add_explicit(&queue->config_changes, 1, memory_order_release);
+        return;
+    }
     struct vof_request *request = vof_request_of(landing);
     request->next_out = queue->arrived;
     queue->arrived = request;
@@ -125,6 +135,16 @@ void vof_queue_free(struct vof_queue *queue)
     free(queue->free_ids);
     free(queue->table);
     free(queue);
+}
+
+void vof_queue_accept_events(struct vof_queue *queue)
+{
+    queue->takes_events = true;
+}
+
+uint64_t vof_queue_config_changes(const struct vof_queue *queue)
+{
+    return atomic_load_explicit(&queue->config_changes, memory_order_acquire);
 }
 
 void vof_queue_accept_refusals_with_buffers(struct vof_queue *queue)

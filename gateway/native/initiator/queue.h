@@ -99,6 +99,11 @@ uint32_t vof_queue_ids(struct vof_queue *queue);
 
 void vof_queue_accept_refusals_with_buffers(struct vof_queue *queue);
 
+/* Take asynchronous events from now on: without this their command ids are a violation. How often
+ * the target has said since that its device's config space changed. */
+void vof_queue_accept_events(struct vof_queue *queue);
+uint64_t vof_queue_config_changes(const struct vof_queue *queue);
+
 /* Nanoseconds after which a receive that finds nothing returns to look at deadlines; 0: never. */
 void vof_queue_set_tick(struct vof_queue *queue, int64_t nanoseconds);
 

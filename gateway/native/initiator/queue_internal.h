@@ -68,6 +68,11 @@ struct vof_queue {
     struct vof_request *arrived; /* of the receive in progress, by next_out, newest first */
     uint8_t *scratch;
 
+    /* Asynchronous events: what a completion without a command lands in. */
+    bool takes_events;
+    struct vof_landing event;
+    _Atomic uint64_t config_changes;
+
     struct vof_queue *next_queue, **place; /* see fork.c */
 
     struct vof_statistics statistics; /* of sends by who sends, the others under `lock` or leading */

@@ -8,6 +8,7 @@ import socket
 from vof.fabric.interface import OnLost, Queue
 from vof.fabric.tcp import TcpQueue
 from vof.implementation import use_native
+from vof.wire.framing import Framing
 
 __all__ = ["keep_thread", "open_queue"]
 
@@ -25,7 +26,13 @@ _FIRST_SIZE = 16
 """Descriptors in flight for the Connect, and on a control queue: one command at a time."""
 
 
-def open_queue(sock: socket.socket, name: str, on_lost: OnLost, timeout: float | None) -> Queue:
+def open_queue(
+    sock: socket.socket,
+    name: str,
+    on_lost: OnLost,
+    timeout: float | None,
+    framing: Framing = Framing.SEGMENTS,
+) -> Queue:
     """Return a queue over the connected ``sock``, which belongs to it from now on.
 
     Raises ConfigError where the user insists on a native one and there is none.
@@ -35,4 +42,4 @@ def open_queue(sock: socket.socket, name: str, on_lost: OnLost, timeout: float |
     except BaseException:
         sock.close()
         raise
-    return (NativeQueue if native else TcpQueue)(sock, name, on_lost, timeout, _FIRST_SIZE)
+    return (NativeQueue if native else TcpQueue)(sock, name, on_lost, timeout, _FIRST_SIZE, framing)

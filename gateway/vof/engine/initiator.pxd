@@ -88,6 +88,8 @@ cdef extern from "initiator/queue.h" nogil:
     bint vof_queue_resize(vof_queue *queue, uint32_t size)
     uint32_t vof_queue_ids(vof_queue *queue)
     void vof_queue_accept_refusals_with_buffers(vof_queue *queue)
+    void vof_queue_accept_events(vof_queue *queue)
+    uint64_t vof_queue_config_changes(const vof_queue *queue)
     void vof_queue_set_tick(vof_queue *queue, int64_t nanoseconds)
     int vof_queue_take_id(vof_queue *queue, uint32_t descriptors, bint wait)
     void vof_queue_give_back_id(vof_queue *queue, uint16_t id, uint32_t descriptors)

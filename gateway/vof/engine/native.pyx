@@ -12,12 +12,13 @@ import socket as sockets
 import time
 
 from vof.errors import ConfigError, LocalProtocolError, RemoteProtocolError, SessionLost
+from vof.fabric import stream_requests
 from vof.fabric.interface import Activity, Statistics
 from vof.fabric.pending import Pending
 from vof.fabric.ticks import tick_of
 from vof.wire.framing import Framing
 from vof.wire.stream import Arrival
-from vof.wire.structs import Completion
+from vof.wire.structs import HEAD, Completion
 
 from cpython.buffer cimport (
     PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer,
@@ -278,6 +279,13 @@ cdef class NativeQueue:
     def accept_refusals_with_buffers(self):
         vof_queue_accept_refusals_with_buffers(self.queue)
 
+    def accept_events(self):
+        vof_queue_accept_events(self.queue)
+
+    @property
+    def config_changes(self):
+        return vof_queue_config_changes(self.queue)
+
     def resize(self, uint32_t size):
         if not vof_queue_resize(self.queue, size):
             raise MemoryError
@@ -292,6 +300,18 @@ cdef class NativeQueue:
         if command_id >= vof_queue_ids(self.queue):
             raise ValueError(f"command id {command_id}")
         vof_queue_give_back_id(self.queue, command_id, descriptors)
+
+    def prepare(self, str what, readable, payload, writable, uint32_t tail=0, *, bint wait=True):
+        return stream_requests.prepare(self, what, readable, payload, writable, tail, wait=wait)
+
+    def release(self, pending):
+        stream_requests.release(self, pending)
+
+    def prepare_control(self, str what, bytes command):
+        return Pending(what, HEAD.unpack_from(command)[1], [command])
+
+    def prepare_connect(self, str what, command, body):
+        return stream_requests.prepare_connect(what, command, body)
 
     def submit(self, pending):
         cdef _Flight flight = _Flight(self, pending)

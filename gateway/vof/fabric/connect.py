@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
+import struct
 import time
 
 from vof.errors import ConnectError
@@ -71,6 +72,13 @@ def connect_tcp(
         f"cannot connect to {where}: {_text(reason)}; is a target listening there?",
         errno=reason.errno,
     ) from None
+
+
+def free_port(fd: int) -> None:
+    """Let the closing of a connection free its local port at once, for another one to the same
+    target: it is reset and not waited for."""
+    with socket.socket(fileno=os.dup(fd)) as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
 
 def _bind(sock: socket.socket, iaddr: str | None, iport: int) -> None:

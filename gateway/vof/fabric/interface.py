@@ -14,8 +14,8 @@ from typing import NamedTuple, Protocol, TypeAlias
 
 from vof.errors import VofError
 from vof.fabric.pending import Pending
-from vof.wire.framing import Framing
 from vof.wire.stream import Arrival
+from vof.wire.structs import Buffer, ConnectBody, ConnectCommand
 
 
 class InFlight(Protocol):
@@ -64,10 +64,6 @@ class Queue(Protocol):
     name: str
 
     @property
-    def framing(self) -> Framing:
-        """How a virtqueue's requests travel here."""
-
-    @property
     def error(self) -> VofError | None:
         """What ended this queue, or None while it lives."""
 
@@ -78,20 +74,47 @@ class Queue(Protocol):
         """Parse refused vring commands as the reference target sends them (see
         ``wire.stream.CompletionParser``)."""
 
-    # Command ids, and room for descriptors.
+    def accept_events(self) -> None:
+        """Take asynchronous events from now on, as a control queue does in a dialect that has them;
+        without this their command ids are a violation."""
+
+    @property
+    def config_changes(self) -> int:
+        """How often the target has said that its device's config space changed."""
+
+    # Forming commands: in the form in which they travel here, with what they need in flight.
 
     def resize(self, size: int) -> None:
         """Say how many descriptors may be in flight."""
 
-    def take_id(self, descriptors: int, *, wait: bool) -> int | None:
-        """Take room for ``descriptors``, at most the size; return the lowest free command id.
+    def prepare(
+        self,
+        what: str,
+        readable: Sequence[int],
+        payload: Sequence[Buffer],
+        writable: Sequence[memoryview],
+        tail: int = 0,
+        *,
+        wait: bool = True,
+    ) -> Pending | None:
+        """Form a virtqueue's request, with the lowest free command id and room for its descriptors.
+
+        ``readable`` gives the lengths of the device-readable descriptors, ``payload`` their bytes
+        in any division; ``writable`` the device-writable buffers, of which every answer that has
+        any bytes has the last ``tail``. At most as many descriptors as the size.
 
         Without room: waits, or returns None if ``wait`` is false. A thread that has commands in
         flight must not wait here, for it may be the one that would have received them.
         """
 
-    def give_back_id(self, command_id: int, descriptors: int) -> None:
-        """Give back what ``take_id`` gave, once the command is done."""
+    def release(self, pending: Pending) -> None:
+        """Give back what ``prepare`` took, once the request is done or was not submitted."""
+
+    def prepare_control(self, what: str, command: bytes) -> Pending:
+        """Form a control command that is its 16 bytes alone, command id included."""
+
+    def prepare_connect(self, what: str, command: ConnectCommand, body: ConnectBody) -> Pending:
+        """Form a Connect."""
 
     # Commands.
 

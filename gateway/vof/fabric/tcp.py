@@ -18,18 +18,20 @@ import select
 import socket
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from threading import Lock
 
 from vof.errors import LocalProtocolError, RemoteProtocolError, SessionLost, VofError
+from vof.fabric import stream_requests
 from vof.fabric.interface import Activity, InFlight, OnLost, Statistics
 from vof.fabric.leader import Leadership
 from vof.fabric.pending import Pending
 from vof.fabric.room import Room
 from vof.fabric.ticks import SHORT_TICK, TICK, set_receive_timeout, tick_of
+from vof.wire.constants import AsyncEvent
 from vof.wire.framing import Framing
 from vof.wire.stream import Arrival, Expected
-from vof.wire.structs import Buffer
+from vof.wire.structs import HEAD, Buffer, ConnectBody, ConnectCommand
 
 RECEIVE_BUFFER_SIZE = 64 * 1024
 """Bytes asked for at once where it is not yet known whose they are."""
@@ -39,6 +41,8 @@ DIRECT_RECEIVE_SIZE = 16 * 1024
 
 DEFAULT_SIZE = 256
 """Descriptors in flight until the queue's real size is known."""
+
+_EVENTS = {int(event): event for event in AsyncEvent}
 
 _MAX_SEGMENTS = 1024
 """Buffers the kernel takes in one receive (IOV_MAX)."""
@@ -71,7 +75,9 @@ class TcpQueue:
         self._owner = os.getpid()
         self._inherited = False
         self._in_flight: dict[int, Pending] = {}
-        self._arriving: deque[Pending] = deque()
+        self._arriving: deque[Pending | AsyncEvent] = deque()
+        self._takes_events = False
+        self.config_changes = 0
         self._mutex = Lock()
         self._sending = Lock()
         self._leadership = Leadership(self._receive, self.expire)
@@ -98,6 +104,9 @@ class TcpQueue:
     def accept_refusals_with_buffers(self) -> None:
         self._parser.refusal_carries_buffers = True
 
+    def accept_events(self) -> None:
+        self._takes_events = True
+
     def resize(self, size: int) -> None:
         self._room.resize(size)
 
@@ -106,6 +115,27 @@ class TcpQueue:
 
     def give_back_id(self, command_id: int, descriptors: int) -> None:
         self._room.give_back(command_id, descriptors)
+
+    def prepare(
+        self,
+        what: str,
+        readable: Sequence[int],
+        payload: Sequence[Buffer],
+        writable: Sequence[memoryview],
+        tail: int = 0,
+        *,
+        wait: bool = True,
+    ) -> Pending | None:
+        return stream_requests.prepare(self, what, readable, payload, writable, tail, wait=wait)
+
+    def release(self, pending: Pending) -> None:
+        stream_requests.release(self, pending)
+
+    def prepare_control(self, what: str, command: bytes) -> Pending:
+        return Pending(what, HEAD.unpack_from(command)[1], [command])
+
+    def prepare_connect(self, what: str, command: ConnectCommand, body: ConnectBody) -> Pending:
+        return stream_requests.prepare_connect(what, command, body)
 
     def submit(self, pending: Pending) -> None:
         pending.carrier = next(self._sequence)
@@ -258,7 +288,8 @@ class TcpQueue:
             self._torn_down = True
             error = self._error
             self._socket.close()
-            in_flight = [*self._arriving, *self._in_flight.values()]
+            arriving = [item for item in self._arriving if isinstance(item, Pending)]
+            in_flight = [*arriving, *self._in_flight.values()]
             in_flight.sort(key=_submission)
             self._arriving.clear()
             self._in_flight.clear()
@@ -303,6 +334,9 @@ class TcpQueue:
         try:
             for arrival in self._receive_once(flags):
                 pending = self._arriving.popleft()
+                if not isinstance(pending, Pending):
+                    self.config_changes += pending is AsyncEvent.CONFIG_CHANGE
+                    continue
                 pending.arrival = arrival
                 self._finish(pending)
         except BlockingIOError:
@@ -334,6 +368,9 @@ class TcpQueue:
         return arrivals
 
     def _expect(self, command_id: int) -> Expected:
+        if self._takes_events and command_id in _EVENTS:
+            self._arriving.append(_EVENTS[command_id])
+            return Expected()
         # Taken out of flight at once, so that a second completion finds nothing to write to.
         pending = self._in_flight.pop(command_id, None)
         if pending is None:

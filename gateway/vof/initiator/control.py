@@ -8,15 +8,21 @@ Connect. Must not know the order in which a device is initialised: that is ``ses
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from threading import Lock
 
 from vof.errors import CompletionError
 from vof.fabric.interface import Queue
 from vof.fabric.pending import Pending
-from vof.wire.constants import CONFIG_WIDTHS, CONTROL_QUEUE_TARGET_ID, DeviceStatus, Opcode
-from vof.wire.dialect import FEATURE_SELECT_MAX_SEGS, Dialect
+from vof.wire.constants import (
+    CONFIG_WIDTHS,
+    CONTROL_QUEUE_TARGET_ID,
+    DeviceStatus,
+    Opcode,
+    Transport,
+)
+from vof.wire.dialect import FEATURE_SELECT_BITS, FEATURE_SELECT_MAX_SEGS, Dialect
 from vof.wire.names import encode_name
-from vof.wire.stream import encode_connect
 from vof.wire.structs import (
     CommonCommand,
     Completion,
@@ -25,7 +31,6 @@ from vof.wire.structs import (
     ConnectCommand,
     FeatureCommand,
     QueueCommand,
-    StatusCommand,
     pack,
 )
 
@@ -43,9 +48,12 @@ class ControlQueue:
     connection ends (which includes the fabric queue's timeout).
     """
 
-    def __init__(self, fabric: Queue, dialect: Dialect) -> None:
+    def __init__(self, fabric: Queue, dialect: Dialect, transport: Transport) -> None:
         self._fabric = fabric
         self._dialect = dialect
+        self._transport = transport
+        self.after_command: Callable[[], None] = lambda: None
+        """Called after every command, whose wait may have received an event along with it."""
         self._one_at_a_time = Lock()
 
     def connect(self, ivqn: str, tvqn: str) -> int:
@@ -78,8 +86,8 @@ class ControlQueue:
 
     def set_status(self, status: DeviceStatus) -> None:
         """Write the device status; 0 resets the device."""
-        command = StatusCommand(Opcode.SET_STATUS, _COMMAND_ID, int(status))
-        self._execute(Opcode.SET_STATUS.name, pack(command))
+        command = self._dialect.encode_set_status(_COMMAND_ID, int(status))
+        self._execute(Opcode.SET_STATUS.name, command)
 
     def get_config_changed(self) -> int:
         return self._common(Opcode.GET_CONFIG_CHANGED) & _U32
@@ -99,9 +107,24 @@ class ControlQueue:
         select = FEATURE_SELECT_MAX_SEGS
         return self._feature(self._dialect.get_feature, select=select).value & _U32
 
+    def get_transport_features(self) -> int:
+        """Return the transport feature bits on offer, in a dialect that has them
+        (``wire.constants.TransportFeature``)."""
+        select = FEATURE_SELECT_BITS
+        return self._feature(self._dialect.get_feature, select=select).value
+
+    def set_transport_features(self, features: int) -> None:
+        """Put transport features in force, some of those on offer."""
+        self._feature(self._dialect.set_feature, features, FEATURE_SELECT_BITS)
+
     def get_queue_size(self, index: int) -> int:
         command = QueueCommand(Opcode.GET_QUEUE_SIZE, _COMMAND_ID, index)
         return self._execute(Opcode.GET_QUEUE_SIZE.name, pack(command)).value & _U16
+
+    def set_queue_size(self, index: int, size: int) -> None:
+        """Let a virtqueue that is not connected yet hold ``size`` descriptors, a power of two."""
+        command = QueueCommand(Opcode.SET_QUEUE_SIZE, _COMMAND_ID, index, value=size)
+        self._execute(Opcode.SET_QUEUE_SIZE.name, pack(command))
 
     def get_config(self, offset: int, width: int) -> int:
         """Read ``width`` (1, 2, 4 or 8) bytes of the config space as a little-endian number."""
@@ -117,25 +140,29 @@ class ControlQueue:
         self._execute(Opcode.SET_CONFIG.name, pack(command))
 
     def _connect(self, target_id: int, index: int, ivqn: str, tvqn: str) -> Completion:
-        command = ConnectCommand(
-            Opcode.CONNECT, _COMMAND_ID, target_id, index, 1, self._dialect.oftype_tcp
-        )
+        oftype = self._dialect.oftype(self._transport)
+        command = ConnectCommand(Opcode.CONNECT, _COMMAND_ID, target_id, index, 1, oftype)
         body = ConnectBody(encode_name(ivqn), encode_name(tvqn))
-        return self._execute(Opcode.CONNECT.name, encode_connect(command, body))
+        return self._finish(self._fabric.prepare_connect("connect", command, body))
 
     def _common(self, opcode: Opcode) -> int:
         return self._execute(opcode.name, pack(CommonCommand(opcode, _COMMAND_ID))).value
 
     def _feature(self, opcode: int, value: int = 0, select: int = 0) -> Completion:
-        name = opcode.name if isinstance(opcode, Opcode) else "GET_FEATURE"
+        name = {
+            self._dialect.get_feature: "GET_FEATURE",
+            self._dialect.set_feature: "SET_FEATURE",
+        }.get(opcode) or Opcode(opcode).name
         return self._execute(name, pack(FeatureCommand(opcode, _COMMAND_ID, select, value)))
 
     def _execute(self, what: str, command: bytes) -> Completion:
-        what = what.lower()
+        return self._finish(self._fabric.prepare_control(what.lower(), command))
+
+    def _finish(self, pending: Pending) -> Completion:
         with self._one_at_a_time:
-            pending = Pending(what, _COMMAND_ID, [command])
             self._fabric.submit(pending)
             completion = self._fabric.wait(pending).completion
+        self.after_command()
         if completion.status:
-            raise CompletionError(what, completion.status)
+            raise CompletionError(pending.what, completion.status)
         return completion

@@ -15,7 +15,7 @@ from __future__ import annotations
 import contextlib
 import errno as numbers
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from enum import Enum
 from threading import Lock
 
@@ -28,13 +28,21 @@ from vof.errors import (
     SessionLost,
     VofError,
 )
-from vof.fabric.connect import connect_tcp
+from vof.fabric.connect import connect_tcp, free_port
 from vof.fabric.interface import InFlight, Queue
 from vof.initiator.control import ControlQueue
+from vof.initiator.events import ConfigWatch
 from vof.initiator.parameters import SessionParameters
 from vof.initiator.virtqueue import Virtqueue
-from vof.wire.constants import VENDOR_VTGT, CommonFeature, DeviceStatus
-from vof.wire.dialect import dialects_by_name
+from vof.wire.constants import (
+    MAX_COMMAND_ID,
+    VENDOR_VTGT,
+    CommonFeature,
+    DeviceStatus,
+    Transport,
+)
+from vof.wire.dialect import Dialect, dialects_by_name
+from vof.wire.framing import Framing
 
 DEFAULT_MAX_SEGS = 128
 """Descriptors of a vring command where the target does not tell: what the reference target
@@ -70,20 +78,22 @@ _STEPS = {
 class Session:
     """An association. Made by ``open``; a context manager that closes it."""
 
-    def __init__(self, parameters: SessionParameters, tvqn: str) -> None:
+    def __init__(self, parameters: SessionParameters, tvqn: str, dialect: Dialect) -> None:
         self.parameters = parameters
         self.tvqn = tvqn
         self.state = State.CONNECTED
         self._owner = os.getpid()
         self._mutex = Lock()
         self._error: VofError | None = None
-        self._dialect = dialects_by_name(parameters.dialect)[-1]
+        self._dialect = dialect
+        self._transport = Transport(parameters.transport)
         self._queues: list[Queue] = []
+        self._watch: ConfigWatch | None = None
         self.virtqueues: list[Virtqueue] = []
+        self.target_id: int | None = None
         self.features = 0
         """The feature bits both sides have, once negotiated."""
-        fabric = self._connect("control queue", 0)
-        self.control = ControlQueue(fabric, self._dialect)
+        self.control = ControlQueue(self._connect("control queue", 0), dialect, self._transport)
 
     @classmethod
     def open(cls, parameters: SessionParameters) -> Session:
@@ -95,34 +105,69 @@ class Session:
         tvqn = parameters.tvqn
         if tvqn is None:
             raise ConfigError("no tvqn given: which device of the target is meant? Use tvqn=NAME")
-        session = cls(parameters, tvqn)
-        try:
+        *others, last = dialects_by_name(parameters.dialect)
+        for dialect in others:
+            session = cls(parameters, tvqn, dialect)
+            if session._is_understood():
+                break
+            session.close()
+        else:
+            session = cls(parameters, tvqn, last)
+        with session._opening():
+            if session.target_id is None:
+                session._connect_control()
             session._identify()
+        return session
+
+    def _is_understood(self) -> bool:
+        """Connect the control queue; False where the target does not know our ``oftype``."""
+        with self._opening():
+            try:
+                self._connect_control()
+            except CompletionError as error:
+                if error.status != numbers.EPROTO:
+                    raise
+                if self.parameters.iport:
+                    # For the next connection, which has the same two ends.
+                    free_port(self._queues[0].fileno())
+                return False
+            return True
+
+    @contextlib.contextmanager
+    def _opening(self) -> Iterator[None]:
+        """Close the session if what is done meanwhile fails, and raise that as a ConnectError."""
+        try:
+            yield
         except CompletionError as error:
-            session.close()
-            raise ConnectError(session._refusal(error), errno=error.errno) from None
+            self.close()
+            raise ConnectError(self._refusal(error), errno=error.errno) from None
         except SessionLost as error:
-            session.close()
+            self.close()
             raise ConnectError(
-                f"{parameters.where} did not answer as a Virtio-oF target: {error}",
+                f"{self.parameters.where} did not answer as a Virtio-oF target: {error}",
                 errno=error.errno,
             ) from None
         except BaseException:
-            session.close()
+            self.close()
             raise
-        return session
+
+    def _connect_control(self) -> None:
+        self.target_id = self.control.connect(self.parameters.ivqn, self.tvqn)
+        if self._dialect.has_async_events:
+            self._queues[0].accept_events()
 
     def _identify(self) -> None:
         control = self.control
-        self.target_id = control.connect(self.parameters.ivqn, self.tvqn)
         self.num_queues = control.get_num_queues()
         self.vendor_id = control.get_vendor_id()
         self.device_id = control.get_device_id()
         self.max_segs = self._read_max_segs()
 
     def _read_max_segs(self) -> int:
+        if self._dialect.framing is Framing.LENGTHS:
+            return MAX_COMMAND_ID  # there are no segments to count
         # The reference target closes the connection on a transport feature command.
-        if self.vendor_id == VENDOR_VTGT:
+        if self.vendor_id == VENDOR_VTGT or not self._dialect.has_max_segs:
             return DEFAULT_MAX_SEGS
         try:
             return self.control.get_max_segs() or DEFAULT_MAX_SEGS
@@ -184,8 +229,9 @@ class Session:
             if not size:
                 raise RemoteProtocolError(f"{parameters.where}: virtqueue {index} has size 0")
             fabric = self._connect(f"virtqueue {index}", index + 1)
+            assert self.target_id is not None
             try:
-                ControlQueue(fabric, self._dialect).connect_virtqueue(
+                ControlQueue(fabric, self._dialect, self._transport).connect_virtqueue(
                     self.target_id, index, parameters.ivqn, self.tvqn
                 )
             except CompletionError as error:
@@ -198,6 +244,14 @@ class Session:
                 fabric.accept_refusals_with_buffers()
             self.virtqueues.append(Virtqueue(index, size, fabric))
         return self.virtqueues
+
+    def watch_config(self, changed: Callable[[], None]) -> None:
+        """Have ``changed`` called, in a thread of its own, after each change of the config space
+        that the target tells of. In a dialect that has no such events it never is.
+        """
+        if self._dialect.has_async_events:
+            self._watch = watch = ConfigWatch(self._queues[0], changed)
+            self.control.after_command = watch.wake
 
     def driver_ok(self) -> None:
         """Tell the device that the driver is ready; requests may follow."""
@@ -220,6 +274,8 @@ class Session:
             with contextlib.suppress(VofError):
                 self.control.disconnect()
         self._end(State.CLOSED, SessionLost(f"session with '{self.tvqn}' is closed"))
+        if self._watch and ours:
+            self._watch.stop()
 
     def __enter__(self) -> Session:
         return self
@@ -240,7 +296,11 @@ class Session:
             parameters.connect_timeout,
         )
         fabric = open_queue(
-            sock, f"{parameters.where} {name}", self._queue_lost, parameters.connect_timeout
+            sock,
+            f"{parameters.where} {name}",
+            self._queue_lost,
+            parameters.connect_timeout,
+            self._dialect.framing,
         )
         self._queues.append(fabric)
         return fabric
@@ -258,6 +318,8 @@ class Session:
             self.state = state
         for queue in self._queues:
             queue.fail(error)
+        if self._watch and os.getpid() == self._owner:
+            self._watch.wake()
 
     def _step(self, state: State) -> None:
         with self._mutex:

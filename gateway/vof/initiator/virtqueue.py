@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""A virtqueue: gives requests their command ids and keeps to the queue's size.
+"""A virtqueue: requests that keep to the queue's size.
 
-The ids and the room are the fabric queue's, which an engine may use besides. Must not know what a
-request asks for.
+The command ids and the room are the fabric queue's, which an engine may use besides. Must not know
+what a request asks for, nor how it travels.
 """
 
 from __future__ import annotations
@@ -33,15 +33,13 @@ class Virtqueue:
         readable: Sequence[int],
         payload: Sequence[Buffer],
         writable: Sequence[memoryview],
+        tail: int = 0,
         *,
         wait: bool = True,
     ) -> Pending | None:
-        """Send a vring command and return it in flight.
+        """Send a request and return it in flight; see ``fabric.interface.Queue.prepare``.
 
-        ``readable`` gives the lengths of the device-readable descriptors, ``payload`` their bytes
-        in any division; ``writable`` the device-writable buffers, lent until the command is done.
-        With the queue full: waits, or returns None if ``wait`` is false. A thread that has commands
-        in flight must not wait here, for it may be the one that would have received them.
+        ``payload`` and ``writable`` are lent until it is done.
 
         Raises LocalProtocolError for more descriptors than the queue holds, SessionLost if it has
         ended.
@@ -51,16 +49,14 @@ class Virtqueue:
             raise LocalProtocolError(
                 f"{what} takes {ndesc} descriptors; the virtqueue holds {self.size}"
             )
-        command_id = self.fabric.take_id(ndesc, wait=wait)
-        if command_id is None:
+        fabric = self.fabric
+        pending = fabric.prepare(what, readable, payload, writable, tail, wait=wait)
+        if pending is None:
             return None
-        lengths = [len(buffer) for buffer in writable]
-        command = self.fabric.framing.encode(command_id, readable, lengths)
-        pending = Pending(what, command_id, [command, *payload], len(readable), writable)
         try:
-            self.fabric.submit(pending)
+            fabric.submit(pending)
         except BaseException:
-            self.fabric.give_back_id(command_id, ndesc)
+            fabric.release(pending)
             raise
         return pending
 
@@ -70,7 +66,7 @@ class Virtqueue:
         try:
             return self.fabric.wait(pending)
         finally:
-            self._release(pending)
+            self.fabric.release(pending)
 
     async def wait_in_task(self, pending: Pending) -> Arrival:
         """Await what arrived for a command of ours, from a trio task; as ``wait``."""
@@ -79,8 +75,4 @@ class Virtqueue:
         try:
             return await wait_in_task(self.fabric, pending)
         finally:
-            self._release(pending)
-
-    def _release(self, pending: Pending) -> None:
-        ndesc = pending.first_id + len(pending.buffers)
-        self.fabric.give_back_id(pending.command_id, ndesc)
+            self.fabric.release(pending)

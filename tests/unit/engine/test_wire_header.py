@@ -24,6 +24,7 @@ EXPECTED = {
     "VOF_OP_VQ": constants.LaterOpcode.VQ,
     "VOF_OP_VRING": constants.Opcode.VRING,
     "VOF_FIRST_RESERVED_COMMAND_ID": constants.FIRST_RESERVED_COMMAND_ID,
+    **{f"VOF_EVENT_{event.name}": event for event in constants.AsyncEvent},
     "VOF_DESC_NEXT": constants.DescriptorFlag.NEXT,
     "VOF_DESC_WRITE": constants.DescriptorFlag.WRITE,
     **{f"VOF_BLK_{kind.name}": kind for kind in blk.RequestType},

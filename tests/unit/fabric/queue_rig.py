@@ -12,6 +12,7 @@ from vof.engine.native import NativeQueue
 from vof.errors import VofError
 from vof.fabric.interface import InFlight, Queue
 from vof.fabric.pending import Pending
+from vof.fabric.stream_requests import StreamQueue
 from vof.fabric.tcp import TcpQueue
 
 MakeQueue = type[TcpQueue] | type[NativeQueue]
@@ -36,7 +37,7 @@ class QueueRig:
         self.losses: list[tuple[VofError, Sequence[InFlight]]] = []
         self.on_lost: Callable[[Queue, VofError, Sequence[InFlight]], None] = self._lost
         """What to do at a loss; may be exchanged."""
-        self.queue: Queue = make_queue(near, "rig", self._tell, timeout, SIZE)
+        self.queue: StreamQueue = make_queue(near, "rig", self._tell, timeout, SIZE)
         self.keep = False
         """Whether what is in flight when the connection is lost stays so."""
 

@@ -248,7 +248,7 @@ class TestParameters:
         dumped = dict(line.split("=", 1) for line in dump_plugin().splitlines())
         assert dumped["vof_parameters"] == ",".join(PARAMETERS)
         assert dumped["vof_transports"] == "tcp"
-        assert dumped["vof_dialects"] == "auto,proposal"
+        assert dumped["vof_dialects"] == "auto,proposal,v2,v5"
         assert re.fullmatch(r"\d+\.\d+\.\d+", dumped["vof_version"])
 
 

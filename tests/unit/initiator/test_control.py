@@ -14,7 +14,7 @@ from tests.vectors.recordings import I2T, load
 from vof.errors import CompletionError
 from vof.fabric.tcp import TcpQueue
 from vof.initiator.control import ControlQueue
-from vof.wire.constants import DeviceStatus
+from vof.wire.constants import DeviceStatus, Transport
 from vof.wire.dialect import PROPOSAL
 
 Call = Callable[[ControlQueue], object]
@@ -29,7 +29,7 @@ class Exchange:
     def __init__(self) -> None:
         near, self.far = tcp_pair()
         self.fabric = TcpQueue(near, "control", lambda _queue, _error, _lost: None, 10.0)
-        self.control = ControlQueue(self.fabric, PROPOSAL)
+        self.control = ControlQueue(self.fabric, PROPOSAL, Transport.TCP)
 
     def close(self) -> None:
         self.fabric.close()

@@ -17,6 +17,7 @@ from tests.unit.fabric.queue_rig import MakeQueue
 from vof.errors import LocalProtocolError, SessionLost, VofError
 from vof.fabric.interface import Queue
 from vof.fabric.pending import Pending
+from vof.fabric.stream_requests import StreamQueue
 from vof.initiator.virtqueue import Virtqueue
 
 FIRST_RESERVED = 0xFF00
@@ -27,7 +28,7 @@ class Far:
 
     def __init__(self, make_queue: MakeQueue, size: int) -> None:
         near, self.socket = tcp_pair()
-        self.fabric: Queue = make_queue(near, "virtqueue 0", self._lost)
+        self.fabric: StreamQueue = make_queue(near, "virtqueue 0", self._lost)
         self.queue = Virtqueue(0, size, self.fabric)
 
     def take(self) -> tuple[int, int]:
