@@ -114,7 +114,7 @@ def test_dump_plugin() -> None:
     assert done.stderr == ""
     found = dict(line.split("=", 1) for line in done.stdout.splitlines())
     assert found["vof_transports"] == "tcp"
-    assert found["vof_dialects"] == "auto,proposal"
+    assert found["vof_dialects"] == "auto,proposal,v2,v5"
     assert found["vof_parameters"].split(",") == list(PARAMETERS)
     assert re.fullmatch(r"\d+\.\d+\.\d+", found["vof_version"])
     assert found["thread_model"] == "parallel"

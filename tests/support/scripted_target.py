@@ -72,6 +72,8 @@ class Device:
     serial: bytes = b"scripted-0123456789x"
     disk: bytearray = field(default_factory=lambda: bytearray(2048 * 512))
     status: int = 0
+    oftype: int = 0
+    """0: speaks the *proposal*; 1: *v2*."""
 
 
 class Descriptor(NamedTuple):
@@ -251,10 +253,10 @@ class ScriptedTarget:
     def take(self, command: Command) -> None:
         """Note a command, show it to the hooks, and answer it if none of them did.
 
-        A Connect of a later dialect is refused as a target of the *proposal* does, and leaves no
-        trace: an initiator that tries all dialects looks like one that speaks this one.
+        A Connect with another ``oftype`` than the device's is refused as the reference target does,
+        and leaves no trace: an initiator that tries all dialects looks like one that speaks this.
         """
-        if command.opcode == CONNECT and command.raw[10]:
+        if command.opcode == CONNECT and command.raw[10] != self.device.oftype:
             self.connections.remove(command.connection)
             command.reply(status=EPROTO, command_id=0)
             return
@@ -333,7 +335,7 @@ class ScriptedTarget:
         elif opcode == VRING:
             command.perform()
         elif opcode == SET_STATUS:
-            device.status = head[4]
+            device.status = head[8 if device.oftype else 4]
             command.reply()
         elif opcode == GET_CONFIG:
             offset, width = struct.unpack_from("<HB", head, 4)

@@ -174,8 +174,14 @@ static enum vof_result run(struct vof_block *block, enum vof_blk_type type, uint
 static bool is_plain(const struct vof_block *block, uint64_t offset, uint32_t length, uint64_t most)
 {
     const struct vof_geometry *geometry = &block->geometry;
+    uint64_t size = __atomic_load_n(&geometry->size, __ATOMIC_RELAXED);
     return length && length <= most && !((offset | length) & (geometry->block_size - 1)) &&
-           offset <= geometry->size && length <= geometry->size - offset;
+           offset <= size && length <= size - offset;
+}
+
+void vof_block_resize(struct vof_block *block, uint64_t size)
+{
+    __atomic_store_n(&block->geometry.size, size, __ATOMIC_RELAXED);
 }
 
 enum vof_result vof_block_read(struct vof_block *block, void *data, uint32_t length,

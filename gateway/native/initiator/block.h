@@ -18,9 +18,9 @@
 
 enum { VOF_BLOCK_MAX_QUEUES = 128, VOF_BLOCK_MAX_SEGMENTS = 126 };
 
-/* What the device is, in bytes where it has a unit. Fixed. */
+/* What the device is, in bytes where it has a unit. Fixed, but for the size. */
 struct vof_geometry {
-    uint64_t size;            /* a multiple of the block */
+    uint64_t size;            /* a multiple of the block; see vof_block_resize */
     uint32_t block_size;      /* a power of two */
     uint32_t size_max;        /* of one data segment */
     uint64_t max_transfer;    /* data of one request, at most VOF_BLOCK_MAX_SEGMENTS segments */
@@ -52,6 +52,9 @@ struct vof_failed {
     unsigned status;
     uint64_t arrived, wanted;
 };
+
+/* Say that the device has `size` bytes now; from any thread. */
+void vof_block_resize(struct vof_block *block, uint64_t size);
 
 enum vof_result vof_block_read(struct vof_block *block, void *data, uint32_t length,
                                uint64_t offset, struct vof_failed *failed);

@@ -40,7 +40,10 @@ static uint64_t next_random(struct load *load) /* xorshift64* (Vigna 2016) */
 
 static uint64_t next_offset(struct load *load)
 {
-    uint64_t places = load->block->geometry.size / load->plan->block_size;
+    uint64_t size = __atomic_load_n(&load->block->geometry.size, __ATOMIC_RELAXED);
+    uint64_t places = size / load->plan->block_size;
+    if (!places) /* it has shrunk meanwhile */
+        return 0;
     uint64_t place = load->plan->random ? next_random(load) % places : load->place++ % places;
     return place * load->plan->block_size;
 }

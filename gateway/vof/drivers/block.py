@@ -14,13 +14,15 @@ from __future__ import annotations
 import errno
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from itertools import count
 from typing import NamedTuple
 
 from vof.drivers.block_carrier import make_carrier
 from vof.drivers.block_geometry import (
     Geometry,
+    capacity_of,
     check_block_device,
     geometry_of,
     read_block_config,
@@ -87,6 +89,9 @@ class BlockDriver:
         self.session = session
         self.features = features
         self.geometry = geometry
+        self._size = geometry.capacity // geometry.block_size * geometry.block_size
+        self.on_resize: Callable[[int, int], None] = lambda _before, _now: None
+        """Called, from any thread, with the sizes before and now when the device's has changed."""
         self._queues = queues
         self._affinity = threading.local()
         self._next_queue = count()
@@ -128,11 +133,37 @@ class BlockDriver:
         except BaseException:
             session.close()
             raise
-        return cls(session, features, geometry, virtqueues)
+        driver = cls(session, features, geometry, virtqueues)
+        session.watch_config(driver.reread_config)
+        return driver
 
     def close(self) -> None:
         """Close the session. Idempotent; requests in flight fail."""
         self.session.close()
+
+    @property
+    def size(self) -> int:
+        """The device's size in bytes, whole blocks; it may change while the driver lives."""
+        return self._size
+
+    def reread_config(self) -> None:
+        """Take the device's size from its config space once more; all else stays as it was when the
+        device was opened. Raises what a session raises; an impossible config ends it.
+        """
+        try:
+            config = read_block_config(self.session, self.features)
+            capacity = capacity_of(self.session, config)
+        except RemoteProtocolError as error:
+            self.session.fail(error)
+            raise
+        before = self._size
+        block = self.geometry.block_size
+        self.geometry = replace(self.geometry, capacity=capacity)
+        self._size = capacity // block * block
+        if self.carrier is not None:
+            self.carrier.resize(self._size)
+        if self._size != before:
+            self.on_resize(before, self._size)
 
     @property
     def read_only(self) -> bool:
@@ -245,7 +276,7 @@ class BlockDriver:
         queue = self._queue()
         what = _NAMES[kind]
         pending = queue.submit(
-            what, lengths, [header, *payload], [*writable, memoryview(status)], wait=wait
+            what, lengths, [header, *payload], [*writable, memoryview(status)], 1, wait=wait
         )
         if pending is None:
             return None

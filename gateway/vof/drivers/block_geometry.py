@@ -23,7 +23,8 @@ MAX_BLOCK_SIZE = 64 << 10
 
 @dataclass(frozen=True)
 class Geometry:
-    """What the device is, in bytes where it has a unit; fixed while the driver lives."""
+    """What the device is, in bytes where it has a unit; all but the capacity is fixed while the
+    driver lives."""
 
     capacity: int
     block_size: int
@@ -64,6 +65,17 @@ def read_block_config(session: Session, features: Feature) -> Config:
     return Config(**read_config(session.control, layout_of(Config), names))  # type: ignore[arg-type]
 
 
+def capacity_of(session: Session, config: Config) -> int:
+    """Return the device's capacity in bytes. Raises RemoteProtocolError if it cannot be."""
+    capacity = config.capacity << SECTOR_SHIFT
+    if capacity >= 1 << 63:
+        raise RemoteProtocolError(
+            f"{session.parameters.where}: the device's config is impossible: capacity of "
+            f"{config.capacity} sectors"
+        )
+    return capacity
+
+
 def geometry_of(session: Session, features: Feature, config: Config, depth: int) -> Geometry:
     """Check what the device says of itself and return it in bytes. ``depth`` is its queues'
     size."""
@@ -73,8 +85,7 @@ def geometry_of(session: Session, features: Feature, config: Config, depth: int)
         if not condition:
             raise RemoteProtocolError(f"{where}: the device's config is impossible: {what}")
 
-    capacity = config.capacity << SECTOR_SHIFT
-    require(capacity < 1 << 63, f"capacity of {config.capacity} sectors")
+    capacity = capacity_of(session, config)
     block_size = SECTOR_SIZE
     if features & Feature.BLK_SIZE:
         block_size = config.blk_size

@@ -291,6 +291,7 @@ class CryptoDriver:
                 [len(part) for part in wire.readable],
                 wire.readable,
                 [memoryview(buffer) for buffer in buffers],
+                last,
             )
         except BaseException:
             slots.give(queue)

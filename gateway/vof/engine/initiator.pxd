@@ -150,6 +150,8 @@ cdef extern from "initiator/block.h" nogil:
         int64_t timeout
         vof_gate gate
 
+    void vof_block_resize(vof_block *block, uint64_t size)
+
     enum vof_result:
         VOF_CARRIED
         VOF_DECLINED

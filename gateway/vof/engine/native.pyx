@@ -510,6 +510,9 @@ cdef class NativeBlock:
         if self._ready:
             vof_gate_destroy(&self.block.gate)
 
+    def resize(self, uint64_t size):
+        vof_block_resize(&self.block, size)
+
     def read(self, data, uint64_t offset):
         cdef Py_buffer view
         cdef vof_failed failed

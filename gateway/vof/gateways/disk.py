@@ -36,11 +36,14 @@ class Disk:
         self.driver = driver
         geometry = driver.geometry
         self._block = geometry.block_size
-        self.size = geometry.capacity // self._block * self._block
-        """The capacity in whole blocks."""
         self._max_transfer = geometry.max_transfer
         self._carrier = driver.carrier
         self._gate = WriteGate() if self._carrier is None else EngineGate(self._carrier)
+
+    @property
+    def size(self) -> int:
+        """The capacity in whole blocks; it may change."""
+        return self.driver.size
 
     def read(self, offset: int, data: memoryview) -> None:
         """Fill ``data`` from ``offset``. Raises LocalProtocolError beyond the end, and what a

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import dataclasses
 import errno
+import logging
 import traceback
 from collections.abc import Callable, Iterable
 from threading import Lock
@@ -44,6 +45,8 @@ __all__ = [
     "keep_thread",
 ]
 
+logger = logging.getLogger(__name__)
+
 MAX_QUEUES = 128
 
 PARAMETERS = SESSION_PARAMETERS | {
@@ -71,6 +74,19 @@ _NBD_ERRNOS = frozenset(
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
+
+
+def _resize_reporter(tvqn: str) -> Callable[[int, int], None]:
+    """Return what says that a device has another size now. NBD has no words for it, nor nbdkit."""
+
+    def report(before: int, now: int) -> None:
+        if now > before:
+            advice = "clients see it when they connect again"
+        else:
+            advice = "requests beyond its end fail, and clients have to connect again"
+        logger.warning("vof: '%s' has %d bytes now, not %d; %s", tvqn, now, before, advice)
+
+    return report
 
 
 def nbd_errno(error: BaseException, zero: bool = False) -> int:
@@ -235,6 +251,7 @@ class NbdGateway:
             if disk is None or disk.driver.session.is_lost():
                 parameters = dataclasses.replace(self._parameters, tvqn=tvqn)
                 disk = Disk(BlockDriver.open(parameters, self._queues))
+                disk.driver.on_resize = _resize_reporter(tvqn)
                 self._disks[tvqn] = disk
                 self._debug(_describe(disk))
             self._users[disk] = self._users.get(disk, 0) + 1

@@ -28,10 +28,10 @@ from vof.errors import (
     SessionLost,
     VofError,
 )
+from vof.fabric.config_watch import ConfigWatch
 from vof.fabric.connect import connect_tcp, free_port
 from vof.fabric.interface import InFlight, Queue
 from vof.initiator.control import ControlQueue
-from vof.initiator.events import ConfigWatch
 from vof.initiator.parameters import SessionParameters
 from vof.initiator.virtqueue import Virtqueue
 from vof.wire.constants import (
@@ -41,7 +41,7 @@ from vof.wire.constants import (
     DeviceStatus,
     Transport,
 )
-from vof.wire.dialect import Dialect, dialects_by_name
+from vof.wire.dialect import AUTO, Dialect, dialects_by_name
 from vof.wire.framing import Framing
 
 DEFAULT_MAX_SEGS = 128
@@ -332,4 +332,7 @@ class Session:
         where = self.parameters.where
         if error.status == numbers.ENODEV:
             return f"{where} has no device '{self.tvqn}'; check tvqn= against its configuration"
+        if error.status == numbers.EPROTO and self.target_id is None:
+            spoken = f"dialect {self._dialect.name} over {self._transport.value}"
+            return f"{where} refused {spoken}: {error}; use dialect={AUTO}"
         return f"{where} refused '{self.tvqn}': {error}"

@@ -50,6 +50,7 @@ class MemoryDriver:
             max_secure_erase=0,
             write_zeroes_may_unmap=True,
         )
+        self.size = blocks * block_size
         self.read_only = False
         self.carrier = None
         self.calls: list[tuple[str, int, int]] = []

@@ -362,10 +362,10 @@ class TestNoSession:
         assert error.errno == errno.ENODEV
 
     def test_refused_for_another_reason(self, serve: Serve) -> None:
-        target = serve(Device(), on(CONNECT, lambda command: command.reply(status=71)))
+        target = serve(Device(), on(CONNECT, lambda command: command.reply(status=16)))
         error = self.error_of(target.port)
-        assert "refused 'scripted/block0': the target refused connect with status 71" in str(error)
-        assert error.errno == errno.EPROTO
+        assert "refused 'scripted/block0': the target refused connect with status 16" in str(error)
+        assert error.errno == errno.EBUSY
 
     def test_refused_virtqueue(self, serve: Serve) -> None:
         target = serve(Device(), on(CONNECT, lambda command: command.reply(status=16), nth=2))

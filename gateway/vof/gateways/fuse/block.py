@@ -8,6 +8,7 @@ regular files do and disks do not: the end of the file, openings for writing, O_
 from __future__ import annotations
 
 import errno
+import logging
 from collections.abc import Sequence
 
 import trio
@@ -19,6 +20,8 @@ from vof.gateways.fuse.contents import Contents, Facts
 from vof.gateways.fuse.nodes import Access, File, Handle, Opening
 from vof.initiator.session import Session
 from vof.wire.blk import FIELDS_BY_FEATURE, Feature
+
+logger = logging.getLogger(__name__)
 
 MAX_THREADS = 16
 """Requests of one disk that are worked on at once."""
@@ -39,6 +42,9 @@ def open_block(session: Session) -> Contents:
         yield from config
 
     disk = Disk(driver)
+    driver.on_resize = lambda before, now: logger.warning(
+        "'%s' has %d bytes now, not %d", session.tvqn, now, before
+    )
     return Contents(
         children={"disk": DiskFile(disk)},
         facts=facts,
