@@ -8,6 +8,7 @@
     connection, workers  connections that have: a thread each
     association          who is connected to what, and who may connect
     commands             the control commands
+    async_events         events that wait to be sent on a control queue
     devices/             device models: virtio requests in, virtio results out; no sockets
     backends/            where a device keeps its data; no virtio
 

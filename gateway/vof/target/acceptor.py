@@ -144,7 +144,7 @@ class Acceptor:
         connection = Connection(
             sock, peer, threads=settings.threads, send_timeout=settings.send_timeout
         )
-        handshake = Handshake(sock, peer, self._table, connection.abort)
+        handshake = Handshake(sock, peer, self._table, connection)
         deadline = time.monotonic() + settings.handshake_timeout
         pending = self._pending[sock] = _Pending(handshake, connection, deadline)
         self._selector.register(sock, selectors.EVENT_READ, pending)

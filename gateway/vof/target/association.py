@@ -2,8 +2,8 @@
 """Associations: who is connected to what, and who may connect (*proposal*, "Connect").
 
 Owns the table of target ids, the rules by which a Connect is refused, and what belongs to one
-association: device status, features, queue sizes, connected queues. Must not know sockets: a
-connection is here only as a function that ends it.
+association: dialect, device status, features, queue sizes, connected queues. Must not know sockets
+or memory regions: a connection is here only as a ``Link``.
 
 An association begins with its control queue's Connect and ends with that queue's connection, a
 Disconnect, a violation, or its device's removal. Its target id is free again when the last of its
@@ -17,15 +17,49 @@ import errno
 import heapq
 import logging
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import NamedTuple, Protocol
 
+from vof.errors import RemoteProtocolError
 from vof.target.devices.device import Device
 from vof.target.logline import event
-from vof.wire.constants import CONTROL_QUEUE_TARGET_ID, DeviceStatus
+from vof.wire.constants import CONTROL_QUEUE_TARGET_ID, AsyncEvent, DeviceStatus, Transport
+from vof.wire.dialect import Dialect
 
-Abort = Callable[[], None]
-"""Ends a connection from any thread, at once and without waiting for it."""
+
+class Link(Protocol):
+    """A connection as its association knows it. Any thread may call either, and waits for
+    nothing."""
+
+    def abort(self) -> None:
+        """End the connection at once."""
+
+    def notify(self, event: AsyncEvent) -> None:
+        """Send the event on a control queue, some time; one that waits to be sent stands for all
+        of its kind."""
+
+
+class Caller(NamedTuple):
+    """Who connects, to what and how: the same in every Connect of an association."""
+
+    ivqn: str
+    tvqn: str
+    transport: Transport
+    dialects: tuple[Dialect, ...]
+    """What ``dialects_by_oftype`` says of the Connect."""
+
+
+class TransportOffer(NamedTuple):
+    """What a transport has for those who ask for it (*v5*, transport features)."""
+
+    features: int = 0
+    """Bits of ``TransportFeature``."""
+    max_descs: int = 0
+    """Keyed descriptors that one command may have in each direction."""
+
+
+NO_OFFER = TransportOffer()
 
 
 class Refusal(Exception):
@@ -41,10 +75,18 @@ class Association:
     itself.
     """
 
-    def __init__(self, target_id: int, ivqn: str, device: Device) -> None:
+    def __init__(
+        self, target_id: int, caller: Caller, device: Device, offer: TransportOffer
+    ) -> None:
         self.target_id = target_id
-        self.ivqn = ivqn
+        self.caller = caller
+        self.ivqn = caller.ivqn
         self.device = device
+        self.dialects = caller.dialects
+        """The dialects that this may be; the opcodes that come leave one of them."""
+        self.transport_features = 0
+        """Transport feature bits in force."""
+        self.offer = offer
         self.seat = device.take_seat()
         self.lock = threading.RLock()
         self.ended = False
@@ -57,8 +99,57 @@ class Association:
         self.driver_features: int | None = None
         """None until the driver has set any."""
         self.queue_sizes: list[int] = []
-        self._aborts: dict[object, Abort] = {}
+        self._links: dict[Attachment, Link] = {}
         self._forget()
+
+    @property
+    def dialect(self) -> Dialect | None:
+        """The dialect, None while more than one is possible."""
+        dialects = self.dialects
+        return dialects[0] if len(dialects) == 1 else None
+
+    def admit(self, opcode: int) -> Dialect:
+        """Return the dialect to read a command of this opcode by. That may decide the
+        association's: what only one of them has is said by nobody else.
+
+        Raises RemoteProtocolError where the association's dialect has no such opcode.
+        """
+        dialects = self.dialects
+        if len(dialects) == 1 and opcode in dialects[0].opcodes:
+            return dialects[0]
+        with self.lock:
+            known = tuple(item for item in self.dialects if opcode in item.opcodes)
+            if not known:
+                names = " or ".join(item.name for item in self.dialects)
+                raise RemoteProtocolError(f"opcode {opcode:#06x} is not one of dialect {names}")
+            self.dialects = known
+            return known[-1]
+
+    @property
+    def offered_transport_features(self) -> int:
+        """The transport feature bits that may be set."""
+        return int(self.offer.features) & self.dialects[-1].transport_features
+
+    def set_transport_features(self, features: int) -> bool:
+        """Put transport features in force; False where one of them is not on offer."""
+        with self.lock:
+            if features & ~self.offered_transport_features:
+                return False
+            # Whoever asks for a feature knows it.
+            self.dialects = tuple(
+                item for item in self.dialects if not features & ~item.transport_features
+            )
+            self.transport_features = features
+            return True
+
+    def notify(self, event: AsyncEvent) -> None:
+        """Send the event to the initiator, if its dialect has any."""
+        with self.lock:
+            if not self.dialects[-1].has_async_events:
+                return
+            links = [link for place, link in self._links.items() if place.queue is None]
+        for link in links:
+            link.notify(event)
 
     def reset(self) -> None:
         """Device reset (virtio 1.2 §2.4). The connected queues stay connected (ours)."""
@@ -104,7 +195,7 @@ class Association:
             if self.ended:
                 return
             self.ended = True
-            aborts = list(self._aborts.values())
+            links = list(self._links.values())
         event(
             level,
             why,
@@ -114,25 +205,25 @@ class Association:
             target_id=self.target_id,
             reason=reason,
         )
-        for abort in aborts:
-            abort()
+        for link in links:
+            link.abort()
         self.seat.stop_waiting()
 
-    def join(self, key: object, abort: Abort) -> None:
+    def join(self, place: Attachment, link: Link) -> None:
         """Note a connection."""
         with self.lock:
-            self._aborts[key] = abort
+            self._links[place] = link
 
-    def leave(self, key: object) -> None:
+    def leave(self, place: Attachment) -> None:
         """Forget a connection."""
         with self.lock:
-            self._aborts.pop(key, None)
+            self._links.pop(place, None)
 
     @property
     def over(self) -> bool:
         """True where the association has ended and its last connection is gone."""
         with self.lock:
-            return self.ended and not self._aborts
+            return self.ended and not self._links
 
     def _forget(self) -> None:
         self.status = 0
@@ -177,21 +268,21 @@ class AssociationTable:
         with self._changed:
             return self._changed.wait_for(lambda: not self._uses(device), timeout)
 
-    def connect_control(self, ivqn: str, tvqn: str, abort: Abort) -> Attachment:
+    def connect_control(
+        self, caller: Caller, link: Link, offer: TransportOffer = NO_OFFER
+    ) -> Attachment:
         """Begin an association. Raises Refusal."""
         with self._changed:
-            device = self._devices.get(tvqn)
+            device = self._devices.get(caller.tvqn)
             if device is None:
-                raise Refusal(errno.ENODEV, f"there is no device {tvqn!r}")
+                raise Refusal(errno.ENODEV, f"there is no device {caller.tvqn!r}")
             if len(self._active) >= self.limit:
                 raise Refusal(errno.EBUSY, f"{self.limit} associations are the limit")
-            association = Association(self._allocate(), ivqn, device)
+            association = Association(self._allocate(), caller, device, offer)
             self._active[association.target_id] = association
-            return self._attach(association, None, abort)
+            return self._attach(association, None, link)
 
-    def connect_queue(
-        self, target_id: int, queue: int, ivqn: str, tvqn: str, abort: Abort
-    ) -> Attachment:
+    def connect_queue(self, target_id: int, queue: int, caller: Caller, link: Link) -> Attachment:
         """Connect a virtqueue of an association. Raises Refusal."""
         with self._changed:
             association = self._active.get(target_id)
@@ -200,14 +291,18 @@ class AssociationTable:
             with association.lock:
                 if association.ended:
                     raise Refusal(errno.ENODEV, f"target id {target_id} is ending")
-                if (association.ivqn, association.device.tvqn) != (ivqn, tvqn):
+                if association.caller[:2] != caller[:2]:
                     raise Refusal(errno.EPROTO, f"the names are not those of target id {target_id}")
+                if association.caller != caller:
+                    raise Refusal(
+                        errno.EPROTO, f"the oftype is not the one of target id {target_id}"
+                    )
                 if queue >= association.device.num_queues:
                     raise Refusal(errno.ECHRNG, f"there is no queue {queue}")
                 if queue in association.queues:
                     raise Refusal(errno.EBUSY, f"queue {queue} is connected already")
                 association.queues.add(queue)
-                return self._attach(association, queue, abort)
+                return self._attach(association, queue, link)
 
     def release(self, attachment: Attachment) -> None:
         """A connection is gone, and so is everything that was executed for it."""
@@ -233,9 +328,16 @@ class AssociationTable:
         with self._changed:
             return list(self._devices.values())
 
-    def _attach(self, association: Association, queue: int | None, abort: Abort) -> Attachment:
+    def notify(self, device: Device, event: AsyncEvent) -> None:
+        """Send an event to all initiators of the device whose dialect has any."""
+        with self._changed:
+            users = [item for item in self._active.values() if item.device is device]
+        for association in users:
+            association.notify(event)
+
+    def _attach(self, association: Association, queue: int | None, link: Link) -> Attachment:
         attachment = Attachment(association, queue)
-        association.join(attachment, abort)
+        association.join(attachment, link)
         return attachment
 
     def _allocate(self) -> int:

@@ -2,15 +2,17 @@
 """The control commands: get and set of an association's state (*v2* command set, §1 "opcodes" of
 our notes).
 
-Owns what each command answers. They may come on any connection of the association: the reference
-target's sample initiator reads the config space on a virtqueue's. Must not know how an answer
-travels. An unknown opcode never gets here: the parser ends the connection. A status is a Linux
-errno number; a refused command has no effect.
+Owns what each command answers, in every dialect. They may come on any connection of the
+association: the reference target's sample initiator reads the config space on a virtqueue's. Must
+not know how an answer travels. A status is a Linux errno number; a refused command has no effect.
 
 Ours, for no text says it: set_queue_size takes powers of two up to the maximum while the queue is
 not connected and get_queue_size then returns it; get_config_changed is 1 once after the config
 space changed; keepalive answers 0; the transport feature of the proposal can be set to any number
-up to the offered one, without effect.
+up to the offered one, without effect; a command of a transport feature that is not in force is
+refused.
+
+The body of get_keyed_eager_buf travels by key: where there is one, the transport answers it.
 """
 
 from __future__ import annotations
@@ -18,16 +20,16 @@ from __future__ import annotations
 import errno
 from collections.abc import Callable
 
+from vof.errors import RemoteProtocolError
 from vof.target.association import Association
-from vof.wire.constants import CONFIG_WIDTHS, VENDOR_VOF, Opcode
-from vof.wire.dialect import FEATURE_SELECT_MAX_SEGS, Dialect
-from vof.wire.stream import ReceivedCommand
+from vof.wire.constants import CONFIG_WIDTHS, VENDOR_VOF, LaterOpcode, Opcode, TransportFeature
+from vof.wire.dialect import DIALECTS, FEATURE_SELECT_BITS, FEATURE_SELECT_MAX_SEGS, Dialect
 from vof.wire.structs import (
+    HEAD,
     Completion,
     ConfigCommand,
     FeatureCommand,
     QueueCommand,
-    StatusCommand,
     unpack,
 )
 
@@ -39,36 +41,59 @@ Handler = Callable[[Association, bytes], Answer]
 _REFUSED: Answer = (errno.EINVAL, 0)
 _DONE: Answer = (0, 0)
 
+_REQUESTS = {
+    Opcode.VRING: "vring",
+    LaterOpcode.VQ: "vq",
+    LaterOpcode.VQ_KEYED_EAGER_BUF: "vq_keyed_eager_buf",
+}
 
-class ControlCommands:
-    """The commands of one dialect."""
 
-    def __init__(self, dialect: Dialect) -> None:
-        self._handlers: dict[int, Handler] = {
-            Opcode.DISCONNECT: _done,  # the connection acts on it once the completion is sent
-            Opcode.KEEPALIVE: _done,
-            Opcode.GET_VENDOR_ID: lambda _association, _head: (0, VENDOR_VOF),
-            Opcode.GET_DEVICE_ID: lambda association, _head: (0, association.device.device_id),
-            Opcode.GET_GENERATION: _get_generation,
-            Opcode.GET_STATUS: lambda association, _head: (0, association.status),
-            Opcode.SET_STATUS: _set_status,
-            Opcode.GET_DEVICE_FEATURE: _get_device_feature,
-            Opcode.SET_DRIVER_FEATURE: _set_driver_feature,
-            Opcode.GET_NUM_QUEUES: lambda association, _head: (0, association.device.num_queues),
-            Opcode.GET_QUEUE_SIZE: _get_queue_size,
-            Opcode.SET_QUEUE_SIZE: _set_queue_size,
-            Opcode.GET_CONFIG: _get_config,
-            Opcode.SET_CONFIG: _set_config,
-            Opcode.GET_CONFIG_CHANGED: _get_config_changed,
-            dialect.get_feature: _get_transport_feature,
-            dialect.set_feature: _set_transport_feature,
+def execute(association: Association, head: bytes) -> Completion:
+    """Execute the command with these 16 bytes; return its completion.
+
+    The connection acts on a Disconnect itself, once that is sent. Raises RemoteProtocolError for a
+    command that the association's dialect does not have, and for one that is no control command.
+    """
+    opcode, command_id = HEAD.unpack_from(head)
+    handlers = _HANDLERS[association.admit(opcode).name]
+    if opcode in _REQUESTS:
+        raise RemoteProtocolError(f"a {_REQUESTS[opcode]} command on the control queue")
+    if opcode == Opcode.CONNECT:
+        raise RemoteProtocolError("a second Connect on one connection")
+    status, value = handlers[opcode](association, head)
+    return Completion(status=status, command_id=command_id, value=value)
+
+
+def _handlers(dialect: Dialect) -> dict[int, Handler]:
+    handlers: dict[int, Handler] = {
+        Opcode.DISCONNECT: _done,
+        Opcode.KEEPALIVE: _done,
+        Opcode.GET_VENDOR_ID: lambda _association, _head: (0, VENDOR_VOF),
+        Opcode.GET_DEVICE_ID: lambda association, _head: (0, association.device.device_id),
+        Opcode.GET_GENERATION: _get_generation,
+        Opcode.GET_STATUS: lambda association, _head: (0, association.status),
+        Opcode.SET_STATUS: _set_status(dialect),
+        Opcode.GET_DEVICE_FEATURE: _get_device_feature,
+        Opcode.SET_DRIVER_FEATURE: _set_driver_feature,
+        Opcode.GET_NUM_QUEUES: lambda association, _head: (0, association.device.num_queues),
+        Opcode.GET_QUEUE_SIZE: _get_queue_size,
+        Opcode.SET_QUEUE_SIZE: _set_queue_size,
+        Opcode.GET_CONFIG: _get_config,
+        Opcode.SET_CONFIG: _set_config,
+        Opcode.GET_CONFIG_CHANGED: _get_config_changed,
+    }
+    if dialect.has_max_segs:
+        handlers |= {dialect.get_feature: _get_max_segs, dialect.set_feature: _set_max_segs}
+    else:
+        handlers |= {
+            dialect.get_feature: _get_transport_features,
+            dialect.set_feature: _set_transport_features,
         }
-
-    def execute(self, association: Association, command: ReceivedCommand) -> Completion:
-        """Execute a command other than Connect and vring; return its completion."""
-        handler = self._handlers[command.opcode]
-        status, value = handler(association, command.head)
-        return Completion(status=status, command_id=command.command_id, value=value)
+    keyed: dict[int, Handler] = {
+        LaterOpcode.GET_KEYED_NUM_DESCS: _get_keyed_num_descs,
+        LaterOpcode.GET_KEYED_EAGER_BUF: lambda _association, _head: _REFUSED,
+    }
+    return handlers | {opcode: keyed[opcode] for opcode in dialect.keyed_opcodes}
 
 
 def _done(_association: Association, _head: bytes) -> Answer:
@@ -86,9 +111,12 @@ def _get_config_changed(association: Association, _head: bytes) -> Answer:
     return 0, int(changed)
 
 
-def _set_status(association: Association, head: bytes) -> Answer:
-    association.set_status(unpack(StatusCommand, head).status & 0xFF)
-    return _DONE
+def _set_status(dialect: Dialect) -> Handler:
+    def handle(association: Association, head: bytes) -> Answer:
+        association.set_status(dialect.decode_set_status(head))
+        return _DONE
+
+    return handle
 
 
 def _get_device_feature(association: Association, head: bytes) -> Answer:
@@ -146,15 +174,38 @@ def _set_config(association: Association, head: bytes) -> Answer:
         return errno.EIO, 0
 
 
-def _get_transport_feature(association: Association, head: bytes) -> Answer:
+def _get_max_segs(association: Association, head: bytes) -> Answer:
     if unpack(FeatureCommand, head).feature_select != FEATURE_SELECT_MAX_SEGS:
         return _REFUSED
     return 0, association.device.limits.max_ndesc
 
 
-def _set_transport_feature(association: Association, head: bytes) -> Answer:
+def _set_max_segs(association: Association, head: bytes) -> Answer:
     command = unpack(FeatureCommand, head)
     offered = association.device.limits.max_ndesc
     if command.feature_select != FEATURE_SELECT_MAX_SEGS or not 0 < command.value <= offered:
         return _REFUSED
     return _DONE
+
+
+def _get_transport_features(association: Association, head: bytes) -> Answer:
+    if unpack(FeatureCommand, head).feature_select != FEATURE_SELECT_BITS:
+        return _REFUSED
+    return 0, association.offered_transport_features
+
+
+def _set_transport_features(association: Association, head: bytes) -> Answer:
+    command = unpack(FeatureCommand, head)
+    if command.feature_select != FEATURE_SELECT_BITS:
+        return _REFUSED
+    return _DONE if association.set_transport_features(command.value) else _REFUSED
+
+
+def _get_keyed_num_descs(association: Association, head: bytes) -> Answer:
+    in_force = association.transport_features & TransportFeature.KEYED_NUM_DESCS
+    if not in_force or unpack(QueueCommand, head).queue_id >= association.device.num_queues:
+        return _REFUSED
+    return 0, association.offer.max_descs
+
+
+_HANDLERS = {dialect.name: _handlers(dialect) for dialect in DIALECTS}

@@ -26,12 +26,13 @@ from typing import TYPE_CHECKING, assert_never
 
 from vof.errors import RemoteProtocolError
 from vof.target.association import Attachment
-from vof.target.commands import ControlCommands
+from vof.target.async_events import Mailbox
+from vof.target.commands import execute
 from vof.target.devices.device import DeviceFailure, Unanswered
 from vof.target.logline import event
 from vof.target.native_events import ControlCommand, DiskError, NativeEvent, Request
 from vof.target.workers import Workers
-from vof.wire.constants import DescriptorFlag, Opcode
+from vof.wire.constants import AsyncEvent, DescriptorFlag, Opcode
 from vof.wire.dialect import PROPOSAL
 from vof.wire.stream import CommandParser, ReceivedCommand, encode_vring_completion
 from vof.wire.structs import HEAD, pack
@@ -49,9 +50,6 @@ _STEP = 1 << 13
 _WRITE = int(DescriptorFlag.WRITE)
 _VRING = int(Opcode.VRING)
 _TIMEVAL = Struct("@ll")
-_COMMANDS = ControlCommands(PROPOSAL)
-_NO_PAYLOAD = memoryview(b"")
-_NO_PAYLOAD = memoryview(b"")
 
 
 class Stalled(Exception):
@@ -93,6 +91,7 @@ class Connection:
         self._threads = threads
         self._responses = ResponseBuffer()
         self._in_flight: set[int] = set()
+        self._events = Mailbox()
         self._deadline: float | None = None
         self._attachment: Attachment
         self._workers: Workers[ReceivedCommand] | None = None
@@ -118,6 +117,10 @@ class Connection:
         if self._native:
             self._native.stop()
         self._shutdown(socket.SHUT_RDWR)
+
+    def notify(self, event: AsyncEvent) -> None:
+        """Send an event, some time."""
+        self._events.post(event)
 
     def finish(self, grace: float) -> None:
         """Serve what has arrived, for at most ``grace`` seconds of it, and close."""
@@ -191,9 +194,8 @@ class Connection:
                 case None:
                     return
                 case ControlCommand(head):
-                    opcode, command_id = HEAD.unpack_from(head)
-                    command = ReceivedCommand(opcode, command_id, head, (), _NO_PAYLOAD)
-                    queue.send(pack(_COMMANDS.execute(association, command)))
+                    queue.send(pack(execute(association, head)))
+                    opcode, _command_id = HEAD.unpack_from(head)
                     if opcode == Opcode.DISCONNECT:
                         queue.flush()
                         return
@@ -237,10 +239,7 @@ class Connection:
             else:
                 self._execute(command)
             return True
-        if command.opcode == Opcode.CONNECT:
-            raise RemoteProtocolError("a second Connect on one connection")
-        association = self._attachment.association
-        self._send([pack(_COMMANDS.execute(association, command))])
+        self._send([pack(execute(self._attachment.association, command.head))])
         # On the control queue the association ends with its connection.
         return command.opcode != Opcode.DISCONNECT
 

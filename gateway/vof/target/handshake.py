@@ -12,9 +12,9 @@ import socket
 from collections.abc import Callable
 
 from vof.errors import RemoteProtocolError
-from vof.target.association import Abort, AssociationTable, Attachment, Refusal
-from vof.wire.constants import CONTROL_QUEUE_TARGET_ID, Opcode
-from vof.wire.dialect import PROPOSAL, Dialect
+from vof.target.association import AssociationTable, Attachment, Caller, Link, Refusal
+from vof.wire.constants import CONTROL_QUEUE_TARGET_ID, Opcode, Transport
+from vof.wire.dialect import PROPOSAL, dialects_by_oftype
 from vof.wire.names import decode_name
 from vof.wire.stream import CommandParser, ReceivedCommand, StreamLimits
 from vof.wire.structs import (
@@ -45,21 +45,18 @@ class PeerClosed(Exception):
 class Handshake:
     """One connection that is not connected to anything yet."""
 
-    def __init__(
-        self, sock: socket.socket, peer: str, table: AssociationTable, abort: Abort
-    ) -> None:
-        """``abort`` is what the association is to call to end this connection later."""
+    def __init__(self, sock: socket.socket, peer: str, table: AssociationTable, link: Link) -> None:
+        """``link`` is this connection as its association is to know it."""
         self.sock = sock
         self.peer = peer
         self._table = table
-        self._abort = abort
-        self._dialect: Dialect = PROPOSAL
+        self._link = link
         self._refusals = 0
         self._begin()
 
     def _begin(self) -> None:
         self._received = bytearray()
-        self._parser = CommandParser(self._dialect, _NOTHING_ELSE)
+        self._parser = CommandParser(PROPOSAL, _NOTHING_ELSE)
 
     def readable(self, refused: Callable[[str], None]) -> Attachment | None:
         """Take what has arrived; return the connection's place once a Connect has succeeded.
@@ -91,18 +88,20 @@ class Handshake:
         body = unpack(ConnectBody, command.payload)
         answer_id = command.command_id
         try:
-            if connect.oftype != self._dialect.oftype_tcp:
+            dialects = dialects_by_oftype(Transport.TCP, connect.oftype)
+            if dialects != (PROPOSAL,):
                 # By command id 0 an initiator that begins with a later revision's numbers knows
                 # this one (ours, after the reference target).
                 answer_id = 0
                 raise Refusal(errno.EPROTO, f"oftype {connect.oftype} is not TCP")
             ivqn, tvqn = decode_name(body.ivqn), decode_name(body.tvqn)
+            caller = Caller(ivqn, tvqn, Transport.TCP, dialects)
             if connect.target_id == CONTROL_QUEUE_TARGET_ID:
                 # The queue id is not looked at: the initiators do not agree what to send here.
-                attachment = self._table.connect_control(ivqn, tvqn, self._abort)
+                attachment = self._table.connect_control(caller, self._link)
             else:
                 attachment = self._table.connect_queue(
-                    connect.target_id, connect.queue_id, ivqn, tvqn, self._abort
+                    connect.target_id, connect.queue_id, caller, self._link
                 )
         except Refusal as refusal:
             self._refuse(refusal, answer_id)

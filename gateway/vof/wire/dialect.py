@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from vof.errors import ConfigError
 from vof.wire.constants import LaterOpcode, Opcode, Transport, TransportFeature
@@ -65,6 +66,18 @@ class Dialect:
         known = frozenset(map(int, Opcode)) | {self.get_feature, self.set_feature}
         return (known | self.keyed_opcodes) - {Opcode.CONNECT, Opcode.VRING}
 
+    @property
+    def request_opcodes(self) -> frozenset[int]:
+        """The opcodes of a virtqueue's requests, on a stream and keyed."""
+        if self.framing is Framing.SEGMENTS:
+            return frozenset({Opcode.VRING})
+        return frozenset({LaterOpcode.VQ, LaterOpcode.VQ_KEYED_EAGER_BUF})
+
+    @cached_property
+    def opcodes(self) -> frozenset[int]:
+        """All opcodes that there are."""
+        return self.plain_opcodes | self.request_opcodes | {int(Opcode.CONNECT)}
+
     def encode_set_status(self, command_id: int, status: int) -> bytes:
         """Return a set_status command."""
         if self.status_after_id:
@@ -103,7 +116,8 @@ V5 = Dialect(
     has_max_segs=False,
     status_after_id=False,
     has_async_events=True,
-    transport_features=TransportFeature.KEYED_NUM_DESCS | TransportFeature.KEYED_EAGER_BUF,
+    # A number: the complement of a flag knows no other bits.
+    transport_features=int(TransportFeature.KEYED_NUM_DESCS | TransportFeature.KEYED_EAGER_BUF),
 )
 """*v5*, with the vq command in place of the vring command."""
 
@@ -133,7 +147,7 @@ def dialects_by_name(name: str) -> Sequence[Dialect]:
     raise ConfigError(f"dialect={name}: not known; use one of {', '.join(DIALECT_NAMES)}")
 
 
-def dialects_by_oftype(transport: Transport, oftype: int) -> Sequence[Dialect]:
+def dialects_by_oftype(transport: Transport, oftype: int) -> tuple[Dialect, ...]:
     """Return the dialects that an initiator may speak whose Connect over ``transport`` has this
     ``oftype``; empty for one that none has there."""
-    return [dialect for dialect in DIALECTS if dialect.oftype(transport) == oftype]
+    return tuple(dialect for dialect in DIALECTS if dialect.oftype(transport) == oftype)

@@ -1,42 +1,19 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""The table of associations, and the control commands on one, without any socket."""
+"""The table of associations, and what an association is, without any socket."""
 
 from __future__ import annotations
 
 import logging
-import struct
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tests.unit.target.disk import EIO, NotingBackend
-from vof.target.association import AssociationTable, Attachment, Refusal
-from vof.target.commands import ControlCommands
-from vof.target.devices.block import BlockDevice, BlockOptions
-from vof.wire.constants import Opcode
-from vof.wire.dialect import PROPOSAL
-from vof.wire.stream import ReceivedCommand
-
-COMMANDS = ControlCommands(PROPOSAL)
-
-
-class Place:
-    """A table with one device, and the connections that were ended."""
-
-    def __init__(self, limit: int = 8) -> None:
-        self.backend = NotingBackend()
-        self.device = BlockDevice("dev", 0, BlockOptions(queues=3), self.backend)
-        self.table = AssociationTable(limit)
-        self.table.add(self.device)
-        self.aborted: list[str] = []
-
-    def control(self, ivqn: str = "me") -> Attachment:
-        return self.table.connect_control(ivqn, "dev", lambda: self.aborted.append("control"))
-
-    def queue(self, target_id: int, queue: int, ivqn: str = "me", tvqn: str = "dev") -> Attachment:
-        return self.table.connect_queue(
-            target_id, queue, ivqn, tvqn, lambda: self.aborted.append(f"queue {queue}")
-        )
+from tests.unit.target.place import LATER, NotingLink, Place, caller
+from vof.errors import RemoteProtocolError
+from vof.target.association import NO_OFFER, Association, Refusal, TransportOffer
+from vof.wire.constants import AsyncEvent, LaterOpcode, Opcode, Transport, TransportFeature
+from vof.wire.dialect import PROPOSAL, V2, V5
 
 
 @pytest.fixture
@@ -86,7 +63,7 @@ def test_an_id_is_free_only_when_the_last_connection_is_gone(place: Place) -> No
 
 
 def test_refusals(place: Place) -> None:
-    assert refusal(place.table.connect_control, "me", "other", print) == 19
+    assert refusal(place.table.connect_control, caller("me", "other"), place.link("other")) == 19
     place.control()
     place.queue(0, 0)
     assert refusal(place.queue, 0, 0) == 16
@@ -130,132 +107,119 @@ def test_removal_waits_for_the_connections(place: Place) -> None:
     assert refusal(place.control) == 19
 
 
-def execute(
-    attachment: Attachment, opcode: int, select: int = 0, value: int = 0
-) -> tuple[int, int]:
-    head = struct.pack("<HHIQ", opcode, 7, select, value)
-    command = ReceivedCommand(opcode, 7, head, (), memoryview(b""))
-    completion = COMMANDS.execute(attachment.association, command)
-    assert (completion.command_id, completion.ndesc) == (7, 0)
-    return completion.status, completion.value
+def later(offer: TransportOffer = NO_OFFER) -> Association:
+    return Place().later(offer).association
 
 
-def set_status(attachment: Attachment, status: int) -> int:
-    """Set the device status and return what it then is."""
-    assert execute(attachment, Opcode.SET_STATUS, status) == (0, 0)
-    return execute(attachment, Opcode.GET_STATUS)[1]
+def test_a_virtqueue_speaks_as_its_control_queue_does(place: Place) -> None:
+    place.control()
+    place.later()
+    link = place.link("queue")
+    rdma = caller(transport=Transport.RDMA)
+    connect = place.table.connect_queue
+    assert refusal(connect, 0, 0, caller(dialects=LATER), link) == 71
+    assert refusal(connect, 0, 0, rdma, link) == 71
+    assert refusal(connect, 1, 0, caller(), link) == 71
+    assert connect(0, 0, caller(), link).queue == 0
+    assert connect(1, 0, caller(dialects=LATER), link).queue == 0
 
 
-def test_the_device_status(place: Place) -> None:
-    me = place.control()
-    assert execute(me, Opcode.GET_STATUS) == (0, 0)
-    for status in (1, 3, 0xB, 0xF, 0x8F):
-        assert set_status(me, status) == status
-    assert set_status(me, 0) == 0
+@pytest.mark.parametrize(
+    ("opcode", "decided", "other"),
+    [
+        (Opcode.VRING, V2, LaterOpcode.VQ),
+        (LaterOpcode.VQ, V5, Opcode.VRING),
+        (LaterOpcode.VQ_KEYED_EAGER_BUF, V5, Opcode.VRING),
+        (LaterOpcode.GET_KEYED_NUM_DESCS, V5, Opcode.VRING),
+        (LaterOpcode.GET_KEYED_EAGER_BUF, V5, Opcode.VRING),
+    ],
+)
+def test_an_opcode_decides_the_dialect(opcode: int, decided: object, other: int) -> None:
+    association = later()
+    assert association.admit(Opcode.GET_STATUS).name == "v5"
+    assert association.dialect is None
+    assert association.admit(opcode) is decided
+    assert association.dialect is decided
+    assert association.admit(Opcode.GET_STATUS) is decided
+    with pytest.raises(RemoteProtocolError, match=f"{other:#06x} is not one of dialect v"):
+        association.admit(other)
+    # The association goes on being what it is; the connection that heard it ends it.
+    assert association.dialect is decided
 
 
-def test_features_that_were_not_offered_are_not_ok(place: Place) -> None:
-    me = place.control()
-    offer = execute(me, Opcode.GET_DEVICE_FEATURE)[1]
-    assert set_status(me, 3) == 3
-    assert execute(me, Opcode.SET_DRIVER_FEATURE, 0, offer | 1 << 28) == (0, 0)
-    assert set_status(me, 0xB) == 3
-    assert execute(me, Opcode.SET_DRIVER_FEATURE, 0, offer) == (0, 0)
-    assert set_status(me, 0xB) == 0xB
-    # Negotiation is over until the next reset.
-    assert execute(me, Opcode.SET_DRIVER_FEATURE, 0, 0) == (22, 0)
-    assert set_status(me, 0) == 0
-    assert me.association.driver_features is None
-    assert execute(me, Opcode.SET_DRIVER_FEATURE, 0, 0) == (0, 0)
+@pytest.mark.parametrize("opcode", [*LaterOpcode, 5, 0x1FFF])
+def test_the_proposal_has_no_later_opcodes(place: Place, opcode: int) -> None:
+    association = place.control().association
+    assert association.dialect is PROPOSAL
+    assert association.admit(Opcode.VRING) is PROPOSAL
+    with pytest.raises(RemoteProtocolError, match=f"{opcode:#06x} is not one of dialect proposal"):
+        association.admit(opcode)
 
 
-def test_features_ok_without_features_is_none(place: Place) -> None:
-    me = place.control()
-    assert set_status(me, 0xB) == 0xB
-    assert me.association.driver_features == 0
+def test_an_opcode_that_nobody_has_decides_nothing() -> None:
+    association = later()
+    with pytest.raises(RemoteProtocolError, match="0x0003 is not one of dialect v2 or v5"):
+        association.admit(3)
+    assert association.dialect is None
 
 
-def test_an_older_driver_without_features_ok(place: Place) -> None:
-    me = place.control()
-    assert set_status(me, 3) == 3
-    assert execute(me, Opcode.SET_DRIVER_FEATURE, 0, 1 << 9) == (0, 0)
-    assert set_status(me, 7) == 7
-    assert execute(me, Opcode.SET_DRIVER_FEATURE, 0, 0) == (22, 0)
+def decide(association: Association, opcode: int, ready: threading.Barrier) -> str:
+    ready.wait()
+    try:
+        return association.admit(opcode).name
+    except RemoteProtocolError:
+        return "refused"
 
 
-def test_a_reset_keeps_the_queues_connected(place: Place) -> None:
-    me = place.control()
-    place.queue(0, 1)
-    assert execute(me, Opcode.SET_QUEUE_SIZE, 0, 64) == (0, 0)
-    assert set_status(me, 0) == 0
-    assert execute(me, Opcode.GET_QUEUE_SIZE, 0) == (0, 256)
-    assert me.association.queues == {1}
-    assert place.aborted == []
+def test_of_two_that_decide_at_once_one_is_refused() -> None:
+    with ThreadPoolExecutor(2) as threads:
+        for _ in range(50):
+            association, ready = later(), threading.Barrier(2)
+            opcodes = (Opcode.VRING, LaterOpcode.VQ)
+            calls = [threads.submit(decide, association, opcode, ready) for opcode in opcodes]
+            outcome = sorted(call.result() for call in calls)
+            assert association.dialect is not None
+            assert outcome == ["refused", association.dialect.name]
 
 
-@pytest.mark.parametrize("size", [1, 2, 128, 256])
-def test_queue_sizes(place: Place, size: int) -> None:
-    me = place.control()
-    assert execute(me, Opcode.SET_QUEUE_SIZE, 2, size) == (0, 0)
-    assert execute(me, Opcode.GET_QUEUE_SIZE, 2) == (0, size)
-    assert execute(me, Opcode.GET_QUEUE_SIZE, 1) == (0, 256)
+BOTH = TransportFeature.KEYED_NUM_DESCS | TransportFeature.KEYED_EAGER_BUF
 
 
-@pytest.mark.parametrize(("queue", "size"), [(0, 0), (0, 3), (0, 512), (3, 64), (0xFFFF, 64)])
-def test_queue_sizes_that_cannot_be(place: Place, queue: int, size: int) -> None:
-    me = place.control()
-    assert execute(me, Opcode.SET_QUEUE_SIZE, queue, size) == (22, 0)
-    assert execute(me, Opcode.GET_QUEUE_SIZE, 3) == (22, 0)
+def test_transport_features_decide_the_dialect() -> None:
+    association = later(TransportOffer(BOTH, 32))
+    assert association.set_transport_features(0)
+    assert association.dialect is None
+    assert not association.set_transport_features(4)
+    assert association.dialect is None
+    assert association.set_transport_features(TransportFeature.KEYED_EAGER_BUF)
+    assert association.dialect is V5
+    assert association.transport_features == TransportFeature.KEYED_EAGER_BUF
 
 
-def test_a_connected_queue_keeps_its_size(place: Place) -> None:
-    me = place.control()
-    place.queue(0, 0)
-    assert execute(me, Opcode.SET_QUEUE_SIZE, 0, 64) == (16, 0)
+def test_v2_has_no_transport_features() -> None:
+    association = later(TransportOffer(BOTH, 32))
+    association.admit(Opcode.VRING)
+    assert association.dialect is V2
+    assert association.offered_transport_features == 0
+    assert not association.set_transport_features(1)
+    assert association.transport_features == 0
 
 
-def test_config_changes_are_told_once(place: Place) -> None:
-    me, other = place.control(), place.control()
-    assert execute(me, Opcode.GET_CONFIG_CHANGED) == (0, 0)
-    place.device.generation += 1
-    assert execute(me, Opcode.GET_GENERATION) == (0, 1)
-    assert execute(me, Opcode.GET_CONFIG_CHANGED) == (0, 1)
-    assert execute(me, Opcode.GET_CONFIG_CHANGED) == (0, 0)
-    assert execute(other, Opcode.GET_CONFIG_CHANGED) == (0, 1)
+def test_a_device_reset_is_none_of_the_transport() -> None:
+    association = later(TransportOffer(BOTH, 32))
+    association.set_transport_features(BOTH)
+    association.set_status(0)
+    assert association.dialect is V5
+    assert association.transport_features == BOTH
 
 
-def test_set_config(place: Place) -> None:
-    me = place.control()
-    # The value's other bytes may hold anything.
-    assert execute(me, Opcode.SET_CONFIG, 32 | 1 << 16, 0xFFFFFF00) == (0, 0)
-    assert execute(me, Opcode.GET_CONFIG, 32 | 1 << 16) == (0, 0)
-    assert execute(me, Opcode.SET_CONFIG, 0 | 8 << 16, 5) == (22, 0)
-    assert execute(me, Opcode.SET_CONFIG, 32 | 3 << 16, 0) == (22, 0)
-    place.backend.failing = EIO
-    assert execute(me, Opcode.SET_CONFIG, 32 | 1 << 16, 0) == (5, 0)
-
-
-def test_transport_features(place: Place) -> None:
-    me = place.control()
-    assert execute(me, PROPOSAL.get_feature) == (0, 128)
-    assert execute(me, PROPOSAL.get_feature, 1) == (22, 0)
-    assert execute(me, PROPOSAL.set_feature, 0, 128) == (0, 0)
-    for select, value in ((0, 0), (0, 129), (1, 5)):
-        assert execute(me, PROPOSAL.set_feature, select, value) == (22, 0)
-
-
-def test_the_rest(place: Place) -> None:
-    me = place.control()
-    assert execute(me, Opcode.GET_VENDOR_ID) == (0, 0x564F4631)
-    assert execute(me, Opcode.GET_DEVICE_ID) == (0, 2)
-    assert execute(me, Opcode.GET_NUM_QUEUES) == (0, 3)
-    assert execute(me, Opcode.KEEPALIVE) == (0, 0)
-    assert execute(me, Opcode.DISCONNECT) == (0, 0)
-    assert execute(me, Opcode.GET_DEVICE_FEATURE, 1) == (22, 0)
-    assert execute(me, Opcode.SET_DRIVER_FEATURE, 1) == (22, 0)
-
-
-def test_every_control_command_has_an_answer() -> None:
-    """The parser lets exactly these through; none may be without a handler."""
-    opcodes = set(Opcode) - {Opcode.CONNECT, Opcode.VRING}
-    assert set(COMMANDS._handlers) == opcodes | {PROPOSAL.get_feature, PROPOSAL.set_feature}
+def test_events_reach_the_control_queues_of_a_device(place: Place) -> None:
+    links = {name: NotingLink(name, place.aborted) for name in ("first", "second", "queue", "old")}
+    who = caller(dialects=LATER)
+    place.table.connect_control(who, links["first"])
+    place.table.connect_control(who, links["second"])
+    place.table.connect_queue(0, 0, who, links["queue"])
+    place.table.connect_control(caller(), links["old"])
+    place.table.notify(place.device, AsyncEvent.CONFIG_CHANGE)
+    told = [AsyncEvent.CONFIG_CHANGE]
+    assert [link.events for link in links.values()] == [told, told, [], []]

@@ -85,9 +85,18 @@ def test_unknown_name(name: str) -> None:
 
 def test_by_oftype() -> None:
     """v2 numbers what proposal numbered, so that the same number means another transport."""
-    assert dialects_by_oftype(Transport.TCP, 0) == [PROPOSAL]
-    assert dialects_by_oftype(Transport.TCP, 1) == [V2, V5]
-    assert dialects_by_oftype(Transport.RDMA, 1) == [PROPOSAL]
-    assert dialects_by_oftype(Transport.RDMA, 2) == [V2, V5]
-    assert dialects_by_oftype(Transport.TCP, 2) == []
-    assert dialects_by_oftype(Transport.RDMA, 0) == []
+    assert dialects_by_oftype(Transport.TCP, 0) == (PROPOSAL,)
+    assert dialects_by_oftype(Transport.TCP, 1) == (V2, V5)
+    assert dialects_by_oftype(Transport.RDMA, 1) == (PROPOSAL,)
+    assert dialects_by_oftype(Transport.RDMA, 2) == (V2, V5)
+    assert dialects_by_oftype(Transport.TCP, 2) == ()
+    assert dialects_by_oftype(Transport.RDMA, 0) == ()
+
+
+def test_opcodes() -> None:
+    assert PROPOSAL.request_opcodes == V2.request_opcodes == {0x2000}
+    assert V5.request_opcodes == {0x0FFE, 0x0FFF}
+    assert V5.opcodes - V2.opcodes == {0x0100, 0x0102, 0x0FFE, 0x0FFF}
+    assert V2.opcodes - V5.opcodes == {0x2000}
+    assert V2.opcodes - PROPOSAL.opcodes == {5}
+    assert PROPOSAL.opcodes - V2.opcodes == {3}

@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""A table of associations with one disk, and connections that only note what they are told."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tests.unit.target.disk import NotingBackend
+from vof.target.association import NO_OFFER, AssociationTable, Attachment, Caller, TransportOffer
+from vof.target.devices.block import BlockDevice, BlockOptions
+from vof.wire.constants import AsyncEvent, Transport
+from vof.wire.dialect import PROPOSAL, V2, V5, Dialect
+
+LATER = (V2, V5)
+
+
+class NotingLink:
+    """A connection that is none."""
+
+    def __init__(self, name: str, aborted: list[str]) -> None:
+        self._name = name
+        self._aborted = aborted
+        self.events: list[AsyncEvent] = []
+
+    def abort(self) -> None:
+        self._aborted.append(self._name)
+
+    def notify(self, event: AsyncEvent) -> None:
+        self.events.append(event)
+
+
+def caller(
+    ivqn: str = "me",
+    tvqn: str = "dev",
+    dialects: Sequence[Dialect] = (PROPOSAL,),
+    transport: Transport = Transport.TCP,
+) -> Caller:
+    return Caller(ivqn, tvqn, transport, tuple(dialects))
+
+
+class Place:
+    """A table with one device, and the connections that were ended."""
+
+    def __init__(self, limit: int = 8) -> None:
+        self.backend = NotingBackend()
+        self.device = BlockDevice("dev", 0, BlockOptions(queues=3), self.backend)
+        self.table = AssociationTable(limit)
+        self.table.add(self.device)
+        self.aborted: list[str] = []
+
+    def link(self, name: str) -> NotingLink:
+        return NotingLink(name, self.aborted)
+
+    def control(self, ivqn: str = "me") -> Attachment:
+        return self.table.connect_control(caller(ivqn), self.link("control"))
+
+    def later(self, offer: TransportOffer = NO_OFFER) -> Attachment:
+        """An association that is v2 or v5."""
+        return self.table.connect_control(caller(dialects=LATER), self.link("control"), offer)
+
+    def queue(self, target_id: int, queue: int, ivqn: str = "me", tvqn: str = "dev") -> Attachment:
+        who = caller(ivqn, tvqn)
+        return self.table.connect_queue(target_id, queue, who, self.link(f"queue {queue}"))
