@@ -29,7 +29,8 @@ enum {
 
 enum {
     VOF_OP_CONNECT = 0x0000,
-    VOF_OP_VQ = 0x0fff, /* v5; its stream form is ours */
+    VOF_OP_VQ_KEYED_EAGER_BUF = 0x0ffe, /* v5; never on a stream */
+    VOF_OP_VQ = 0x0fff,                 /* v5; its stream form is ours */
     VOF_OP_VRING = 0x2000,
 };
 

@@ -196,7 +196,8 @@ static void go(struct run *run, const uint8_t *data, size_t size, uint32_t way)
     free(intake);
 }
 
-static void compare(const struct run *one, const struct run *other)
+static void compare(const struct vof_stream_rules *rules, const struct run *one,
+                    const struct run *other)
 {
     DEMAND(one->digest == other->digest);
     DEMAND(one->commands == other->commands);
@@ -205,8 +206,8 @@ static void compare(const struct run *one, const struct run *other)
     DEMAND(!one->disk_size || !memcmp(one->disk, other->disk, one->disk_size));
     if (one->refused || one->ended == VOF_INTAKE_VIOLATION) {
         char text[2][VOF_FAULT_TEXT_SIZE];
-        vof_describe_fault(&one->fault, text[0]);
-        vof_describe_fault(&other->fault, text[1]);
+        vof_describe_fault(rules, &one->fault, text[0]);
+        vof_describe_fault(rules, &other->fault, text[1]);
         DEMAND(text[0][0] && !strcmp(text[0], text[1]));
     }
 }
@@ -218,8 +219,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         return 0;
     for (uint32_t i = 0; i < 3; i++)
         go(&runs[i], data, size, i < 2 ? i : 2 + (data[1] | (uint32_t)data[2] << 8));
-    compare(&runs[0], &runs[1]);
-    compare(&runs[0], &runs[2]);
+    struct vof_stream_rules rules = rules_of(data[0]);
+    compare(&rules, &runs[0], &runs[1]);
+    compare(&rules, &runs[0], &runs[2]);
     vof_fuzz_verdict =
         runs[0].refused || runs[0].ended == VOF_INTAKE_VIOLATION ? "violation" : "good";
     for (unsigned i = 0; i < 3; i++)

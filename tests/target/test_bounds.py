@@ -26,7 +26,7 @@ from tests.target.peer import (
     vring_bytes,
 )
 from tests.target.process import TargetProcess
-from vof.target.connection import KEPT_RESPONSE
+from vof.target.completions import KEPT_RESPONSE
 from vof.target.devices.block import LIMITS
 
 IDLE = 10_000

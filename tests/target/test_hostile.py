@@ -262,7 +262,7 @@ def test_a_refused_connect(
     assert not log.lines("violation")
 
 
-@pytest.mark.parametrize("oftype", [1, 2, 255])
+@pytest.mark.parametrize("oftype", [2, 255])
 def test_a_foreign_oftype_is_answered_as_the_reference_does(address: Address, oftype: int) -> None:
     """The completion has command id 0: an initiator that probes for the dialect relies on it."""
     with Peer(address) as peer:

@@ -16,7 +16,7 @@ static enum vof_parse refuse(struct vof_fault *fault, enum vof_violation violati
 
 int vof_stream_rules_good(const struct vof_stream_rules *rules)
 {
-    return rules->max_ndesc > 0 && rules->max_ndesc <= VOF_MAX_NDESC &&
+    return memchr(rules->dialect, 0, sizeof rules->dialect) && rules->max_ndesc > 0 && rules->max_ndesc <= VOF_MAX_NDESC &&
            rules->plain_count <= VOF_MAX_PLAIN_OPCODES &&
            rules->max_transfer > 0 && rules->max_transfer <= INT32_MAX;
 }
@@ -116,6 +116,8 @@ enum vof_parse vof_parse_head(const struct vof_stream_rules *rules, const uint8_
         ndesc = vof_get_ndesc(data);
         if (ndesc != 1)
             return refuse(fault, VOF_CONNECT_NDESC, ndesc, 1);
+    } else if (opcode == VOF_OP_VQ_KEYED_EAGER_BUF && rules->framing == VOF_FRAMING_LENGTHS) {
+        return refuse(fault, VOF_EAGER_ON_STREAM, 0, 0);
     } else if (!(opcode == VOF_OP_VQ && rules->framing == VOF_FRAMING_LENGTHS) &&
                !is_plain(rules, opcode)) {
         return refuse(fault, VOF_OPCODE_UNKNOWN, opcode, 0);
@@ -167,13 +169,15 @@ void vof_put_completion_head(uint8_t *p, enum vof_framing framing,
     }
 }
 
-void vof_describe_fault(const struct vof_fault *fault, char text[VOF_FAULT_TEXT_SIZE])
+void vof_describe_fault(const struct vof_stream_rules *rules, const struct vof_fault *fault,
+                        char text[VOF_FAULT_TEXT_SIZE])
 {
     const char *format = "";
 
     switch (fault->violation) {
     case VOF_OPCODE_UNKNOWN:
-        snprintf(text, VOF_FAULT_TEXT_SIZE, "opcode 0x%04" PRIx64 " is not known", fault->found);
+        snprintf(text, VOF_FAULT_TEXT_SIZE, "opcode 0x%04" PRIx64 " is not one of dialect %s",
+                 fault->found, rules->dialect);
         return;
     case VOF_NDESC_OUT_OF_RANGE:
         snprintf(text, VOF_FAULT_TEXT_SIZE,
@@ -209,6 +213,9 @@ void vof_describe_fault(const struct vof_fault *fault, char text[VOF_FAULT_TEXT_
         break;
     case VOF_KEYED_ON_STREAM:
         format = "a vq command on a stream has keyed descriptors";
+        break;
+    case VOF_EAGER_ON_STREAM:
+        format = "a vq_keyed_eager_buf command on a stream";
         break;
     case VOF_DESCRIPTOR_EMPTY:
         format = "a descriptor has length zero";

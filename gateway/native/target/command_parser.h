@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * Heads of commands as a target receives them: the twin of vof.wire.stream.CommandParser.
+ * Heads of commands as a target receives them: the twin of the CommandParsers in vof.wire.stream
+ * and vof.wire.vq.
  *
  * Owns what a command's head and descriptors must be, in both framings, and the words for what they
  * are not. Pure: bytes in, a record out; no memory of its own, no sockets, no device types. The
@@ -18,11 +19,13 @@
 enum {
     VOF_MAX_PLAIN_OPCODES = 32,
     VOF_MAX_NDESC = 1024, /* the most that max_ndesc may say */
+    VOF_DIALECT_NAME_SIZE = 16,
     VOF_FAULT_TEXT_SIZE = 160,
 };
 
 /* What is taken from a peer before it is a violation. */
 struct vof_stream_rules {
+    char dialect[VOF_DIALECT_NAME_SIZE]; /* its name, for messages */
     enum vof_framing framing;
     uint32_t max_ndesc;
     uint64_t max_transfer; /* bytes, in both directions together; below 2^31 */
@@ -56,6 +59,7 @@ enum vof_violation {
     VOF_TRANSFER_TOO_LARGE,
     VOF_LENGTHS_TOO_LARGE,
     VOF_KEYED_ON_STREAM,
+    VOF_EAGER_ON_STREAM,
     VOF_DESCRIPTOR_EMPTY,
     VOF_DESCRIPTOR_ID_TWICE,
     VOF_COMMAND_ID_IN_FLIGHT,
@@ -90,7 +94,8 @@ void vof_put_completion_head(uint8_t *p, enum vof_framing framing,
                              const struct vof_command *command,
                              const struct vof_segment *segments);
 
-/* Say in words what a fault is: the same as vof.wire.stream and vof.target.connection do. */
-void vof_describe_fault(const struct vof_fault *fault, char text[VOF_FAULT_TEXT_SIZE]);
+/* Say in words what a fault under these rules is: the same as vof.wire and vof.target do. */
+void vof_describe_fault(const struct vof_stream_rules *rules, const struct vof_fault *fault,
+                        char text[VOF_FAULT_TEXT_SIZE]);
 
 #endif

@@ -5,7 +5,10 @@
     config, values       the configuration file
     server               one target: its devices, its listener, start, reload and stop
     acceptor, handshake  connections that have not connected yet: one thread for all of them
-    connection, workers  connections that have: a thread each
+    connection, channel  connections that have: a thread each, and its socket
+    control_queue        what such a thread serves: the control queue,
+    virtqueue, workers   or a virtqueue, with threads of its own where they are wanted
+    completions          what a virtqueue's requests are answered with
     association          who is connected to what, and who may connect
     commands             the control commands
     async_events         events that wait to be sent on a control queue

@@ -56,7 +56,9 @@ class Handshake:
 
     def _begin(self) -> None:
         self._received = bytearray()
-        self._parser = CommandParser(PROPOSAL, _NOTHING_ELSE)
+        self._parser = CommandParser(
+            PROPOSAL, _NOTHING_ELSE
+        )  # a Connect is the same in all dialects
 
     def readable(self, refused: Callable[[str], None]) -> Attachment | None:
         """Take what has arrived; return the connection's place once a Connect has succeeded.
@@ -89,7 +91,7 @@ class Handshake:
         answer_id = command.command_id
         try:
             dialects = dialects_by_oftype(Transport.TCP, connect.oftype)
-            if dialects != (PROPOSAL,):
+            if not dialects:
                 # By command id 0 an initiator that begins with a later revision's numbers knows
                 # this one (ours, after the reference target).
                 answer_id = 0

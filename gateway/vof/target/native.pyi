@@ -61,6 +61,7 @@ class Queue:
         fd: int,
         *,
         width: int,
+        dialect: str,
         max_ndesc: int,
         max_transfer: int,
         plain_opcodes: Iterable[int],
@@ -87,6 +88,7 @@ class Framer:
     def __init__(
         self,
         *,
+        dialect: str,
         max_ndesc: int,
         max_transfer: int,
         plain_opcodes: Iterable[int],

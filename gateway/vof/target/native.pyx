@@ -27,11 +27,12 @@ cdef extern from "<sys/uio.h>" nogil:
         size_t iov_len
 
 cdef extern from "target/command_parser.h" nogil:
-    enum: VOF_MAX_PLAIN_OPCODES, VOF_FAULT_TEXT_SIZE
+    enum: VOF_MAX_PLAIN_OPCODES, VOF_FAULT_TEXT_SIZE, VOF_DIALECT_NAME_SIZE
     enum vof_framing:
         VOF_FRAMING_SEGMENTS
         VOF_FRAMING_LENGTHS
     struct vof_stream_rules:
+        char *dialect
         vof_framing framing
         uint32_t max_ndesc
         uint64_t max_transfer
@@ -51,7 +52,7 @@ cdef extern from "target/command_parser.h" nogil:
     struct vof_fault:
         pass
     int vof_stream_rules_good(const vof_stream_rules *rules)
-    void vof_describe_fault(const vof_fault *fault, char *text)
+    void vof_describe_fault(const vof_stream_rules *rules, const vof_fault *fault, char *text)
 
 cdef extern from "target/buffers.h" nogil:
     struct vof_stash:
@@ -160,9 +161,9 @@ OUTBOX_SIZE = <int>VOF_OUTBOX_SIZE
 cdef unsigned POOL_THREADS = 16
 
 
-cdef raise_fault(const vof_fault *fault):
+cdef raise_fault(const vof_stream_rules *rules, const vof_fault *fault):
     cdef char[VOF_FAULT_TEXT_SIZE] text
-    vof_describe_fault(fault, text)
+    vof_describe_fault(rules, fault, text)
     raise RemoteProtocolError((<bytes>text).decode("ascii"))
 
 
@@ -178,8 +179,13 @@ cdef disk_reason(int error):
     return os.strerror(error)
 
 
-cdef set_stream_rules(vof_stream_rules *rules, max_ndesc, max_transfer, plain_opcodes, framing):
+cdef set_stream_rules(vof_stream_rules *rules, dialect, max_ndesc, max_transfer, plain_opcodes,
+                      framing):
+    cdef bytes name = dialect.encode("ascii")
     opcodes = sorted(plain_opcodes)
+    if len(name) >= VOF_DIALECT_NAME_SIZE:
+        raise ValueError("a dialect's name is too long")
+    memcpy(rules.dialect, <const char *>name, len(name) + 1)
     if len(opcodes) > VOF_MAX_PLAIN_OPCODES:
         raise ValueError("more opcodes than there is room for")
     rules.framing = <vof_framing><int>framing
@@ -258,16 +264,18 @@ cdef class Rules:
 
 cdef class Queue:
     cdef vof_served_queue *queue
+    cdef vof_stream_rules stream
     # What the queue uses lives at least as long.
     cdef Device device
     cdef Rules rules
 
-    def __init__(self, Device device not None, Rules rules not None, int fd, *, width, max_ndesc,
-                 max_transfer, plain_opcodes, framing, largest_kept):
+    def __init__(self, Device device not None, Rules rules not None, int fd, *, width, dialect,
+                 max_ndesc, max_transfer, plain_opcodes, framing, largest_kept):
         cdef vof_served_queue_setup setup
         if self.queue is not NULL or device.device is NULL:
             raise ValueError("not to be opened")
-        set_stream_rules(&setup.stream, max_ndesc, max_transfer, plain_opcodes, framing)
+        set_stream_rules(&setup.stream, dialect, max_ndesc, max_transfer, plain_opcodes, framing)
+        self.stream = setup.stream
         setup.device = device.device
         setup.rules = rules.rules
         setup.fd = fd
@@ -295,7 +303,7 @@ cdef class Queue:
             reason = disk_reason(report.error)
             return DiskError(report.type, report.sector, reason, report.count - 1)
         if event == VOF_EVENT_VIOLATION:
-            raise_fault(&report.fault)
+            raise_fault(&self.stream, &report.fault)
         if event == VOF_EVENT_ERROR:
             raise_error(report.error)
         return None
@@ -358,8 +366,8 @@ cdef class Framer:
     cdef vof_intake *intake
     cdef uint8_t *room
 
-    def __cinit__(self, *, max_ndesc, max_transfer, plain_opcodes, framing):
-        set_stream_rules(&self.rules, max_ndesc, max_transfer, plain_opcodes, framing)
+    def __cinit__(self, *, dialect, max_ndesc, max_transfer, plain_opcodes, framing):
+        set_stream_rules(&self.rules, dialect, max_ndesc, max_transfer, plain_opcodes, framing)
         self.stash.keep = 0
         self.room = <uint8_t *>calloc(1, VOF_RECEIVE_SIZE)
         self.intake = <vof_intake *>calloc(1, sizeof(vof_intake))
@@ -398,7 +406,7 @@ cdef class Framer:
             if result == VOF_INTAKE_NO_MEMORY:
                 raise MemoryError
             if result == VOF_INTAKE_VIOLATION:
-                raise_fault(&fault)
+                raise_fault(&self.rules, &fault)
             done.append((
                 command.opcode,
                 command.command_id,

@@ -273,6 +273,7 @@ class CommandParser(_StreamParser[ReceivedCommand]):
 
     def __init__(self, dialect: Dialect, limits: StreamLimits) -> None:
         super().__init__(COMMAND_SIZE)
+        self._dialect = dialect.name
         self._plain = dialect.plain_opcodes
         self._limits = limits
         self._opcode = self._command_id = 0
@@ -295,7 +296,7 @@ class CommandParser(_StreamParser[ReceivedCommand]):
             if ndesc != 1:
                 raise RemoteProtocolError(f"a Connect has {ndesc} descriptors instead of 1")
         elif opcode not in self._plain:
-            raise RemoteProtocolError(f"opcode {opcode:#06x} is not known")
+            raise RemoteProtocolError(f"opcode {opcode:#06x} is not one of dialect {self._dialect}")
         self._opcode, self._command_id = opcode, command_id
         self._head_bytes = bytes(part)
         return ndesc

@@ -136,7 +136,9 @@ class VqCommandParser(CommandParser):
         opcode, command_id = HEAD.unpack_from(part)
         self._writable = 0
         if opcode == Opcode.VRING:
-            raise RemoteProtocolError(f"opcode {opcode:#06x} is not known")
+            raise RemoteProtocolError(f"opcode {opcode:#06x} is not one of dialect {self._dialect}")
+        if opcode == LaterOpcode.VQ_KEYED_EAGER_BUF:
+            raise RemoteProtocolError("a vq_keyed_eager_buf command on a stream")
         if opcode != _VQ:
             return super()._head(part)
         command = unpack(VqCommand, part)

@@ -10,23 +10,27 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.unit.wire.streams import LIMITS, WRITE, command_bytes, commands, cuts
+from tests.unit.wire.streams import LIMITS, WRITE, command_bytes, commands, cuts, v5_commands
 from vof.errors import RemoteProtocolError
 from vof.target import native
-from vof.wire.dialect import PROPOSAL
+from vof.wire.dialect import PROPOSAL, V5, Dialect
+from vof.wire.framing import Framing
 from vof.wire.stream import CommandParser, ReceivedCommand, StreamLimits
+from vof.wire.vq import VqCommandParser
 
 Command = tuple[int, int, bytes, list[tuple[int, int, int]], int, bytes]
 
 WIDE = StreamLimits(max_ndesc=128, max_transfer=1 << 20)
 
 
-def framer(limits: StreamLimits = LIMITS, framing: int = native.FRAMING_SEGMENTS) -> native.Framer:
+def framer(limits: StreamLimits = LIMITS, dialect: Dialect = PROPOSAL) -> native.Framer:
+    lengths = dialect.framing is Framing.LENGTHS
     return native.Framer(
+        dialect=dialect.name,
         max_ndesc=limits.max_ndesc,
         max_transfer=limits.max_transfer,
-        plain_opcodes=PROPOSAL.plain_opcodes,
-        framing=framing,
+        plain_opcodes=dialect.plain_opcodes,
+        framing=native.FRAMING_LENGTHS if lengths else native.FRAMING_SEGMENTS,
     )
 
 
@@ -34,13 +38,12 @@ def as_native(command: ReceivedCommand) -> Command:
     writable = [
         (item.length, item.id, item.flags) for item in command.descriptors if item.flags & WRITE
     ]
-    total = sum(length for length, _id, _flags in writable)
     return (
         command.opcode,
         command.command_id,
         command.head,
         writable,
-        total,
+        command.in_length,
         bytes(command.payload),
     )
 
@@ -134,7 +137,7 @@ def test_ids_that_are_alike_are_told_apart() -> None:
     assert total == len(idents)
 
 
-# The framing of v5, which has no reference in Python.
+# The framing of v5.
 
 
 def vq(out_length: int, in_length: int, *, keyed: int = 0, command_id: int = 3) -> bytes:
@@ -142,13 +145,51 @@ def vq(out_length: int, in_length: int, *, keyed: int = 0, command_id: int = 3) 
 
 
 def test_vq_commands() -> None:
-    parser = framer(WIDE, native.FRAMING_LENGTHS)
+    parser = framer(WIDE, V5)
     stream = vq(4, 5) + b"abcd" + vq(0, 7) + vq(1, 0) + b"x"
     assert parser.feed(stream) == [
         (0x0FFF, 3, vq(4, 5), [], 5, b"abcd"),
         (0x0FFF, 3, vq(0, 7), [], 7, b""),
         (0x0FFF, 3, vq(1, 0), [], 0, b"x"),
     ]
+
+
+@given(sent=st.lists(v5_commands, min_size=1, max_size=5), data=st.data())
+def test_good_vq_commands_in_any_fragmentation(
+    sent: list[ReceivedCommand], data: st.DataObject
+) -> None:
+    stream = b"".join(map(command_bytes, sent))
+    expected = [as_native(command) for command in sent]
+    parser, reference = framer(dialect=V5), VqCommandParser(V5, LIMITS)
+    found: list[Command] = []
+    referred: list[Command] = []
+    for begin, end, _direct in data.draw(cuts(len(stream))):
+        found += parser.feed(stream[begin:end])
+        referred += map(as_native, reference.feed(stream[begin:end]))
+    assert found == referred == expected
+
+
+@given(sent=st.lists(v5_commands, min_size=1, max_size=3), data=st.data())
+def test_damaged_vq_commands_are_the_same_violation(
+    sent: list[ReceivedCommand], data: st.DataObject
+) -> None:
+    stream = bytearray(b"".join(map(command_bytes, sent)))
+    for _ in range(data.draw(st.integers(1, 4))):
+        place = data.draw(st.integers(0, len(stream) - 1))
+        stream[place] = data.draw(st.integers(0, 255))
+    reference = VqCommandParser(V5, LIMITS)
+    assert outcome(framer(dialect=V5), [bytes(stream)]) == outcome(reference, [bytes(stream)])
+
+
+@given(
+    opcode=st.sampled_from([0x0FFF, 0x0FFF, 0x0FFF, 0x0FFE, 0x2000, 0x0100, 0x0102, 3, 5, 0x100D]),
+    lengths=st.tuples(*[st.sampled_from([0, 1, 16, 240, 241, 1 << 31, 0xFFFFFFFF])] * 2),
+    keyed=st.sampled_from([0, 0, 0, 1, 0x0100, 0xFFFF]),
+)
+def test_made_up_vq_commands(opcode: int, lengths: tuple[int, int], keyed: int) -> None:
+    stream = struct.pack("<HHIIHH", opcode, 7, *lengths, keyed, 0) + bytes(300)
+    reference = VqCommandParser(V5, LIMITS)
+    assert outcome(framer(dialect=V5), [stream]) == outcome(reference, [stream])
 
 
 BAD_VQ = {
@@ -161,14 +202,22 @@ BAD_VQ = {
         "the lengths of a command add up to 8589934590 bytes; at most 1048576 are allowed",
     ),
     "keyed descriptors": (vq(1, 1, keyed=1), "a vq command on a stream has keyed descriptors"),
-    "a vring": (struct.pack("<HHIQ", 0x2000, 1, 0, 1), "opcode 0x2000 is not known"),
+    "a vring": (
+        struct.pack("<HHIQ", 0x2000, 1, 0, 1),
+        "opcode 0x2000 is not one of dialect v5",
+    ),
+    "an eager command": (
+        struct.pack("<HHIII", 0x0FFE, 1, 0, 1, 1),
+        "a vq_keyed_eager_buf command on a stream",
+    ),
 }
 
 
 @pytest.mark.parametrize(("stream", "text"), BAD_VQ.values(), ids=BAD_VQ)
 def test_bad_vq_commands(stream: bytes, text: str) -> None:
-    with pytest.raises(RemoteProtocolError, match=text):
-        framer(WIDE, native.FRAMING_LENGTHS).feed(stream)
+    for parser in (framer(WIDE, V5), VqCommandParser(V5, WIDE)):
+        with pytest.raises(RemoteProtocolError, match=text):
+            parser.feed(stream)
 
 
 @pytest.mark.parametrize(
@@ -177,4 +226,4 @@ def test_bad_vq_commands(stream: bytes, text: str) -> None:
 def test_limits_that_cannot_be_kept(change: dict[str, int]) -> None:
     limits = {"max_ndesc": 128, "max_transfer": 1 << 20} | change
     with pytest.raises(ValueError, match="limits"):
-        native.Framer(plain_opcodes=(1,), framing=native.FRAMING_SEGMENTS, **limits)
+        native.Framer(dialect="any", plain_opcodes=(1,), framing=native.FRAMING_SEGMENTS, **limits)

@@ -22,6 +22,7 @@ from vof.target.devices.block import BlockDevice, BlockOptions, BlockSeat
 from vof.target.native_events import ControlCommand, Request
 from vof.wire.blk import Feature
 from vof.wire.constants import CommonFeature
+from vof.wire.dialect import PROPOSAL, V5, Dialect
 
 SIZE = 64 << 10
 PATIENCE = 30.0
@@ -40,6 +41,7 @@ class Rig(NamedTuple):
             self.rules,
             self.theirs.fileno(),
             width=width,
+            dialect="any",
             max_ndesc=8,
             max_transfer=1 << 20,
             plain_opcodes=(1, 2),
@@ -209,6 +211,7 @@ requests = st.tuples(
 def serve_all(
     monkeypatch: pytest.MonkeyPatch,
     name: str,
+    dialect: Dialect,
     features: int,
     items: list[tuple[int, int, bytes, int]],
 ) -> tuple[list[bytes], bytes]:
@@ -224,7 +227,7 @@ def serve_all(
     ours.settimeout(PATIENCE)
     areas = []
     with ours, theirs:
-        queue = seat.open_native(theirs.fileno(), 1)
+        queue = seat.open_native(theirs.fileno(), 1, dialect)
         assert (queue is not None) == (name == "native")
         for kind, sector, data, room in items:
             payload = struct.pack("<IIQ", kind, 0, sector) + data
@@ -233,9 +236,7 @@ def serve_all(
                 assert seat.handle(0, memoryview(payload), area) == room
                 areas.append(bytes(area))
                 continue
-            head = struct.pack("<HHIH6x", 0x2000, 5, 0, 2)
-            for length, ident, flags in ((len(payload), 0, 0), (room, 1, 2)):
-                head += struct.pack("<QIHHI4x", 0, length, ident, flags, 0)
+            head = dialect.framing.encode(5, [len(payload)], [room])
             # A control command ends what the queue does by itself.
             ours.sendall(head + payload + struct.pack("<HH12x", 2, 6))
             while isinstance(event := queue.serve(), Request):
@@ -244,7 +245,8 @@ def serve_all(
                 event.payload.release()
                 queue.answer(area)
             queue.flush()
-            areas.append(ours.recv(40 + room, socket.MSG_WAITALL)[40:])
+            size = 16 if dialect is V5 else 40
+            areas.append(ours.recv(size + room, socket.MSG_WAITALL)[size:])
         if queue:
             queue.close()
     whole = memoryview(bytearray(SIZE))
@@ -253,13 +255,17 @@ def serve_all(
     return areas, bytes(whole)
 
 
-@given(items=st.lists(requests, min_size=1, max_size=8), features=st.sampled_from([0, EVERYTHING]))
+@given(
+    items=st.lists(requests, min_size=1, max_size=8),
+    features=st.sampled_from([0, EVERYTHING]),
+    dialect=st.sampled_from([PROPOSAL, V5]),
+)
 def test_the_same_answers_as_python(
-    items: list[tuple[int, int, bytes, int]], features: int
+    items: list[tuple[int, int, bytes, int]], features: int, dialect: Dialect
 ) -> None:
     with pytest.MonkeyPatch.context() as monkeypatch:
-        expected = serve_all(monkeypatch, "python", features, items)
-        assert serve_all(monkeypatch, "native", features, items) == expected
+        expected = serve_all(monkeypatch, "python", dialect, features, items)
+        assert serve_all(monkeypatch, "native", dialect, features, items) == expected
 
 
 def test_native_is_missed_only_where_it_is_insisted_on(monkeypatch: pytest.MonkeyPatch) -> None:

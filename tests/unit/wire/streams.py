@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from tests.unit.wire.delivery import Parser, deliver
 from vof.errors import RemoteProtocolError
-from vof.wire.constants import DescriptorFlag, Opcode
-from vof.wire.dialect import PROPOSAL
+from vof.wire.constants import DescriptorFlag, LaterOpcode, Opcode
+from vof.wire.dialect import PROPOSAL, V5, Dialect
 from vof.wire.stream import (
     Arrival,
     CommandParser,
@@ -31,6 +31,7 @@ from vof.wire.structs import (
     VringCommand,
     pack,
 )
+from vof.wire.vq import VqCommand
 
 _E = TypeVar("_E")
 
@@ -39,10 +40,12 @@ WRITE = 2
 
 LIMITS = StreamLimits(max_ndesc=6, max_transfer=240)
 
-PLAIN_OPCODES = sorted(
-    {int(op) for op in Opcode} - {Opcode.CONNECT, Opcode.VRING}
-    | {PROPOSAL.get_feature, PROPOSAL.set_feature}
-)
+COMMON_OPCODES = {int(op) for op in Opcode} - {Opcode.CONNECT, Opcode.VRING}
+
+PLAIN_OPCODES = {
+    "proposal": sorted(COMMON_OPCODES | {3, 4}),
+    "v5": sorted(COMMON_OPCODES | {4, 5, 0x0100, 0x0102}),
+}
 
 UNTOUCHED = 0xEE
 """What a buffer holds before anything arrives in it."""
@@ -61,8 +64,8 @@ def pattern(size: int, seed: int) -> bytes:
 
 
 @st.composite
-def plain_commands(draw: st.DrawFn) -> ReceivedCommand:
-    opcode, command_id = draw(st.sampled_from(PLAIN_OPCODES)), draw(u16)
+def plain_commands(draw: st.DrawFn, dialect: Dialect = PROPOSAL) -> ReceivedCommand:
+    opcode, command_id = draw(st.sampled_from(PLAIN_OPCODES[dialect.name])), draw(u16)
     head = HEAD.pack(opcode, command_id) + draw(st.binary(min_size=12, max_size=12))
     return ReceivedCommand(opcode, command_id, head, (), memoryview(b""))
 
@@ -119,6 +122,20 @@ def vring_commands(draw: st.DrawFn) -> ReceivedCommand:
 
 
 commands = st.one_of(plain_commands(), vring_commands(), connect_commands())
+
+
+@st.composite
+def vq_commands(draw: st.DrawFn) -> ReceivedCommand:
+    readable = draw(st.integers(0, LIMITS.max_transfer))
+    room = draw(st.integers(0, LIMITS.max_transfer - readable))
+    head = VqCommand(
+        LaterOpcode.VQ, draw(u16), readable, room, reserved=draw(st.binary(min_size=2, max_size=2))
+    )
+    payload = memoryview(pattern(readable, draw(st.integers(0, 250))))
+    return ReceivedCommand(LaterOpcode.VQ, head.command_id, pack(head), (), payload, room)
+
+
+v5_commands = st.one_of(plain_commands(V5), vq_commands(), connect_commands())
 
 
 def command_bytes(command: ReceivedCommand) -> bytes:

@@ -28,7 +28,8 @@ from vof.wire.blk import (
     Feature,
 )
 from vof.wire.constants import CommonFeature, DeviceId
-from vof.wire.dialect import PROPOSAL
+from vof.wire.dialect import Dialect
+from vof.wire.framing import Framing
 from vof.wire.stream import StreamLimits
 from vof.wire.structs import pack
 
@@ -257,9 +258,11 @@ class BlockSeat(Seat):
     def handle(self, queue: int, readable: memoryview, writable: memoryview) -> int:
         return self._requests.handle(readable, writable)
 
-    def open_native(self, fd: int, threads: int) -> native.Queue | None:
+    def open_native(self, fd: int, threads: int, dialect: Dialect) -> native.Queue | None:
         if not self._device.native or not self._native_rules:
             return None
+        lengths = dialect.framing is Framing.LENGTHS
+        framing = native.FRAMING_LENGTHS if lengths else native.FRAMING_SEGMENTS
         return native.Queue(
             self._device.native,
             self._native_rules,
@@ -267,8 +270,9 @@ class BlockSeat(Seat):
             width=threads or NATIVE_THREADS,
             max_ndesc=LIMITS.max_ndesc,
             max_transfer=LIMITS.max_transfer,
-            plain_opcodes=PROPOSAL.plain_opcodes,
-            framing=native.FRAMING_SEGMENTS,
+            dialect=dialect.name,
+            plain_opcodes=dialect.plain_opcodes,
+            framing=framing,
             largest_kept=KEPT_BUFFER,
         )
 

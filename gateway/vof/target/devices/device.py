@@ -13,6 +13,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
+from vof.wire.dialect import Dialect
 from vof.wire.stream import StreamLimits
 
 if TYPE_CHECKING:
@@ -62,11 +63,12 @@ class Seat(ABC):
         itself are otherwise part of the result, in the way of the device type.
         """
 
-    def open_native(self, fd: int, threads: int) -> native.Queue | None:
+    def open_native(self, fd: int, threads: int, dialect: Dialect) -> native.Queue | None:
         """Return what serves a virtqueue's connected socket natively, None where nothing does.
 
-        ``threads`` is the number of its requests that are worked on at a time; 0 leaves it to
-        the device. The caller closes the queue before the socket and before this seat.
+        Its commands are those of ``dialect``. ``threads`` is the number of its requests that are
+        worked on at a time; 0 leaves it to the device. The caller closes the queue before the
+        socket and before this seat.
         """
         return None
 

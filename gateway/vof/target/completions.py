@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""What an executed request is answered with on a stream, in both framings.
+
+Owns which of the device-writable bytes come back. They fill the buffers from the start, but for the
+``tail``, which is at the end whatever else was written (``Seat.tail``). With segment descriptors
+what lies between is left out. Behind a vq command the whole area comes back then, and what lies
+between is zeros: it has been somebody else's.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from itertools import accumulate
+
+from vof.wire.constants import DescriptorFlag
+from vof.wire.framing import Framing
+from vof.wire.stream import ReceivedCommand, encode_vring_completion
+from vof.wire.structs import pack
+from vof.wire.vq import VqCompletion
+
+KEPT_RESPONSE = (1 << 20) + (1 << 16)
+"""Bytes of the largest response buffer that is kept for the next request."""
+
+_STEP = 1 << 13
+_WRITE = int(DescriptorFlag.WRITE)
+
+
+class ResponseBuffer(threading.local):
+    """One buffer a thread, grown as needed; what is larger than ``KEPT_RESPONSE`` is not kept."""
+
+    def __init__(self) -> None:
+        self._kept = memoryview(bytearray(_STEP))
+
+    def take(self, size: int) -> memoryview:
+        """Return ``size`` bytes, with whatever they hold."""
+        if size > len(self._kept):
+            if size > KEPT_RESPONSE:
+                return memoryview(bytearray(size))
+            self._kept = memoryview(bytearray(-(-size // _STEP) * _STEP))
+        return self._kept[:size]
+
+
+def answer(
+    framing: Framing, command: ReceivedCommand, writable: memoryview, used: int, tail: int
+) -> list[bytes | memoryview]:
+    """Return the completion and the bytes behind it, where ``used`` bytes of ``writable`` were
+    written: the first ones, and the last ``tail``."""
+    if framing is Framing.LENGTHS:
+        return _vq_answer(command, writable, used, tail)
+    descriptors = [item for item in command.descriptors if item.flags & _WRITE]
+    lengths = [item.length for item in descriptors]
+    parts = [writable]
+    if used < len(writable):
+        lengths, parts = _split(lengths, used, tail, writable)
+    returned = list(zip(descriptors, lengths, strict=True))
+    return [encode_vring_completion(0, command.command_id, returned), *parts]
+
+
+def _vq_answer(
+    command: ReceivedCommand, writable: memoryview, used: int, tail: int
+) -> list[bytes | memoryview]:
+    size = len(writable)
+    if used == size or not used or not tail:
+        return [pack(VqCompletion(0, command.command_id, used)), writable[:used]]
+    begin, end = used - tail, size - tail
+    writable[begin:end] = bytes(end - begin)
+    return [pack(VqCompletion(0, command.command_id, size, used)), writable]
+
+
+def _split(
+    lengths: Sequence[int], used: int, tail: int, writable: memoryview
+) -> tuple[list[int], list[memoryview]]:
+    """Return how much of each descriptor was written, and those bytes, where ``used`` are.
+
+    They are the first ones of the area and its last ``tail``. A descriptor that has a part of the
+    tail has to come back up to there, and so whole.
+    """
+    written, parts = [], []
+    for length, end in zip(lengths, accumulate(lengths), strict=True):
+        start = end - length
+        stop = end
+        if end <= len(writable) - tail:
+            stop = max(start, min(end, used - tail))
+        written.append(stop - start)
+        parts.append(writable[start:stop])
+    return written, parts
