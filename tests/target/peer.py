@@ -243,9 +243,11 @@ class Association:
         *,
         queues: int = 1,
         features: int | None = None,
+        oftype: int = 0,
     ) -> None:
         self.address = address
         self.tvqn = tvqn
+        self.oftype = oftype
         self.queues: list[Peer] = []
         self.control = Peer(address)
         try:
@@ -257,7 +259,7 @@ class Association:
     def _attach(self, queues: int, features: int | None) -> None:
         # As the Linux initiator does: the id to use is the one from the last Connect, whichever
         # queue's.
-        self.target_id = self.control.connect(tvqn=self.tvqn)
+        self.target_id = self.control.connect(tvqn=self.tvqn, oftype=self.oftype)
         if features is not None:
             self.negotiate(features)
         for index in range(queues):
@@ -274,7 +276,7 @@ class Association:
 
     def add_queue(self, index: int) -> Peer:
         peer = self.adopt(Peer(self.address))
-        self.target_id = peer.connect(self.target_id, index, tvqn=self.tvqn)
+        self.target_id = peer.connect(self.target_id, index, tvqn=self.tvqn, oftype=self.oftype)
         return peer
 
     def adopt(self, peer: Peer) -> Peer:
