@@ -91,7 +91,7 @@ static bool execute(struct run *run, const struct vof_intake *intake, struct vof
     memcpy(payload, intake->payload, command->readable);
     struct vof_request request;
     memset(&request, 0, sizeof request);
-    bool good = vof_check_request(&device->limits, negotiated, payload, command->readable,
+    bool good = vof_check_request(&device->limits, device->capacity, negotiated, payload, command->readable,
                                   command->writable, &request, &run->fault);
     if (good && request.action != VOF_ELSEWHERE) {
         uint8_t *area = allocate(command->writable);
@@ -173,7 +173,8 @@ static void go(struct run *run, const uint8_t *data, size_t size, uint32_t way)
     run->disk_size = (size_t)data[4] * DISK_UNIT;
     run->disk = allocate(run->disk_size);
     vof_store_open_memory(&device.store, run->disk);
-    device.limits = (struct vof_block_limits){run->disk_size, 64, 1024, 8, flags & READONLY};
+    atomic_init(&device.capacity, run->disk_size);
+    device.limits = (struct vof_block_limits){64, 1024, 8, flags & READONLY};
     struct vof_stash stash = {.largest = 128 << 10, .keep = 2};
     struct vof_intake *intake = allocate(sizeof *intake);
     uint8_t *received = allocate(VOF_RECEIVE_SIZE);

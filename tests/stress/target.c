@@ -234,9 +234,10 @@ int main(int count, char **arguments)
     static struct worker workers[WORKERS];
     char name[] = "/tmp/vof-stress-XXXXXX";
     int fd = mkstemp(name);
-    DEMAND(fd >= 0 && !unlink(name) && !ftruncate(fd, (off_t)WORKERS * BLOCKS * BLOCK));
-    struct vof_block_limits limits = {(uint64_t)WORKERS * BLOCKS * BLOCK, 64, 64, 4, false};
-    device = vof_device_open(&limits, WIDTH);
+    uint64_t size = (uint64_t)WORKERS * BLOCKS * BLOCK;
+    DEMAND(fd >= 0 && !unlink(name) && !ftruncate(fd, (off_t)size));
+    struct vof_block_limits limits = {64, 64, 4, false};
+    device = vof_device_open(&limits, size, WIDTH);
     DEMAND(device);
     vof_store_open_file(&device->store, fd, false, false, true);
     uint64_t seed = strtoull(arguments[2], NULL, 0);
@@ -245,8 +246,12 @@ int main(int count, char **arguments)
         workers[i].random = seed * 31 + i + 1;
         DEMAND(!pthread_create(&workers[i].thread, NULL, converse, &workers[i]));
     }
-    struct timespec time = {strtol(arguments[1], NULL, 0), 0};
-    nanosleep(&time, NULL);
+    time_t end = time(NULL) + strtol(arguments[1], NULL, 0);
+    for (uint64_t half = 0; time(NULL) < end; half = size / 2 - half) {
+        /* The disk grows and shrinks, beyond what anybody uses. */
+        atomic_store(&device->capacity, size + half);
+        nanosleep(&(struct timespec){0, 1000000}, NULL);
+    }
     atomic_store(&stop, true);
     for (unsigned i = 0; i < WORKERS; i++)
         pthread_join(workers[i].thread, NULL);

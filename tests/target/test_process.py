@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import signal
@@ -245,20 +244,6 @@ def test_demo_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         assert len(list(tmp_path.iterdir())) == 1
         assert process.stop() == 0
     assert not list(tmp_path.iterdir())
-
-
-def test_io_errors_are_logged(tmp_path: Path) -> None:
-    with TargetProcess(config_file(tmp_path)) as process:
-        with Association(process.address) as association:
-            os.truncate(tmp_path / "block0.img", 4096)
-            assert association.queue.request(IN, 0, room=4096)[0] == OK
-            # Beyond the new end: an error and not zeros that were never written.
-            assert association.queue.request(IN, 7, room=1024) == (1, bytes(1024))
-            line = process.line("event=io-error")
-            assert f"tvqn={BLOCK0}" in line
-            assert "request=IN sector=7" in line
-            assert 'reason="the file is shorter than it was"' in line
-        assert process.stop() == 0
 
 
 def test_verbose(tmp_path: Path) -> None:

@@ -3,13 +3,15 @@
 
 #include <stdlib.h>
 
-struct vof_device *vof_device_open(const struct vof_block_limits *limits, unsigned threads)
+struct vof_device *vof_device_open(const struct vof_block_limits *limits, uint64_t capacity,
+                                   unsigned threads)
 {
     struct vof_device *device = calloc(1, sizeof *device);
 
     if (!device)
         return NULL;
     device->limits = *limits;
+    atomic_init(&device->capacity, capacity);
     device->pool = vof_pool_open(threads);
     if (!device->pool) {
         free(device);

@@ -15,12 +15,16 @@
 struct vof_device {
     struct vof_store store; /* to be opened by the caller, before the first queue */
     struct vof_block_limits limits;
+    /* Bytes that are served, whole sectors. May change between any two requests; one that is begun
+     * was checked against what it was then. */
+    _Atomic uint64_t capacity;
     struct vof_pool *pool;
     struct vof_pipes pipes;
 };
 
 /* `threads` may wait for the disk at the same time. NULL where there is no memory. */
-struct vof_device *vof_device_open(const struct vof_block_limits *limits, unsigned threads);
+struct vof_device *vof_device_open(const struct vof_block_limits *limits, uint64_t capacity,
+                                   unsigned threads);
 
 /* No queue is left. */
 void vof_device_close(struct vof_device *device);

@@ -117,12 +117,13 @@ int vof_served_queue_execute(struct vof_served_queue *queue, struct vof_report *
     const struct vof_command *command = &queue->intake.command;
     struct vof_device *device = queue->setup.device;
     uint32_t rules = atomic_load_explicit(queue->setup.rules, memory_order_relaxed);
+    uint64_t capacity = atomic_load_explicit(&device->capacity, memory_order_relaxed);
     struct vof_request request;
     bool done = false;
     int error = 0;
 
-    if (!vof_check_request(&device->limits, rules, queue->intake.payload, command->readable,
-                           command->writable, &request, &report->fault))
+    if (!vof_check_request(&device->limits, capacity, rules, queue->intake.payload,
+                           command->readable, command->writable, &request, &report->fault))
         return VOF_EVENT_VIOLATION;
     if (request.action == VOF_ELSEWHERE) {
         report->command = command;

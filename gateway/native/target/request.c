@@ -8,17 +8,17 @@ static void refuse(struct vof_request *request, uint8_t status)
 }
 
 /* Whether bytes from `sector` on are whole sectors of the disk. */
-static bool in_range(const struct vof_block_limits *limits, uint64_t sector, uint64_t length)
+static bool in_range(uint64_t capacity, uint64_t sector, uint64_t length)
 {
-    uint64_t sectors = limits->capacity >> VOF_SECTOR_SHIFT;
+    uint64_t sectors = capacity >> VOF_SECTOR_SHIFT;
     return length % VOF_SECTOR_SIZE == 0 && sector <= sectors &&
            length >> VOF_SECTOR_SHIFT <= sectors - sector;
 }
 
-static void check_transfer(const struct vof_block_limits *limits, struct vof_request *request,
-                           enum vof_action action, uint32_t length)
+static void check_transfer(uint64_t capacity, struct vof_request *request, enum vof_action action,
+                           uint32_t length)
 {
-    if (!in_range(limits, request->sector, length)) {
+    if (!in_range(capacity, request->sector, length)) {
         refuse(request, VOF_BLK_S_IOERR);
         return;
     }
@@ -28,8 +28,9 @@ static void check_transfer(const struct vof_block_limits *limits, struct vof_req
 }
 
 /* No range is touched unless all of them are good. */
-static void check_ranges(const struct vof_block_limits *limits, struct vof_request *request,
-                         enum vof_action action, uint32_t max_sectors, uint32_t known_flags)
+static void check_ranges(const struct vof_block_limits *limits, uint64_t capacity,
+                         struct vof_request *request, enum vof_action action, uint32_t max_sectors,
+                         uint32_t known_flags)
 {
     uint32_t count = request->data_size / VOF_BLK_SEGMENT_SIZE;
 
@@ -48,7 +49,7 @@ static void check_ranges(const struct vof_block_limits *limits, struct vof_reque
         const uint8_t *p = request->data + (size_t)i * VOF_BLK_SEGMENT_SIZE;
         uint32_t sectors = vof_get32(p + 8);
         if (sectors > max_sectors ||
-            !in_range(limits, vof_get64(p), (uint64_t)sectors << VOF_SECTOR_SHIFT)) {
+            !in_range(capacity, vof_get64(p), (uint64_t)sectors << VOF_SECTOR_SHIFT)) {
             refuse(request, VOF_BLK_S_IOERR);
             return;
         }
@@ -56,7 +57,7 @@ static void check_ranges(const struct vof_block_limits *limits, struct vof_reque
     request->action = action;
 }
 
-bool vof_check_request(const struct vof_block_limits *limits, uint32_t rules,
+bool vof_check_request(const struct vof_block_limits *limits, uint64_t capacity, uint32_t rules,
                        const uint8_t *payload, uint32_t readable, uint32_t writable,
                        struct vof_request *request, struct vof_fault *fault)
 {
@@ -83,13 +84,13 @@ bool vof_check_request(const struct vof_block_limits *limits, uint32_t rules,
         if (request->data_size)
             refuse(request, VOF_BLK_S_IOERR);
         else
-            check_transfer(limits, request, VOF_READ, writable - 1);
+            check_transfer(capacity, request, VOF_READ, writable - 1);
         break;
     case VOF_BLK_OUT:
         if (limits->readonly)
             refuse(request, VOF_BLK_S_IOERR);
         else
-            check_transfer(limits, request, VOF_WRITE, request->data_size);
+            check_transfer(capacity, request, VOF_WRITE, request->data_size);
         break;
     case VOF_BLK_FLUSH:
         if (rules & VOF_RULE_FLUSH)
@@ -100,14 +101,14 @@ bool vof_check_request(const struct vof_block_limits *limits, uint32_t rules,
     case VOF_BLK_DISCARD:
         /* Section 5.2.6.2: for a discard the unmap flag is reserved. */
         if (rules & VOF_RULE_DISCARD)
-            check_ranges(limits, request, VOF_DISCARD, limits->max_discard_sectors, 0);
+            check_ranges(limits, capacity, request, VOF_DISCARD, limits->max_discard_sectors, 0);
         else
             refuse(request, VOF_BLK_S_UNSUPP);
         break;
     case VOF_BLK_WRITE_ZEROES:
         if (rules & VOF_RULE_WRITE_ZEROES)
-            check_ranges(limits, request, VOF_WRITE_ZEROES, limits->max_write_zeroes_sectors,
-                         VOF_BLK_SEGMENT_UNMAP);
+            check_ranges(limits, capacity, request, VOF_WRITE_ZEROES,
+                         limits->max_write_zeroes_sectors, VOF_BLK_SEGMENT_UNMAP);
         else
             refuse(request, VOF_BLK_S_UNSUPP);
         break;

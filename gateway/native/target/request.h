@@ -16,7 +16,6 @@
 
 /* What the device is, from the day it was opened. */
 struct vof_block_limits {
-    uint64_t capacity; /* bytes, whole sectors */
     uint32_t max_discard_sectors;
     uint32_t max_write_zeroes_sectors;
     uint32_t max_segments;
@@ -60,9 +59,10 @@ struct vof_range {
     bool unmap;
 };
 
-/* Check a request of `readable` bytes at `payload`, with room for `writable`. False where no device
- * could complete it (section 5.2.6.1); `fault` says why. `rules` are bits of enum vof_rule. */
-bool vof_check_request(const struct vof_block_limits *limits, uint32_t rules,
+/* Check a request of `readable` bytes at `payload`, with room for `writable`, against a disk of
+ * `capacity` bytes. False where no device could complete it (section 5.2.6.1); `fault` says why.
+ * `rules` are bits of enum vof_rule. */
+bool vof_check_request(const struct vof_block_limits *limits, uint64_t capacity, uint32_t rules,
                        const uint8_t *payload, uint32_t readable, uint32_t writable,
                        struct vof_request *request, struct vof_fault *fault);
 

@@ -10,6 +10,7 @@
     virtqueue, workers   or a virtqueue, with threads of its own where they are wanted
     completions          what a virtqueue's requests are answered with
     association          who is connected to what, and who may connect
+    size_watch           looks whether what is behind a device has changed its size
     commands             the control commands
     async_events         events that wait to be sent on a control queue
     devices/             device models: virtio requests in, virtio results out; no sockets

@@ -106,8 +106,9 @@ def _get_generation(association: Association, _head: bytes) -> Answer:
 
 def _get_config_changed(association: Association, _head: bytes) -> Answer:
     with association.lock:
-        changed = association.seen_generation != association.device.generation
-        association.seen_generation = association.device.generation
+        generation = association.device.generation  # once: it may change at any time
+        changed = association.seen_generation != generation
+        association.seen_generation = generation
     return 0, int(changed)
 
 

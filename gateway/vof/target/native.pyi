@@ -42,6 +42,8 @@ class Device:
         max_write_zeroes_sectors: int,
         max_segments: int,
     ) -> Device: ...
+    def resize(self, capacity: int) -> None:
+        """Serve so many bytes from the next request on. Raises ValueError."""
     def close(self) -> None:
         """End its threads. Idempotent; no queue may be left."""
 

@@ -83,7 +83,6 @@ cdef extern from "target/outbox.h" nogil:
 cdef extern from "target/request.h" nogil:
     enum: VOF_RULE_FLUSH, VOF_RULE_DISCARD, VOF_RULE_WRITE_ZEROES, VOF_RULE_PERSIST
     struct vof_block_limits:
-        uint64_t capacity
         uint32_t max_discard_sectors
         uint32_t max_write_zeroes_sectors
         uint32_t max_segments
@@ -98,9 +97,13 @@ cdef extern from "target/store.h" nogil:
                              bint can_discard)
 
 cdef extern from "target/device.h" nogil:
+    # Read without a lock by C, and set by set_capacity alone here.
+    ctypedef uint64_t vof_bytes "_Atomic uint64_t"
     struct vof_device:
         vof_store store
-    vof_device *vof_device_open(const vof_block_limits *limits, unsigned threads)
+        vof_bytes capacity
+    vof_device *vof_device_open(const vof_block_limits *limits, uint64_t capacity,
+                                unsigned threads)
     void vof_device_close(vof_device *device)
 
 cdef extern from "target/queue.h" nogil:
@@ -145,8 +148,14 @@ cdef extern from *:
     {
         atomic_store(rules, bits);
     }
+
+    static void set_capacity(_Atomic uint64_t *capacity, uint64_t bytes)
+    {
+        atomic_store(capacity, bytes);
+    }
     """
     void set_rules(vof_rules *rules, uint32_t bits) nogil
+    void set_capacity(vof_bytes *capacity, uint64_t bytes) nogil
 
 FRAMING_SEGMENTS = <int>VOF_FRAMING_SEGMENTS
 FRAMING_LENGTHS = <int>VOF_FRAMING_LENGTHS
@@ -224,14 +233,20 @@ cdef class Device:
     cdef open(self, readonly, capacity, max_discard_sectors, max_write_zeroes_sectors,
               max_segments):
         cdef vof_block_limits limits
-        limits.capacity = capacity
         limits.max_discard_sectors = max_discard_sectors
         limits.max_write_zeroes_sectors = max_write_zeroes_sectors
         limits.max_segments = max_segments
         limits.readonly = readonly
-        self.device = vof_device_open(&limits, POOL_THREADS)
+        self.device = vof_device_open(&limits, capacity, POOL_THREADS)
         if self.device is NULL:
             raise MemoryError
+
+    def resize(self, uint64_t capacity):
+        if self.device is NULL:
+            raise ValueError("the device is closed")
+        if self.memory.buf is not NULL and <uint64_t>self.memory.len < capacity:
+            raise ValueError("the memory is smaller than the disk")
+        set_capacity(&self.device.capacity, capacity)
 
     def close(self):
         cdef vof_device *device = self.device

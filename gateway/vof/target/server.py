@@ -23,6 +23,7 @@ from vof.target.association import AssociationTable
 from vof.target.config import Config, DeviceConfig, Settings
 from vof.target.devices.device import Device
 from vof.target.logline import event
+from vof.target.size_watch import SizeWatch
 
 STOP_TIMEOUT = 10.0
 """Seconds that a stop, or the removal of a device, may take."""
@@ -38,6 +39,7 @@ class Target:
         self._config = config
         self._table = AssociationTable(config.settings.targets)
         self._acceptor: Acceptor | None = None
+        self._watch = SizeWatch(self._table)
         self.address = ""
         """The numeric address that is listened on, once started."""
         self.port = 0
@@ -57,6 +59,8 @@ class Target:
             self._table.add(device)
         self._acceptor = Acceptor(listener, self._table, self._config.settings)
         self._acceptor.start()
+        self._watch = SizeWatch(self._table)
+        self._watch.start()
 
     @property
     def listening_on(self) -> str:
@@ -111,6 +115,7 @@ class Target:
         if acceptor is None:
             return
         deadline = time.monotonic() + timeout
+        self._watch.stop(_GRACE)
         acceptor.stop_accepting()
         connections = acceptor.connected()
         # The virtqueues first: an association ends with its control queue, whatever is in flight.

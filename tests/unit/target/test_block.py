@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tests.unit.target.disk import EIO, NotingBackend
 from vof.errors import ConfigError, RemoteProtocolError
 from vof.target.devices.block import BlockDevice, BlockOptions
-from vof.target.devices.block_request import BlockRequests, RequestLimits, Rules
+from vof.target.devices.block_request import BlockRequests, Extent, RequestLimits, Rules
 from vof.target.devices.device import Seat
 from vof.wire.blk import WRITEBACK_OFFSET, Feature
 
@@ -98,6 +98,51 @@ def test_the_capacity_is_whole_blocks() -> None:
     assert request(seat, IN, 80, room=512)[0] == IOERR
     with pytest.raises(ConfigError, match="511 bytes are less than one block of 512"):
         make(backend=NotingBackend(511))
+
+
+def test_a_size_that_changes(caplog: pytest.LogCaptureFixture) -> None:
+    backend = NotingBackend(8 * 4096)
+    backend.data += bytes(8 * 4096)
+    device, _backend = make(backend=backend, block_size=4096)
+    seats = [device.take_seat(), device.take_seat()]
+    assert not device.refresh()
+    for generation, (size, sectors) in enumerate(
+        [(16 * 4096 + 17, 128), (9 * 4096, 72), (4095, 0), (8 * 4096, 64)], 1
+    ):
+        backend.size = size
+        assert device.refresh()
+        assert not device.refresh()
+        assert device.generation == generation
+        for seat in (*seats, device.take_seat()):
+            assert field(seat, 0, 8) == sectors
+            assert request(seat, IN, sectors, room=512)[0] == IOERR
+            assert request(seat, OUT, sectors, bytes(512))[0] == IOERR
+            if sectors:
+                assert request(seat, IN, sectors - 1, room=512)[0] == OK
+    # Less than a block more or less is none.
+    backend.size += 4095
+    assert not device.refresh()
+    lines = [record.getMessage() for record in caplog.records]
+    assert lines[0] == "tvqn=a/b bytes=65536 before=32768 event=resized"
+    assert len(lines) == 4
+
+
+def test_a_driver_keeps_what_it_chose_when_the_size_changes() -> None:
+    device, backend = make()
+    seat = device.take_seat()
+    seat.choose_features(device.features)
+    assert seat.write_config(WRITEBACK_OFFSET, b"\0")
+    backend.size *= 2
+    assert device.refresh()
+    assert field(seat, WRITEBACK_OFFSET, 1) == 0
+    assert field(device.take_seat(), WRITEBACK_OFFSET, 1) == 1
+
+
+def test_a_closed_device_is_not_looked_at() -> None:
+    device, backend = make()
+    device.close()
+    backend.size *= 2
+    assert not device.refresh()
 
 
 FLUSH_BIT, WCE = int(Feature.FLUSH), int(Feature.CONFIG_WCE)
@@ -242,7 +287,7 @@ LIMITS = RequestLimits(16, 16, 16, 4)
 
 
 def requests(backend: NotingBackend) -> BlockRequests:
-    served = BlockRequests("a", backend, backend.size >> 9, LIMITS, serial=b"id", readonly=False)
+    served = BlockRequests("a", backend, Extent(backend.size), LIMITS, serial=b"id", readonly=False)
     served.rules = Rules(features=(1 << 17) - 1)
     return served
 

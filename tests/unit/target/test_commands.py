@@ -107,7 +107,8 @@ def test_a_connected_queue_keeps_its_size(place: Place) -> None:
 def test_config_changes_are_told_once(place: Place) -> None:
     me, other = place.control(), place.control()
     assert execute(me, Opcode.GET_CONFIG_CHANGED) == (0, 0)
-    place.device.generation += 1
+    place.backend.size += 512
+    assert place.device.refresh()
     assert execute(me, Opcode.GET_GENERATION) == (0, 1)
     assert execute(me, Opcode.GET_CONFIG_CHANGED) == (0, 1)
     assert execute(me, Opcode.GET_CONFIG_CHANGED) == (0, 0)

@@ -6,6 +6,7 @@ from __future__ import annotations
 import errno
 import os
 import random
+import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -241,6 +242,33 @@ def test_a_block_device(block_device: Path, opened: Open, cache: str) -> None:
     assert backend.can_discard
     backend.discard(0, 65536)
     backend.flush()
+
+
+@pytest.mark.parametrize("cache", CACHES)
+def test_the_size_of_a_file_may_change(image: Path, opened: Open, cache: str) -> None:
+    backend = opened(image, cache=cache)
+    size = backend.size
+    assert backend.measure() == size
+    for now in (2 * size, 0, size + 1):
+        os.truncate(image, now)
+        assert backend.measure() == now
+    os.truncate(image, 2 * size)
+    backend.write(memoryview(b"n" * 4096), 2 * size - 4096, persist=False)
+    assert read(backend, 2 * size - 4096, 4096) == b"n" * 4096
+
+
+def test_the_size_of_a_block_device_may_change(block_device: Path, opened: Open) -> None:
+    backend = opened(block_device)
+    os.truncate(block_device_image(block_device), 16 << 20)
+    assert backend.measure() == 8 << 20
+    subprocess.run(["losetup", "--set-capacity", block_device], check=True)
+    assert backend.measure() == 16 << 20
+
+
+def block_device_image(device: Path) -> str:
+    command = ["losetup", "--noheadings", "--output", "BACK-FILE", str(device)]
+    found = subprocess.run(command, check=True, capture_output=True, text=True)
+    return found.stdout.strip()
 
 
 def test_readonly(image: Path, opened: Open) -> None:

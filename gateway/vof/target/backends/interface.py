@@ -2,8 +2,8 @@
 """What a device model asks of the place that keeps its data.
 
 Owns the interface only. A backend must not know virtio: it has bytes at offsets, and raises OSError
-where the disk fails. Its methods are called from many threads at once, and never beyond ``size``:
-the device model checks.
+where the disk fails. Its methods are called from many threads at once, and never beyond what
+``measure`` said last: the device model checks.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Backend(ABC):
     """Bytes at offsets. ``close`` is idempotent; nothing may be called after it."""
 
     size: int
-    """Bytes there are."""
+    """Bytes there were when it was opened."""
     physical_block: int = 4096
     """Bytes that the medium writes as one, for the device's topology."""
     write_through: bool = False
@@ -43,6 +43,11 @@ class Backend(ABC):
     @abstractmethod
     def claim(self) -> None:
         """Keep other targets from serving the same data. Raises ConfigError if one does."""
+
+    def measure(self) -> int:
+        """Return the bytes there are now, which may differ from ``size`` where somebody else can
+        change them. Raises OSError."""
+        return self.size
 
     @abstractmethod
     def read(self, buffer: memoryview, offset: int) -> None:

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """``driver=block-posix``: a file or a block device.
 
-The length is read once, when the file is opened; a file cut short under the target gives I/O errors
-beyond its new end. An advisory lock (flock, shared where read-only) keeps two targets from writing
-one image.
+The length may change under the target: ``measure`` finds out, and until then a file that was cut
+short gives I/O errors beyond its new end. An advisory lock (flock, shared where read-only) keeps
+two targets from writing one image.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class PosixBackend(Backend):
         self._direct = direct
         self._readonly = readonly
         self._closed = False
-        self.size = os.lseek(fd, 0, os.SEEK_END)
+        self.size = self.measure()
         self.write_through = cache != WRITEBACK
         self.can_discard = not readonly and self._probe_discard()
         self._can_zero_range = True
@@ -61,6 +61,10 @@ class PosixBackend(Backend):
             # Some network file systems have no locks at all: no reason not to serve.
             if error.errno not in (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS):
                 raise ConfigError(f"cannot lock {self._path}: {error.strerror}") from None
+
+    def measure(self) -> int:
+        # Of a block device too, whose stat has no size. Nothing else uses the file's position.
+        return os.lseek(self._fd, 0, os.SEEK_END)
 
     def read(self, buffer: memoryview, offset: int) -> None:
         if self._direct:

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""The block device of virtio 1.2 §5.2: what it offers, its config space, its write cache mode.
+"""The block device of virtio 1.2 §5.2: what it offers, its config space, its write cache mode, and
+its size, which follows that of its backend.
 
 Requests are executed by ``block_request``, those of a native queue by gateway/native/target under
 the same limits. Must not know sockets, associations or how a backend
@@ -8,14 +9,17 @@ keeps data.
 
 from __future__ import annotations
 
+import logging
+import threading
 from dataclasses import dataclass, replace
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from vof.errors import ConfigError
 from vof.implementation import use_native
 from vof.target.backends.interface import Backend, NativeLimits
-from vof.target.devices.block_request import BlockRequests, RequestLimits
+from vof.target.devices.block_request import BlockRequests, Extent, RequestLimits
 from vof.target.devices.device import Device, Seat
+from vof.target.logline import event
 from vof.target.native_events import DiskError
 from vof.target.values import Values, flag, integer, power_of_two, text_up_to
 from vof.wire.blk import (
@@ -91,8 +95,19 @@ class BlockOptions:
         )
 
 
+class _Space(NamedTuple):
+    """The config space, and how often it was changed by nobody's command."""
+
+    generation: int
+    config: Config
+
+
 class BlockDevice(Device):
-    """One disk, shared by all its initiators."""
+    """One disk, shared by all its initiators.
+
+    Its size may change while it is served: requests are held to the new one, the config space says
+    it under a new generation, and nothing else changes with it.
+    """
 
     device_id = DeviceId.BLOCK
     queue_size = QUEUE_SIZE
@@ -108,35 +123,75 @@ class BlockDevice(Device):
         self.num_queues = options.queues
         self.backend = backend
         self.options = options
-        # What does not fill a block at the end of a file is not served.
-        self.capacity = backend.size // options.block_size * (options.block_size >> SECTOR_SHIFT)
-        if not self.capacity:
+        self.extent = Extent(self._served(backend.size))
+        if not self.extent.end:
             raise ConfigError(
                 f"{backend.size} bytes are less than one block of {options.block_size} bytes"
             )
         self.features = self._offer(mask)
-        self._config = self._build_config()
+        # Replaced as a whole: nobody sees the one without the other.
+        self._space = _Space(0, self._build_config())
+        self._lock = threading.Lock()  # of a refresh, which a close must not meet
+        self._closed = False
         self.native = self._open_native() if use_native(_missing) else None
+
+    @property
+    def generation(self) -> int:
+        return self._space.generation
+
+    @property
+    def config(self) -> Config:
+        """The config space as it is now, but for what is the driver's own."""
+        return self._space.config
 
     def claim(self) -> None:
         self.backend.claim()
 
     def take_seat(self) -> Seat:
-        return BlockSeat(self, self._config)
+        return BlockSeat(self)
 
     def flush(self) -> None:
         self.backend.flush()
 
+    def refresh(self) -> bool:
+        with self._lock:
+            if self._closed:
+                return False
+            end = self._served(self.backend.measure())
+            if end == self.extent.end:
+                return False
+            # Requests first: what a driver is told holds already.
+            self.extent.end = end
+            if self.native:
+                self.native.resize(end)
+            generation, config = self._space
+            capacity = end >> SECTOR_SHIFT
+            self._space = _Space(generation + 1, config._replace(capacity=capacity))
+        event(
+            logging.WARNING,
+            "resized",
+            tvqn=self.tvqn,
+            bytes=end,
+            before=config.capacity << SECTOR_SHIFT,
+        )
+        return True
+
     def close(self) -> None:
+        with self._lock:
+            self._closed = True
         if self.native:
             self.native.close()
         self.backend.close()
+
+    def _served(self, size: int) -> int:
+        # What does not fill a block at the end of a file is not served.
+        return size - size % self.options.block_size
 
     def _open_native(self) -> native.Device | None:
         return self.backend.open_native(
             NativeLimits(
                 readonly=self.options.readonly,
-                capacity=self.capacity << SECTOR_SHIFT,
+                capacity=self.extent.end,
                 max_discard_sectors=REQUEST_LIMITS.max_discard_sectors,
                 max_write_zeroes_sectors=REQUEST_LIMITS.max_write_zeroes_sectors,
                 max_segments=REQUEST_LIMITS.max_segments,
@@ -181,7 +236,7 @@ class BlockDevice(Device):
         limits = REQUEST_LIMITS
         alignment = physical >> SECTOR_SHIFT
         full = Config(
-            capacity=self.capacity,
+            capacity=self.extent.end >> SECTOR_SHIFT,
             size_max=SIZE_MAX,
             seg_max=SEG_MAX,
             blk_size=block,
@@ -216,13 +271,12 @@ class BlockSeat(Seat):
     switch it for one another.
     """
 
-    def __init__(self, device: BlockDevice, config: Config) -> None:
+    def __init__(self, device: BlockDevice) -> None:
         self._device = device
-        self._config = config
         self._requests = BlockRequests(
             device.tvqn,
             device.backend,
-            device.capacity,
+            device.extent,
             REQUEST_LIMITS,
             serial=device.options.serial.encode(),
             readonly=device.options.readonly,
@@ -231,18 +285,18 @@ class BlockSeat(Seat):
         self.reset()
 
     def reset(self) -> None:
-        self._writeback = self._config.writeback
+        self._writeback = self._device.config.writeback
         self._chosen: int | None = None
         self._renew()
 
     def choose_features(self, features: int) -> None:
         self._chosen = features
         # §5.2.5.2: a driver that cannot flush starts with write-through.
-        self._writeback = self._config.writeback if features & Feature.FLUSH else 0
+        self._writeback = self._device.config.writeback if features & Feature.FLUSH else 0
         self._renew()
 
     def read_config(self) -> bytes:
-        return pack(self._config._replace(writeback=self._writeback))
+        return pack(self._device.config._replace(writeback=self._writeback))
 
     def write_config(self, offset: int, data: bytes) -> bool:
         switchable = self._in_force() & Feature.CONFIG_WCE

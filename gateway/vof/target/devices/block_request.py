@@ -59,6 +59,15 @@ class Rules:
     """A write is on the medium before it completes."""
 
 
+class Extent:
+    """How much of a disk is served. One for all its drivers; it may change between any two
+    requests."""
+
+    def __init__(self, end: int) -> None:
+        self.end = end
+        """Bytes, whole sectors."""
+
+
 Handler = Callable[[Rules, int, memoryview, memoryview], int]
 
 
@@ -69,7 +78,7 @@ class BlockRequests:
         self,
         tvqn: str,
         backend: Backend,
-        capacity: int,
+        extent: Extent,
         limits: RequestLimits,
         *,
         serial: bytes,
@@ -78,7 +87,7 @@ class BlockRequests:
         self.rules = Rules()
         self._tvqn = tvqn
         self._backend = backend
-        self._end = capacity << SECTOR_SHIFT
+        self._extent = extent
         self._limits = limits
         self._serial = serial
         self._readonly = readonly
@@ -130,7 +139,7 @@ class BlockRequests:
     def _range(self, sector: int, length: int) -> int:
         """Return the byte offset of ``sector``, or -1 where the range is no part of the disk."""
         offset = sector << SECTOR_SHIFT
-        if length % SECTOR_SIZE or offset + length > self._end:
+        if length % SECTOR_SIZE or offset + length > self._extent.end:
             return -1
         return offset
 

@@ -94,8 +94,16 @@ class Device(ABC):
     """The largest size of each queue, a power of two."""
     limits: StreamLimits
     """What one request may bring: descriptors, and bytes in both directions together."""
-    generation: int = 0
-    """Counts the changes of the config space that no driver asked for (virtio 1.2 §2.5)."""
+
+    @property
+    def generation(self) -> int:
+        """Counts the changes of the config space that no driver asked for (virtio 1.2 §2.5)."""
+        return 0
+
+    def refresh(self) -> bool:
+        """Look whether what is behind the device has changed; True where the config space has, for
+        all seats at once. From any thread, closed or not. Raises OSError."""
+        return False
 
     @abstractmethod
     def claim(self) -> None:
