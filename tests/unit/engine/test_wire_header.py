@@ -22,6 +22,7 @@ EXPECTED = {
     "VOF_SECTOR_SHIFT": blk.SECTOR_SHIFT,
     "VOF_OP_CONNECT": constants.Opcode.CONNECT,
     "VOF_OP_VQ": constants.LaterOpcode.VQ,
+    "VOF_OP_VQ_KEYED_EAGER_BUF": constants.LaterOpcode.VQ_KEYED_EAGER_BUF,
     "VOF_OP_VRING": constants.Opcode.VRING,
     "VOF_FIRST_RESERVED_COMMAND_ID": constants.FIRST_RESERVED_COMMAND_ID,
     **{f"VOF_EVENT_{event.name}": event for event in constants.AsyncEvent},
