@@ -24,6 +24,7 @@ from typing import NoReturn
 
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
+from demo_dialects import show_dialects
 from demo_files import show_files
 from demo_stage import (
     START_TIMEOUT,
@@ -92,15 +93,20 @@ def target(work: Path) -> Iterator[int]:
         yield int(ready[1])
 
 
+def plugin(tvqn: str) -> tuple[str, ...]:
+    """Return nbdkit's arguments for a device: the plugin behind its filter."""
+    fast_path = run("vofctl", "filter", "path", quiet=True).strip()
+    return f"--filter={fast_path}", "python", str(PLUGIN), f"tvqn={tvqn}"
+
+
 @contextlib.contextmanager
 def nbdkit(work: Path, port: int) -> Iterator[Path]:
     """Serve the remote disk as NBD; yields the unix socket."""
     socket, pidfile, log = work / "nbd.sock", work / "nbdkit.pid", work / "nbdkit.log"
-    fast_path = run("vofctl", "filter", "path", quiet=True).strip()
-    plugin = [f"--filter={fast_path}", "python", str(PLUGIN), f"tvqn={TVQN}", f"tport={port}"]
-    command = ["nbdkit", "-f", "-P", str(pidfile), "-U", str(socket), *plugin]
+    export = [*plugin(TVQN), f"tport={port}"]
+    command = ["nbdkit", "-f", "-P", str(pidfile), "-U", str(socket), *export]
     with service(*command, log=log) as process:
-        show(["nbdkit", "-U", str(socket), *plugin])
+        show(["nbdkit", "-U", str(socket), *export])
         wait_for("nbdkit", pidfile, process, log)
         yield socket
 
@@ -209,6 +215,7 @@ def demonstrate(work: Path, given: Path | None) -> None:
         blocks = (work / "disk.img").stat().st_blocks
         console.print(f"\n  The target's image now holds {blocks >> 11} MiB of data.")
         show_files(work, port)
+        show_dialects(work, port, plugin("virtio-target/block/block0.service"))
 
 
 def use(work: Path, socket: Path, given: Path | None) -> None:
