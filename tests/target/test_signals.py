@@ -20,12 +20,14 @@ from tests.target.peer import (
     OUT,
     Association,
     Peer,
+    command_bytes,
     connect_bytes,
     header,
     request_bytes,
     vring_bytes,
 )
 from tests.target.process import TargetProcess
+from tests.target.speakers import V5
 from vof.target.server import Target
 
 
@@ -37,6 +39,20 @@ def test_stop_with_idle_connections(tmp_path: Path, number: signal.Signals) -> N
             process.signal(number)
             assert process.wait() == 0
             assert silent.is_closed()
+        assert process.log == []
+
+
+def test_stop_while_the_dialect_is_not_decided(tmp_path: Path) -> None:
+    """A virtqueue that waits for its first request, and one with half a command, are let go."""
+    with TargetProcess(config_file(tmp_path)) as process:
+        with V5.attach(process.address, queues=2) as association:
+            idle, cut = association.queues
+            assert idle.control(0x1001) == 2
+            cut.send(command_bytes(0x1001) + b"\xff\x0f")
+            assert cut.completion() == (0, 1, 0, 2)
+            process.signal(signal.SIGTERM)
+            assert process.wait() == 0
+            assert association.is_closed()
         assert process.log == []
 
 

@@ -153,7 +153,7 @@ def _run(config: Config, path: Path | None, demo: Path | None = None) -> int:
 
 def _raise_descriptor_limit(connections: int) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    # A native queue that waits for its disk has one more.
+    # A control queue has one more, and so has a native queue that waits for its disk.
     wanted = 2 * connections + _SPARE_DESCRIPTORS
     if hard != resource.RLIM_INFINITY:
         wanted = min(wanted, hard)
