@@ -40,6 +40,7 @@ from tests.support.protocol_numbers import (
     SECURE_ERASE,
     SET_CONFIG,
     SET_DRIVER_FEATURE,
+    SET_QUEUE_SIZE,
     SET_STATUS,
     VRING,
     WRITE_ZEROES,
@@ -358,6 +359,7 @@ class ScriptedTarget:
                 GET_DEVICE_FEATURE: device.features,
                 GET_NUM_QUEUES: device.num_queues,
                 GET_QUEUE_SIZE: device.queue_size,
+                SET_QUEUE_SIZE: 0,
             }
             command.reply(values[opcode])
 

@@ -20,6 +20,12 @@ DEFAULT_ADDRESS = "127.0.0.1"
 CONNECT_TIMEOUT = 15.0
 """Seconds for a connection and its Connect, and for every control command."""
 
+MIN_QUEUE_SIZE = 4
+"""A block request takes 3 descriptors."""
+
+MAX_QUEUE_SIZE = 32768
+"""The largest virtqueue there can be (virtio 1.2 §2.7)."""
+
 TRANSPORTS = ("tcp",)
 
 PARAMETERS = {
@@ -31,6 +37,7 @@ PARAMETERS = {
     "iaddr": "local address to connect from",
     "iport": "local port of the control queue; virtqueue N uses iport+1+N (default 0: any)",
     "dialect": f"revision of the protocol: {', '.join(DIALECT_NAMES)} (default auto)",
+    "queue_size": "descriptors a virtqueue holds at most, a power of two (default: what it offers)",
     "timeout": "seconds a request may take before its session is given up (default 0: no limit)",
 }
 """Every key that ``SessionParameters.set`` takes, with a line of help."""
@@ -48,6 +55,8 @@ class SessionParameters:
     iaddr: str | None = None
     iport: int = 0
     dialect: str = "auto"
+    queue_size: int | None = None
+    """Descriptors a virtqueue holds at most, a power of two; None for what the target offers."""
     timeout: float | None = None
     """Seconds a request may take, None for ever."""
     connect_timeout: float = CONNECT_TIMEOUT
@@ -75,6 +84,8 @@ class SessionParameters:
             case "dialect":
                 dialects_by_name(value)
                 self.dialect = value
+            case "queue_size":
+                self.queue_size = _parse_power_of_two(key, value, MIN_QUEUE_SIZE, MAX_QUEUE_SIZE)
             case "timeout":
                 self.timeout = _parse_seconds(key, value) or None
             case _:
@@ -92,6 +103,16 @@ def parse_integer(key: str, value: str, low: int, high: int) -> int:
     if not (value.isascii() and value.isdigit() and len(value) < 20 and low <= int(value) <= high):
         raise ConfigError(f"{key}={value}: not a number from {low} to {high}")
     return int(value)
+
+
+def _parse_power_of_two(key: str, value: str, low: int, high: int) -> int:
+    if not value.isascii() or not value.isdigit() or len(value) > 19:
+        number = 0
+    else:
+        number = int(value)
+    if not low <= number <= high or number & (number - 1):
+        raise ConfigError(f"{key}={value}: not a power of two from {low} to {high}")
+    return number
 
 
 def _parse_seconds(key: str, value: str) -> float:

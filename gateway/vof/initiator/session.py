@@ -225,9 +225,7 @@ class Session:
         connection of its own, and return them."""
         parameters = self.parameters
         for index in (*range(count), *others):
-            size = self.control.get_queue_size(index)
-            if not size:
-                raise RemoteProtocolError(f"{parameters.where}: virtqueue {index} has size 0")
+            size = self._choose_queue_size(index)
             fabric = self._connect(f"virtqueue {index}", index + 1)
             assert self.target_id is not None
             try:
@@ -244,6 +242,19 @@ class Session:
                 fabric.accept_refusals_with_buffers()
             self.virtqueues.append(Virtqueue(index, size, fabric))
         return self.virtqueues
+
+    def _choose_queue_size(self, index: int) -> int:
+        """Return the descriptors that a virtqueue is to hold, having told the target if they are
+        fewer than it offers."""
+        size = self.control.get_queue_size(index)
+        if not size:
+            raise RemoteProtocolError(f"{self.parameters.where}: virtqueue {index} has size 0")
+        wanted = self.parameters.queue_size
+        if wanted is None or wanted >= size:
+            return size
+        # The reference target takes no notice, and any size will do for it.
+        self.control.set_queue_size(index, wanted)
+        return wanted
 
     def watch_config(self, changed: Callable[[], None]) -> None:
         """Have ``changed`` called, in a thread of its own, after each change of the config space

@@ -24,6 +24,8 @@ GOOD = [
     ("transport", "tcp", "tcp"),
     ("dialect", "auto", "auto"),
     ("dialect", "proposal", "proposal"),
+    ("queue_size", "4", 4),
+    ("queue_size", "32768", 32768),
     ("timeout", "0", None),
     ("timeout", "0.0", None),
     ("timeout", "2.5", 2.5),
@@ -54,6 +56,10 @@ BAD = [
     ("transport", "rdma", "transport=rdma: not supported; use tcp"),
     ("transport", "TCP", "transport=TCP: not supported; use tcp"),
     ("dialect", "v9", "dialect=v9: not known; use one of auto, proposal"),
+    *(
+        ("queue_size", value, f"queue_size={value}: not a power of two from 4 to 32768")
+        for value in ("0", "2", "3", "100", "65536", "64 ", "many", "", "9" * 30)
+    ),
     ("timeout", "-1", "timeout=-1: not a number of seconds from 0 to 86400"),
     ("timeout", "86401", "timeout=86401: not a number of seconds from 0 to 86400"),
     ("timeout", "nan", "timeout=nan: not a number of seconds"),

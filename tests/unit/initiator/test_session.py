@@ -25,6 +25,7 @@ from tests.support.protocol_numbers import (
     GET_STATUS,
     GET_VENDOR_ID,
     SET_DRIVER_FEATURE,
+    SET_QUEUE_SIZE,
     SET_STATUS,
     VENDOR_VTGT,
 )
@@ -429,3 +430,21 @@ class TestNoSession:
         with answering(speak) as port:
             error = self.error_of(port)
         assert "did not answer as a Virtio-oF target" in str(error)
+
+
+class TestQueueSize:
+    def test_is_told_where_it_is_less_than_offered(self, serve: Serve) -> None:
+        target = serve(Device(queue_size=128))
+        with Session.open(parameters_for(target, queue_size=16)) as session:
+            session.negotiate(0)
+            assert [queue.size for queue in session.open_virtqueues(2)] == [16, 16]
+        told = [each.raw[4:] for each in target.commands if each.opcode == SET_QUEUE_SIZE]
+        assert told == [struct.pack("<HHQ", index, 0, 16) for index in (0, 1)]
+
+    @pytest.mark.parametrize("wanted", [None, 128, 1024])
+    def test_is_the_target_s_otherwise(self, serve: Serve, wanted: int | None) -> None:
+        target = serve(Device(queue_size=128))
+        with Session.open(parameters_for(target, queue_size=wanted)) as session:
+            session.negotiate(0)
+            assert [queue.size for queue in session.open_virtqueues(1)] == [128]
+        assert SET_QUEUE_SIZE not in target.opcodes()

@@ -18,7 +18,8 @@ def add_target_options(parser: argparse.ArgumentParser) -> None:
     """Give a verb the options."""
     group = parser.add_argument_group("target")
     for key, text in _HELP.items():
-        group.add_argument(f"--{key}", metavar=key.upper(), help=text, required=key == "tvqn")
+        option = f"--{key.replace('_', '-')}"
+        group.add_argument(option, metavar=key.upper(), help=text, required=key == "tvqn")
 
 
 def target_parameters(arguments: argparse.Namespace) -> SessionParameters:
