@@ -24,7 +24,8 @@ What to know when writing one:
   are no units and no journal.
 - nbd devices are attached by `nbd.attach`, which also sees to a fault that Linux has there.
 - nbd sends a request again after 30 s without a reply: give steps that use it more than that.
-- `lo` is up. There is no other network.
+- `lo` is up. There is no other network, unless a scenario makes one: `rxe` has RDMA on some.
+- A whole suite of pytest can be one step, and be judged test by test outside: see `suite`.
 - Modules load on demand with modprobe; a few slow and useless ones are blacklisted below.
 - Do not write to /dev/stdout or /dev/stderr by name: they are not the script's own streams here.
 - A crash of the kernel ends the guest at once; its last words are in the log.
