@@ -28,8 +28,8 @@ from tests.target.peer import (
     request_bytes,
     vring_bytes,
 )
+from vof.target.connecting import MAX_REFUSALS
 from vof.target.devices.block import LIMITS
-from vof.target.handshake import MAX_REFUSALS
 
 pytestmark = pytest.mark.usefixtures("innocent")
 

@@ -5,10 +5,12 @@
     config, values       the configuration file
     server               one target: its devices, its listener, start, reload and stop
     acceptor, handshake  connections that have not connected yet: one thread for all of them
+    connecting           what a Connect is answered
     connection, channel  connections that have: a thread each, and its socket
     control_queue        what such a thread serves: the control queue,
     virtqueue, workers   or a virtqueue, with threads of its own where they are wanted
     completions          what a virtqueue's requests are answered with
+    ending               what ends a connection, and what that ends
     association          who is connected to what, and who may connect
     size_watch           looks whether what is behind a device has changed its size
     commands             the control commands

@@ -13,14 +13,9 @@ import time
 from collections.abc import Sequence
 from struct import Struct
 
+from vof.target.ending import Stalled
+
 _TIMEVAL = Struct("@ll")
-
-
-class Stalled(Exception):
-    """The peer took nothing of what was sent to it for too long."""
-
-    def __init__(self, seconds: float) -> None:
-        super().__init__(f"the initiator took no data for {seconds:g} s")
 
 
 class Channel:

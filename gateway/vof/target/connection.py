@@ -1,25 +1,19 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """A connection after its Connect: one thread that serves its queue.
 
-Owns what ends it and how: a violation by the peer ends its whole association with one log line, a
-closed connection only its queue. Must not know what is served: ``control_queue`` and ``virtqueue``
-do.
+Owns its socket and its place. Must not know what is served: ``control_queue`` and ``virtqueue`` do.
 """
 
 from __future__ import annotations
 
-import logging
 import socket
-import traceback
 from collections.abc import Callable
 
-from vof.errors import RemoteProtocolError
 from vof.target.association import Attachment
 from vof.target.async_events import Mailbox
-from vof.target.channel import Channel, Stalled
+from vof.target.channel import Channel
 from vof.target.control_queue import ControlQueue
-from vof.target.devices.device import DeviceFailure, Unanswered
-from vof.target.logline import event
+from vof.target.ending import end_by
 from vof.target.virtqueue import Virtqueue
 from vof.wire.constants import AsyncEvent
 
@@ -101,32 +95,6 @@ class Connection:
             self._channel.close()
 
     def _fail(self, error: Exception) -> None:
-        """End the association, or only this queue where the peer closed its connection."""
-        association = self._attachment.association
-        if isinstance(error, RemoteProtocolError):
-            what, reason, level = "violation", str(error), logging.WARNING
-        elif isinstance(error, Stalled):
-            what, reason, level = "stalled", str(error), logging.WARNING
-        elif isinstance(error, DeviceFailure):
-            what, reason, level = "device-failed", str(error), logging.ERROR
-        elif isinstance(error, Unanswered):
-            event(logging.DEBUG, "unanswered", peer=self.peer, reason=str(error))
-            self.abort()
-            return
-        elif isinstance(error, OSError):
-            # A closed connection. The Linux initiator detaches in this way, requests in flight
-            # included.
-            event(logging.DEBUG, "closed", peer=self.peer, reason=error.strerror)
-            self.abort()
-            return
-        else:
-            what, reason, level = "internal-error", _describe(error), logging.ERROR
-        association.end(what, reason, level=level, peer=self.peer)
+        end_by(error, self._attachment.association, self.peer)
         # Where the association had ended before, this connection is still to be ended.
         self.abort()
-
-
-def _describe(error: Exception) -> str:
-    """Name an exception that nobody expected, and the place it came from, in one line."""
-    place = traceback.extract_tb(error.__traceback__)[-1]
-    return f"{type(error).__name__} at {place.name}, line {place.lineno}: {error}"

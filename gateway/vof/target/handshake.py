@@ -7,15 +7,14 @@ that what a peer sends behind it is left for the connection's own thread. Must n
 
 from __future__ import annotations
 
-import errno
 import socket
 from collections.abc import Callable
 
 from vof.errors import RemoteProtocolError
-from vof.target.association import AssociationTable, Attachment, Caller, Link, Refusal
-from vof.wire.constants import CONTROL_QUEUE_TARGET_ID, Opcode, Transport
-from vof.wire.dialect import PROPOSAL, dialects_by_oftype
-from vof.wire.names import decode_name
+from vof.target.association import AssociationTable, Attachment, Link, Refusal
+from vof.target.connecting import MAX_REFUSALS, answer_connect
+from vof.wire.constants import Opcode, Transport
+from vof.wire.dialect import PROPOSAL
 from vof.wire.stream import CommandParser, ReceivedCommand, StreamLimits
 from vof.wire.structs import (
     COMMAND_SIZE,
@@ -31,9 +30,6 @@ from vof.wire.structs import (
 
 CONNECT_SIZE = COMMAND_SIZE + DESCRIPTOR_SIZE + CONNECT_BODY_SIZE
 """Bytes of a whole Connect on the stream."""
-
-MAX_REFUSALS = 16
-"""Connects that may be refused on one connection; the last refusal closes it."""
 
 _NOTHING_ELSE = StreamLimits(max_ndesc=1, max_transfer=CONNECT_BODY_SIZE)
 
@@ -86,49 +82,26 @@ class Handshake:
     def _connect(
         self, command: ReceivedCommand, refused: Callable[[str], None]
     ) -> Attachment | None:
-        connect = unpack(ConnectCommand, command.head)
-        body = unpack(ConnectBody, command.payload)
-        answer_id = command.command_id
-        try:
-            dialects = dialects_by_oftype(Transport.TCP, connect.oftype)
-            if not dialects:
-                # By command id 0 an initiator that begins with a later revision's numbers knows
-                # this one (ours, after the reference target).
-                answer_id = 0
-                raise Refusal(errno.EPROTO, f"oftype {connect.oftype} is not TCP")
-            ivqn, tvqn = decode_name(body.ivqn), decode_name(body.tvqn)
-            caller = Caller(ivqn, tvqn, Transport.TCP, dialects)
-            if connect.target_id == CONTROL_QUEUE_TARGET_ID:
-                # The queue id is not looked at: the initiators do not agree what to send here.
-                attachment = self._table.connect_control(caller, self._link)
-            else:
-                attachment = self._table.connect_queue(
-                    connect.target_id, connect.queue_id, caller, self._link
-                )
-        except Refusal as refusal:
-            self._refuse(refusal, answer_id)
-            refused(str(refusal))
+        completion, outcome = answer_connect(
+            self._table,
+            Transport.TCP,
+            unpack(ConnectCommand, command.head),
+            unpack(ConnectBody, command.payload),
+            self._link,
+        )
+        if isinstance(outcome, Refusal):
+            self._answer(completion)
+            self._refusals += 1
+            if self._refusals >= MAX_REFUSALS:
+                raise RemoteProtocolError(f"{self._refusals} Connects were refused: {outcome}")
+            refused(str(outcome))
             return None
         try:
-            # Virtqueues are told the target id too: the Linux initiator takes it from every
-            # Connect.
-            self._answer(
-                Completion(
-                    status=0,
-                    command_id=command.command_id,
-                    value=attachment.association.target_id,
-                )
-            )
+            self._answer(completion)
         except BaseException:
-            self._table.release(attachment)
+            self._table.release(outcome)
             raise
-        return attachment
-
-    def _refuse(self, refusal: Refusal, command_id: int) -> None:
-        self._answer(Completion(status=refusal.status, command_id=command_id))
-        self._refusals += 1
-        if self._refusals >= MAX_REFUSALS:
-            raise RemoteProtocolError(f"{self._refusals} Connects were refused: {refusal}")
+        return outcome
 
     def _answer(self, completion: Completion) -> None:
         # Few bytes into an empty socket buffer: where they do not fit, the peer does not read its

@@ -22,9 +22,10 @@ from typing import TYPE_CHECKING, assert_never
 
 from vof.errors import RemoteProtocolError
 from vof.target.association import Association
-from vof.target.channel import Channel, Stalled
+from vof.target.channel import Channel
 from vof.target.commands import execute
 from vof.target.completions import ResponseBuffer, answer
+from vof.target.ending import Stalled
 from vof.target.native_events import ControlCommand, DiskError, Request
 from vof.target.workers import Workers
 from vof.wire.constants import Opcode

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Pieces of a connection that need no socket; the rest is tested over TCP in tests/target."""
+"""What ends a connection; the rest is tested where a peer sees it, in tests/target."""
 
 from __future__ import annotations
 
 import pytest
 
-from vof.target.connection import _describe
+from vof.target.ending import _describe
 
 
 def test_an_unexpected_exception_is_named_with_its_place() -> None:

@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""What ends a connection's work, and what that ends.
+
+A violation by the peer ends its whole association with one log line, a closed connection only its
+queue. Owns the words of those lines. Must not know how a connection is closed.
+"""
+
+from __future__ import annotations
+
+import logging
+import traceback
+
+from vof.errors import RemoteProtocolError
+from vof.target.association import Association
+from vof.target.devices.device import DeviceFailure, Unanswered
+from vof.target.logline import event
+
+
+class Stalled(Exception):
+    """The peer took nothing of what was sent to it for too long."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"the initiator took no data for {seconds:g} s")
+
+
+def end_by(error: Exception, association: Association, peer: str) -> None:
+    """End what ``error`` ends beyond the connection from ``peer`` itself; that its caller does."""
+    if isinstance(error, RemoteProtocolError):
+        what, reason, level = "violation", str(error), logging.WARNING
+    elif isinstance(error, Stalled):
+        what, reason, level = "stalled", str(error), logging.WARNING
+    elif isinstance(error, DeviceFailure):
+        what, reason, level = "device-failed", str(error), logging.ERROR
+    elif isinstance(error, Unanswered):
+        event(logging.DEBUG, "unanswered", peer=peer, reason=str(error))
+        return
+    elif isinstance(error, OSError):
+        # A closed connection. The Linux initiator detaches in this way, requests in flight
+        # included.
+        event(logging.DEBUG, "closed", peer=peer, reason=error.strerror)
+        return
+    else:
+        what, reason, level = "internal-error", _describe(error), logging.ERROR
+    association.end(what, reason, level=level, peer=peer)
+
+
+def _describe(error: Exception) -> str:
+    """Name an exception that nobody expected, and the place it came from, in one line."""
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__} at {place.name}, line {place.lineno}: {error}"
