@@ -29,7 +29,7 @@ from vof.wire.dialect import Dialect
 
 
 class Link(Protocol):
-    """A connection as its association knows it. Any thread may call either, and waits for
+    """A connection as its association knows it. Any thread may call these, and waits for
     nothing."""
 
     def abort(self) -> None:
@@ -38,6 +38,9 @@ class Link(Protocol):
     def notify(self, event: AsyncEvent) -> None:
         """Send the event on a control queue, some time; one that waits to be sent stands for all
         of its kind."""
+
+    def reset(self) -> None:
+        """The device was reset: revoke what the initiator can reach by key."""
 
 
 class Caller(NamedTuple):
@@ -154,6 +157,8 @@ class Association:
     def reset(self) -> None:
         """Device reset (virtio 1.2 §2.4). The connected queues stay connected (ours)."""
         with self.lock:
+            for link in self._links.values():
+                link.reset()
             self._forget()
             self.seat.reset()
 
@@ -213,6 +218,12 @@ class Association:
         """Note a connection."""
         with self.lock:
             self._links[place] = link
+
+    def link(self, queue: int) -> Link | None:
+        """Return the connection of a virtqueue, None where it has none."""
+        with self.lock:
+            links = (link for place, link in self._links.items() if place.queue == queue)
+            return next(links, None)
 
     def leave(self, place: Attachment) -> None:
         """Forget a connection."""

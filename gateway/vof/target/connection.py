@@ -72,6 +72,9 @@ class Connection:
         """Send an event, some time."""
         self._events.post(event)
 
+    def reset(self) -> None:
+        """Nothing to do: there are no keys on a stream."""
+
     def finish(self, grace: float) -> None:
         """Serve what has arrived, for at most ``grace`` seconds of it, and close."""
         self._channel.finish(grace)

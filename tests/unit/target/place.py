@@ -21,12 +21,16 @@ class NotingLink:
         self._name = name
         self._aborted = aborted
         self.events: list[AsyncEvent] = []
+        self.resets = 0
 
     def abort(self) -> None:
         self._aborted.append(self._name)
 
     def notify(self, event: AsyncEvent) -> None:
         self.events.append(event)
+
+    def reset(self) -> None:
+        self.resets += 1
 
 
 def caller(

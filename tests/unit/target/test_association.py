@@ -205,6 +205,22 @@ def test_v2_has_no_transport_features() -> None:
     assert association.transport_features == 0
 
 
+def test_a_device_reset_reaches_every_connection(place: Place) -> None:
+    association = place.control().association
+    other = place.control().association
+    links = [place.link("0"), place.link("2")]
+    for queue, link in zip((0, 2), links, strict=True):
+        place.table.connect_queue(0, queue, caller(), link)
+    assert association.link(0) is links[0]
+    assert association.link(2) is links[1]
+    assert association.link(1) is other.link(0) is None
+    association.set_status(1)
+    assert [link.resets for link in links] == [0, 0]
+    other.reset()
+    association.set_status(0)
+    assert [link.resets for link in links] == [1, 1]
+
+
 def test_a_device_reset_is_none_of_the_transport() -> None:
     association = later(TransportOffer(BOTH, 32))
     association.set_transport_features(BOTH)
