@@ -216,12 +216,13 @@ def _check_lengths(command: KeyedCommand, what: str, found: int, said: int, dire
 
 
 def encode_keyed_completion(
-    framing: Framing, command: KeyedCommand, status: int, used: int
+    framing: Framing, command: KeyedCommand, status: int, used: int, length: int
 ) -> bytes:
-    """Return the completion of a virtqueue's request, of which the device wrote ``used`` bytes;
-    all of its device-writable bytes are in their place already."""
+    """Return the completion of a virtqueue's request, of which the device wrote ``used`` bytes: the
+    first ``length`` of its device-writable ones are in their place already."""
+    if status:
+        used = length = 0
     if framing is Framing.LENGTHS:
-        room = command.in_length if used and not status else 0
-        return pack(VqCompletion(status, command.command_id, room, 0 if used == room else used))
+        return pack(VqCompletion(status, command.command_id, length, used if used < length else 0))
     ndesc = 0 if status else len(command.writable)
-    return pack(Completion(status, command.command_id, ndesc, value=0 if status else used))
+    return pack(Completion(status, command.command_id, ndesc, value=used))

@@ -219,14 +219,22 @@ def test_anything(message: bytes) -> None:
 
 @pytest.mark.parametrize("dialect", DIALECTS, ids=lambda item: item.name)
 @pytest.mark.parametrize(
-    ("status", "used", "lengths"),
-    [(0, 513, [512, 1]), (0, 1, [0, 1]), (0, 0, [0, 0]), (22, 0, [])],
+    ("status", "used", "length", "tail", "lengths"),
+    [
+        (0, 513, 513, 1, [512, 1]),
+        (0, 1, 513, 1, [0, 1]),
+        (0, 100, 100, 0, [100, 0]),
+        (0, 0, 0, 1, [0, 0]),
+        (22, 513, 513, 1, []),
+    ],
 )
-def test_completion(dialect: Dialect, status: int, used: int, lengths: list[int]) -> None:
+def test_completion(
+    dialect: Dialect, status: int, used: int, length: int, tail: int, lengths: list[int]
+) -> None:
     writable = [ONE._replace(length=512), ONE._replace(length=1)]
     message = encode_keyed(dialect.framing, 5, [ONE], writable)
     command = decode_keyed(message, dialect, LIMITS)
-    answer = encode_keyed_completion(dialect.framing, command, status, used)
-    arrival = decode_completion(dialect.framing, answer, [512, 1], 1)
+    answer = encode_keyed_completion(dialect.framing, command, status, used, length)
+    arrival = decode_completion(dialect.framing, answer, [512, 1], tail)
     assert list(arrival.lengths) == lengths
     assert (arrival.completion.status, arrival.completion.command_id) == (status, 5)
