@@ -14,7 +14,8 @@ __all__ = ["keep_thread", "open_queue"]
 
 _missing: ImportError | None = None
 try:
-    from vof.engine.native import NativeQueue, keep_thread
+    from vof.engine.native import NativeQueue
+    from vof.engine.threads import keep_thread
 except ImportError as error:
     _missing = error
 

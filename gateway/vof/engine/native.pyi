@@ -10,8 +10,6 @@ from vof.wire.framing import Framing
 from vof.wire.stream import Arrival
 from vof.wire.structs import Buffer, ConnectBody, ConnectCommand
 
-def keep_thread() -> None: ...
-
 class NativeQueue:
     name: str
     def __init__(
