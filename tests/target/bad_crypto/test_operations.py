@@ -9,12 +9,10 @@ from __future__ import annotations
 
 import random
 import struct
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
 
-from tests.target.all_devices import Everyone, served
 from tests.target.conftest import Log
 from tests.target.crypto_peer import (
     AES_XTS,
@@ -48,28 +46,6 @@ from tests.unit.target.openssl_program import rsa_key
 Address = tuple[str, int]
 BIG = 0xFFFFFFFF
 MIB = 1 << 20
-
-
-@pytest.fixture
-def address(tmp_path: Path) -> Iterator[Address]:
-    with served(tmp_path) as where:
-        yield where
-
-
-@pytest.fixture(autouse=True)
-def everyone(address: Address) -> Iterator[Everyone]:
-    with Everyone(address) as them:
-        yield them
-        them.check()
-
-
-@pytest.fixture
-def peer(address: Address) -> Iterator[CryptoPeer]:
-    """An offender; that it can still do what is right is checked in the end."""
-    with CryptoPeer(address, queues=2) as made:
-        yield made
-        session = made.session(create_hash())
-        assert made.run(run_hash(session, b"x"))[0] == OK
 
 
 # Operations: what they ask of a session of AES-CBC, to encrypt.

@@ -4,12 +4,12 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.target.all_devices import Everyone, all_devices, served
+from tests.target.all_devices import Everyone, all_devices
 from tests.target.conftest import Log
 from tests.target.crypto_peer import (
     AEAD,
@@ -35,7 +35,6 @@ from tests.target.crypto_peer import (
     create_rsa,
     destroy,
     run_cipher,
-    run_hash,
     verify_rsa,
 )
 from tests.target.process import TargetProcess
@@ -44,28 +43,6 @@ from tests.unit.target.openssl_program import rsa_key
 Address = tuple[str, int]
 BIG = 0xFFFFFFFF
 MIB = 1 << 20
-
-
-@pytest.fixture
-def address(tmp_path: Path) -> Iterator[Address]:
-    with served(tmp_path) as where:
-        yield where
-
-
-@pytest.fixture(autouse=True)
-def everyone(address: Address) -> Iterator[Everyone]:
-    with Everyone(address) as them:
-        yield them
-        them.check()
-
-
-@pytest.fixture
-def peer(address: Address) -> Iterator[CryptoPeer]:
-    """An offender; that it can still do what is right is checked in the end."""
-    with CryptoPeer(address, queues=2) as made:
-        yield made
-        session = made.session(create_hash())
-        assert made.run(run_hash(session, b"x"))[0] == OK
 
 
 def key_length(request: Request, value: int, place: int = 20) -> Request:
