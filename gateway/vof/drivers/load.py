@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from vof.drivers.block import BlockDriver, Request
 from vof.errors import LocalProtocolError, VofError
 
+MAX_DEPTH = 1024
 _BUCKETS = 512
 
 
@@ -29,7 +30,7 @@ class LoadPlan:
     block_size: int = 4096
     """Bytes of a request: whole blocks of the device, at most its ``max_transfer``."""
     depth: int = 32
-    """Requests in flight on each queue."""
+    """Requests in flight on each queue, at most ``MAX_DEPTH``."""
     seconds: float = 10.0
     seed: int = 1
 
@@ -66,6 +67,8 @@ def run(driver: BlockDriver, plan: LoadPlan) -> LoadResult:
             f"requests of {plan.block_size} bytes: multiples of {geometry.block_size} up to "
             f"{geometry.max_transfer} are possible"
         )
+    if not 0 < plan.depth <= MAX_DEPTH:
+        raise LocalProtocolError(f"depth {plan.depth}: 1 to {MAX_DEPTH} are possible")
     if plan.write and driver.read_only:
         raise LocalProtocolError("the device is read-only")
     queues = range(len(driver.session.virtqueues))
