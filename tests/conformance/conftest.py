@@ -1,26 +1,25 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""One suite for every transport: a target with known devices, and sessions with them.
-
-A transport is one entry of ``TRANSPORTS``: what to write into the target's configuration and into a
-session's parameters. A test that asks for ``served`` runs once for each.
-"""
+"""One suite for every way to meet: a target with a module's devices, and sessions with them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import pytest
 
+from tests.conformance.ways import ONE_DIALECT, WAYS, Way
 from tests.support.implementations import implementation, on_both
 from tests.support.loopback import nothing_left_open
 from tests.target.process import TargetProcess
 from vof.drivers.block import BlockDriver
+from vof.drivers.crypto import CryptoDriver
+from vof.drivers.rng import RngDriver
 from vof.gateways.disk import Disk
 from vof.initiator.parameters import SessionParameters
+from vof.initiator.session import Session
 from vof.target.config import parse
 from vof.target.server import Target
 
@@ -28,122 +27,107 @@ __all__ = ["implementation"]
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Every test runs with both implementations of the data path."""
-    on_both(metafunc)
+    """Every test runs with both implementations of the data path, most in every way."""
+    if "way" not in metafunc.fixturenames:
+        on_both(metafunc)
+        return
+    ways = ONE_DIALECT if metafunc.definition.get_closest_marker("one_dialect") else WAYS
+    metafunc.parametrize(
+        ("way", "implementation"),
+        [pytest.param(way, way.implementation, id=way.name) for way in ways],
+        indirect=["implementation"],
+    )
 
-
-@dataclass(frozen=True)
-class Transport:
-    """How target and initiator meet."""
-
-    name: str
-    address: str
-    parameters: dict[str, Any]
-
-
-TRANSPORTS = [Transport("tcp", "127.0.0.1", {"transport": "tcp"})]
-
-DISK_SIZE = 8 << 20
 
 CONFIG = """
 [target]
-transport = tcp
-address = {address}
+transport = {way.transport}
+address = {way.address}
 port = 0
 threads = 2
-
-[file]
-tvqn = conformance/file
-model = block
-backend = driver=block-posix,path={folder}/file.img,queues=4,serial=file-disk
-
-[large blocks]
-tvqn = conformance/4k
-model = block
-backend = driver=block-posix,path={folder}/4k.img,queues=2,block_size=4096
-
-[read-only]
-tvqn = conformance/read-only
-model = block
-backend = driver=block-posix,path={folder}/ro.img,readonly=yes
-
-[memory]
-tvqn = conformance/memory
-model = block
-backend = driver=block-memory,size=8M,queues=4,serial=memory-disk-of-20-ch
 """
 
-WRITABLE = ["conformance/file", "conformance/4k", "conformance/memory"]
+
+class Closing(Protocol):
+    def close(self) -> None: ...
+
+
+_C = TypeVar("_C", bound=Closing)
 
 
 class Served:
     """A target in this process, and what it takes to reach it."""
 
-    def __init__(self, target: Target, transport: Transport, folder: Path) -> None:
+    def __init__(self, target: Target, way: Way, folder: Path) -> None:
         self.target = target
         self.folder = folder
-        self._transport = transport
-        self._opened: list[BlockDriver] = []
+        self.way = way
+        self._opened: list[Closing] = []
 
     def parameters(self, tvqn: str, **changes: Any) -> SessionParameters:
         return SessionParameters(
             tvqn=tvqn,
             taddr=self.target.address,
             tport=self.target.port,
-            **(self._transport.parameters | changes),
+            **(self.way.parameters | changes),
         )
 
-    def open(self, tvqn: str, queues: int = 4, **changes: Any) -> BlockDriver:
-        """Open a driver, which is closed at the end of the test if it was not before."""
-        self._opened.append(BlockDriver.open(self.parameters(tvqn, **changes), queues))
-        return self._opened[-1]
+    # Each is closed at the end of the test if it was not before.
+
+    def session(self, tvqn: str) -> Session:
+        return self._close_later(Session.open(self.parameters(tvqn)))
+
+    def block(self, tvqn: str, queues: int = 4) -> BlockDriver:
+        return self._close_later(BlockDriver.open(self.parameters(tvqn), queues))
 
     def disk(self, tvqn: str, queues: int = 4) -> Disk:
-        return Disk(self.open(tvqn, queues))
+        return Disk(self.block(tvqn, queues))
+
+    def rng(self, tvqn: str) -> RngDriver:
+        return self._close_later(RngDriver.open(self.parameters(tvqn)))
+
+    def crypto(self, tvqn: str, queues: int = 2) -> CryptoDriver:
+        return self._close_later(CryptoDriver.open(self.parameters(tvqn), queues))
 
     def close(self) -> None:
-        for driver in self._opened:
-            driver.close()
+        for item in self._opened:
+            item.close()
 
-
-def write_images(folder: Path) -> None:
-    for name in ("file", "4k", "ro"):
-        (folder / f"{name}.img").write_bytes(bytes(DISK_SIZE))
-
-
-@pytest.fixture(params=TRANSPORTS, ids=lambda transport: transport.name)
-def transport(request: pytest.FixtureRequest) -> Transport:
-    found: Transport = request.param
-    return found
+    def _close_later(self, item: _C) -> _C:
+        self._opened.append(item)
+        return item
 
 
 @pytest.fixture
-def served(transport: Transport, tmp_path: Path) -> Iterator[Served]:
-    write_images(tmp_path)
-    config = CONFIG.format(address=transport.address, folder=tmp_path)
+def config(request: pytest.FixtureRequest, way: Way, tmp_path: Path) -> str:
+    """The target's configuration: the module's function ``devices`` says with which devices."""
+    devices: str = request.module.devices(tmp_path)
+    return CONFIG.format(way=way) + devices
+
+
+@pytest.fixture
+def served(config: str, way: Way, tmp_path: Path) -> Iterator[Served]:
     with nothing_left_open(), Target(parse(config, "conformance.conf")) as target:
-        served = Served(target, transport, tmp_path)
+        served = Served(target, way, tmp_path)
         yield served
         served.close()
 
 
-Spawn = Callable[[], tuple[TargetProcess, SessionParameters]]
+Spawn = Callable[[str], tuple[TargetProcess, SessionParameters]]
 
 
 @pytest.fixture
-def spawn(transport: Transport, tmp_path: Path) -> Iterator[Spawn]:
-    """Return a starter of targets that are processes, and parameters for their file disk."""
-    write_images(tmp_path)
-    config = tmp_path / "vtgt.conf"
-    config.write_text(CONFIG.format(address=transport.address, folder=tmp_path))
+def spawn(config: str, way: Way, tmp_path: Path) -> Iterator[Spawn]:
+    """Return a starter of targets that are processes, which returns parameters for a device."""
+    path = tmp_path / "vtgt.conf"
+    path.write_text(config)
     with ExitStack() as stack:
 
-        def start() -> tuple[TargetProcess, SessionParameters]:
-            process = stack.enter_context(TargetProcess(config))
+        def start(tvqn: str) -> tuple[TargetProcess, SessionParameters]:
+            process = stack.enter_context(TargetProcess(path))
             address, port = process.address
-            parameters = SessionParameters(
-                tvqn="conformance/file", taddr=address, tport=port, **transport.parameters
+            return process, SessionParameters(
+                tvqn=tvqn, taddr=address, tport=port, **way.parameters
             )
-            return process, parameters
 
         yield start
