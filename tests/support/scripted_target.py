@@ -42,12 +42,16 @@ from tests.support.protocol_numbers import (
     SET_DRIVER_FEATURE,
     SET_QUEUE_SIZE,
     SET_STATUS,
+    VQ,
     VRING,
     WRITE_ZEROES,
     block_config,
 )
 
 EPROTO = 71
+
+REQUESTS = (VRING, VQ)
+"""Opcodes of a virtqueue's requests."""
 
 PATIENCE = 20.0
 """Seconds after which something awaited is declared missing; never waited for in full."""
@@ -74,7 +78,7 @@ class Device:
     disk: bytearray = field(default_factory=lambda: bytearray(2048 * 512))
     status: int = 0
     oftype: int = 0
-    """0: speaks the *proposal*; 1: *v2*."""
+    """0: speaks the *proposal*; 1: *v2* and *v5*."""
 
 
 class Descriptor(NamedTuple):
@@ -97,6 +101,8 @@ class Command:
     raw: bytes
     """All of its bytes: head, descriptors, payload."""
     descriptors: Sequence[Descriptor]
+    """Of a vq command, which has none: one for its status byte, and before it one for the rest of
+    its room if there is more."""
     payload: bytes
 
     @property
@@ -125,11 +131,12 @@ class Command:
         self.connection.send(completion(status, command_id, ndesc, value))
 
     def complete(self, *buffers: bytes) -> None:
-        """Complete a vring command: one answer for each device-writable descriptor."""
-        self.connection.send(vring_completion(self, buffers))
+        """Complete a request: one answer for each device-writable descriptor."""
+        form = vq_completion if self.opcode == VQ else vring_completion
+        self.connection.send(form(self, buffers))
 
     def perform(self) -> None:
-        """Complete a vring command by what the device makes of it."""
+        """Complete a request by what the device makes of it."""
         self.complete(*self.connection.target.execute(self))
 
 
@@ -150,6 +157,14 @@ def vring_completion(command: Command, buffers: Sequence[bytes]) -> bytes:
         parts.append(struct.pack("<QIHHI4x", addr, len(buffer), descriptor.id, descriptor.flags, 0))
         addr += len(buffer)
     return b"".join([*parts, data])
+
+
+def vq_completion(command: Command, buffers: Sequence[bytes]) -> bytes:
+    """Return the completion of a vq command, its status byte at the end of the area."""
+    data = b"".join(
+        part.ljust(each.length, b"\0") for each, part in zip(command.writable, buffers, strict=True)
+    )
+    return struct.pack("<HHI8x", 0, command.command_id, len(data)) + data
 
 
 class Connection:
@@ -190,6 +205,8 @@ class Connection:
         if head is None:
             return None
         opcode = int.from_bytes(head[:2], "little")
+        if opcode == VQ:
+            return self._receive_vq(head)
         ndesc = {CONNECT: head[8], VRING: int.from_bytes(head[8:10], "little")}.get(opcode, 0)
         table = self._exactly(24 * ndesc)
         if table is None:
@@ -201,6 +218,15 @@ class Connection:
         if payload is None:
             return None
         return Command(self, head + table + payload, descriptors, payload)
+
+    def _receive_vq(self, head: bytes) -> Command | None:
+        out_length, in_length = struct.unpack_from("<II", head, 4)
+        payload = self._exactly(out_length)
+        if payload is None:
+            return None
+        rooms = [room for room in (in_length - 1, 1) if room > 0]
+        descriptors = [Descriptor(0, room, 0, 2, 0) for room in rooms]
+        return Command(self, head + payload, descriptors, payload)
 
     def _exactly(self, size: int) -> bytes | None:
         data = bytearray()
@@ -282,8 +308,8 @@ class ScriptedTarget:
         return [command.opcode for command in self.commands]
 
     def requests(self) -> list[Command]:
-        """The vring commands so far."""
-        return [command for command in list(self.commands) if command.opcode == VRING]
+        """The virtqueues' requests so far."""
+        return [command for command in list(self.commands) if command.opcode in REQUESTS]
 
     def execute(self, command: Command) -> list[bytes]:
         """Return what the device writes into each device-writable descriptor of a request."""
@@ -333,7 +359,7 @@ class ScriptedTarget:
         opcode, head = command.opcode, command.raw
         if opcode == CONNECT:
             self._connect(command)
-        elif opcode == VRING:
+        elif opcode in REQUESTS:
             command.perform()
         elif opcode == SET_STATUS:
             device.status = head[8 if device.oftype else 4]
@@ -374,14 +400,14 @@ class ScriptedTarget:
 
 
 class Hold:
-    """A hook that keeps vring commands for the test to answer, in any order."""
+    """A hook that keeps requests for the test to answer, in any order."""
 
     def __init__(self) -> None:
         self._held: list[Command] = []
         self._changed = threading.Condition()
 
     def __call__(self, command: Command) -> bool:
-        if command.opcode != VRING:
+        if command.opcode not in REQUESTS:
             return False
         with self._changed:
             self._held.append(command)

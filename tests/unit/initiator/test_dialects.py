@@ -9,7 +9,7 @@ import threading
 import pytest
 
 from tests.support.loopback import unused_ports
-from tests.support.protocol_numbers import CONNECT, GET_CONFIG, GET_FEATURE, SET_STATUS
+from tests.support.protocol_numbers import CONNECT, GET_CONFIG, GET_FEATURE, SET_STATUS, VQ, VRING
 from tests.support.scripted_target import Device, ScriptedTarget, completion, wait_until
 from tests.support.sessions import parameters_for
 from tests.support.target_fixtures import Serve
@@ -82,9 +82,10 @@ def test_what_is_sent_in_a_later_one(serve: Serve, dialect: str) -> None:
     assert set(written(target, 4)) == {0}
 
 
-def test_requests_of_v2_are_vring_commands(serve: Serve) -> None:
+@pytest.mark.parametrize(("dialect", "opcode"), [("v2", VRING), ("v5", VQ)])
+def test_requests_of_a_later_one(serve: Serve, dialect: str, opcode: int) -> None:
     target = serve(Device(oftype=1))
-    driver = BlockDriver.open(parameters_for(target, dialect="v2"), 1)
+    driver = BlockDriver.open(parameters_for(target, dialect=dialect), 1)
     with driver.session as session:
         target.device.disk[512:1024] = b"v" * 512
         data = bytearray(512)
@@ -92,8 +93,8 @@ def test_requests_of_v2_are_vring_commands(serve: Serve) -> None:
         assert request is not None
         driver.finish(request)
         assert data == b"v" * 512
-        assert session.max_segs == 128
-        assert len(target.requests()) == 1
+        assert session.max_segs == (128 if opcode == VRING else 0xFEFF)
+        assert [each.opcode for each in target.requests()] == [opcode]
 
 
 class TestEvents:
