@@ -75,27 +75,29 @@ class Served:
     # Each is closed at the end of the test if it was not before.
 
     def session(self, tvqn: str) -> Session:
-        return self._close_later(Session.open(self.parameters(tvqn)))
+        return self.open(Session.open, tvqn)
 
     def block(self, tvqn: str, queues: int = 4) -> BlockDriver:
-        return self._close_later(BlockDriver.open(self.parameters(tvqn), queues))
+        return self.open(lambda parameters: BlockDriver.open(parameters, queues), tvqn)
 
     def disk(self, tvqn: str, queues: int = 4) -> Disk:
         return Disk(self.block(tvqn, queues))
 
     def rng(self, tvqn: str) -> RngDriver:
-        return self._close_later(RngDriver.open(self.parameters(tvqn)))
+        return self.open(RngDriver.open, tvqn)
 
     def crypto(self, tvqn: str, queues: int = 2) -> CryptoDriver:
-        return self._close_later(CryptoDriver.open(self.parameters(tvqn), queues))
+        return self.open(lambda parameters: CryptoDriver.open(parameters, queues), tvqn)
+
+    def open(self, opener: Callable[[SessionParameters], _C], tvqn: str, **changes: Any) -> _C:
+        """Return what ``opener`` returns for parameters with these changes."""
+        item = opener(self.parameters(tvqn, **changes))
+        self._opened.append(item)
+        return item
 
     def close(self) -> None:
         for item in self._opened:
             item.close()
-
-    def _close_later(self, item: _C) -> _C:
-        self._opened.append(item)
-        return item
 
 
 @pytest.fixture

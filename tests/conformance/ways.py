@@ -16,12 +16,14 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from vof.implementation import Implementation
 from vof.wire.dialect import DIALECTS, V5
 
 RDMA_ADDRESS = os.environ.get("VOF_CONFORMANCE_RDMA")
+
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,15 @@ class Way:
         """What a session's parameters have to say of it."""
         found: dict[str, Any] = {"transport": self.transport, "dialect": self.dialect}
         return found if self.eager is None else found | {"eager": self.eager}
+
+    @property
+    def has_keyed_features(self) -> bool:
+        """Whether the target offers transport features."""
+        return self.eager is not None
+
+    def some(self, items: Sequence[_T]) -> Sequence[_T]:
+        """Return all of them, or every tenth in the slow guest."""
+        return items if self.transport == "tcp" else items[::10]
 
     def rounds(self, count: int) -> int:
         """Return how often to do what is done ``count`` times: fewer in the slow guest."""

@@ -1,0 +1,379 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Every control command and event of every device type: the initiator and the real target."""
+
+from __future__ import annotations
+
+import errno
+import os
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.conformance.conftest import Served
+from tests.conformance.disks import read, write
+from tests.support.loopback import Background
+from tests.support.scripted_target import PATIENCE, wait_until
+from vof.drivers.block import BlockDriver
+from vof.drivers.rng import RngDriver
+from vof.errors import CompletionError, SessionLost
+from vof.initiator.control import ControlQueue
+from vof.initiator.session import Session
+from vof.wire.blk import WRITEBACK_OFFSET
+from vof.wire.constants import VENDOR_VOF, CommonFeature, DeviceStatus, Transport
+from vof.wire.dialect import PROPOSAL, dialects_by_name
+
+DISK, RNG, CRYPTO = TVQNS = "conformance/disk", "conformance/rng", "conformance/crypto"
+
+SIZE = 4 << 20
+QUEUES = {DISK: 2, RNG: 1, CRYPTO: 3}
+DEVICE_IDS = {DISK: 2, RNG: 4, CRYPTO: 20}
+CONFIG_SIZES = {DISK: 72, RNG: 0, CRYPTO: 56}
+"""virtio 1.2 §5.2.4, with what came after it, §5.4.4 and §5.9.5."""
+
+WIDTHS = (1, 2, 4, 8)
+
+
+def devices(folder: Path) -> str:
+    image = folder / "disk.img"
+    image.touch()
+    os.truncate(image, SIZE)
+    return f"""
+[disk]
+tvqn = {DISK}
+model = block
+backend = driver=block-posix,path={image},queues={QUEUES[DISK]}
+
+[rng]
+tvqn = {RNG}
+model = rng
+backend = driver=rng-simulator
+
+[crypto]
+tvqn = {CRYPTO}
+model = crypto
+backend = driver=crypto-openssl,queues={QUEUES[CRYPTO] - 1}
+"""
+
+
+each_device = pytest.mark.parametrize("tvqn", TVQNS)
+
+
+def is_refused(call: Callable[[], object], status: int = errno.EINVAL) -> bool:
+    with pytest.raises(CompletionError) as caught:
+        call()
+    return caught.value.status == status
+
+
+def attach(served: Served, tvqn: str, queues: int = 1) -> Session:
+    session = served.session(tvqn)
+    session.negotiate((1 << 64) - 1)
+    session.open_virtqueues(queues)
+    session.driver_ok()
+    return session
+
+
+def next_id(served: Served, tvqn: str) -> int | None:
+    """Return the target id that a new association gets."""
+    session = served.session(tvqn)
+    session.close()
+    return session.target_id
+
+
+def on_virtqueue(session: Session) -> ControlQueue:
+    """Return the control commands over the connection of a virtqueue."""
+    (dialect,) = dialects_by_name(session.dialect)
+    transport = Transport(session.parameters.transport)
+    return ControlQueue(session.virtqueues[0].fabric, dialect, transport)
+
+
+def whole_config(control: ControlQueue, size: int) -> bytes:
+    return bytes(control.get_config(offset, 1) for offset in range(size))
+
+
+@each_device
+class TestProperties:
+    @pytest.mark.rdma
+    def test_what_a_device_is(self, served: Served, tvqn: str) -> None:
+        session = served.session(tvqn)
+        assert session.control.get_vendor_id() == session.vendor_id == VENDOR_VOF
+        assert session.control.get_device_id() == session.device_id == DEVICE_IDS[tvqn]
+        assert session.control.get_num_queues() == session.num_queues == QUEUES[tvqn]
+
+    @pytest.mark.rdma
+    def test_queue_sizes(self, served: Served, tvqn: str) -> None:
+        """Any power of two up to what is offered, until the queue is connected."""
+        session = served.session(tvqn)
+        control = session.control
+        last = QUEUES[tvqn] - 1
+        offered = control.get_queue_size(last)
+        assert offered > 1
+        assert not offered & offered - 1
+        for size in (1, offered // 2, offered):
+            control.set_queue_size(last, size)
+            assert control.get_queue_size(last) == size
+        for size in (0, 3, 2 * offered, 0xFFFF):
+            assert is_refused(lambda size=size: control.set_queue_size(last, size))  # type: ignore[misc]
+        assert control.get_queue_size(last) == offered
+        assert is_refused(lambda: control.get_queue_size(last + 1))
+        assert is_refused(lambda: control.set_queue_size(last + 1, 1))
+        session.negotiate((1 << 64) - 1)
+        session.open_virtqueues(1)
+        assert is_refused(lambda: control.set_queue_size(0, 1), errno.EBUSY)
+
+    def test_no_more_queues_than_there_are(self, served: Served, tvqn: str) -> None:
+        session = attach(served, tvqn, QUEUES[tvqn])
+        assert {queue.size for queue in session.virtqueues} == {
+            session.control.get_queue_size(index) for index in range(QUEUES[tvqn])
+        }
+        assert is_refused(lambda: session.control.get_queue_size(QUEUES[tvqn]))
+
+    @pytest.mark.rdma
+    def test_features(self, served: Served, tvqn: str) -> None:
+        """Those that were not offered are not agreed on, and the driver sees it."""
+        control = served.session(tvqn).control
+        offered = control.get_device_feature()
+        assert offered & CommonFeature.VERSION_1
+        assert not offered & (CommonFeature.RING_INDIRECT_DESC | CommonFeature.RING_EVENT_IDX)
+        asked = DeviceStatus.ACKNOWLEDGE | DeviceStatus.DRIVER
+        for features, agreed in (
+            (offered | CommonFeature.RING_INDIRECT_DESC, False),
+            (offered, True),
+        ):
+            control.set_status(DeviceStatus(0))
+            control.set_status(asked)
+            control.set_driver_feature(features)
+            control.set_status(asked | DeviceStatus.FEATURES_OK)
+            assert bool(control.get_status() & DeviceStatus.FEATURES_OK) is agreed
+        # What is agreed on stays so until the next reset.
+        assert is_refused(lambda: control.set_driver_feature(0))
+
+    @pytest.mark.rdma
+    def test_transport_features(self, served: Served, tvqn: str) -> None:
+        control = served.session(tvqn).control
+        if served.way.dialect == PROPOSAL.name:
+            assert control.get_max_segs() >= {DISK: 128, RNG: 1, CRYPTO: 128}[tvqn]
+            return
+        offered = control.get_transport_features()
+        assert offered == (0b11 if served.way.has_keyed_features else 0)
+        for unknown in (1 << 2, 1 << 63, offered + 1):
+            assert is_refused(lambda bits=unknown: control.set_transport_features(bits))  # type: ignore[misc]
+        control.set_transport_features(offered)
+        control.set_transport_features(0)
+
+
+@each_device
+class TestConfig:
+    @pytest.mark.rdma
+    def test_any_width_at_any_offset(self, served: Served, tvqn: str) -> None:
+        control = served.session(tvqn).control
+        size = CONFIG_SIZES[tvqn]
+        config = whole_config(control, size)
+        for width in WIDTHS:
+            for offset in served.way.some(range(size + 1)):
+                if offset + width > size:
+                    assert is_refused(lambda: control.get_config(offset, width))  # noqa: B023
+                else:
+                    expected = config[offset : offset + width]
+                    found = control.get_config(offset, width)
+                    assert found.to_bytes(width, "little") == expected
+            assert is_refused(lambda: control.get_config(0xFFFF, width))  # noqa: B023
+
+    def test_what_a_driver_may_not_write(self, served: Served, tvqn: str) -> None:
+        control = served.session(tvqn).control
+        size = CONFIG_SIZES[tvqn]
+        config = whole_config(control, size)
+        for width in WIDTHS:
+            for offset in (0, 1, size - width, size, 0xFFFF):
+                if offset >= 0:
+                    assert is_refused(lambda: control.set_config(offset, width, 1))  # noqa: B023
+        assert whole_config(control, size) == config
+
+    def test_over_the_connection_of_a_virtqueue(self, served: Served, tvqn: str) -> None:
+        session = attach(served, tvqn)
+        control = on_virtqueue(session)
+        size = CONFIG_SIZES[tvqn]
+        assert whole_config(control, size) == whole_config(session.control, size)
+        assert control.get_device_id() == DEVICE_IDS[tvqn]
+        assert control.get_status() == session.control.get_status()
+
+
+@pytest.mark.rdma
+def test_a_config_field_that_a_driver_may_write(served: Served) -> None:
+    session = attach(served, DISK)
+    other = attach(served, DISK)
+    for writeback in (0, 1):
+        session.control.set_config(WRITEBACK_OFFSET, 1, writeback)
+        assert session.control.get_config(WRITEBACK_OFFSET, 1) == writeback
+        # Its other initiators have their own.
+        assert other.control.get_config(WRITEBACK_OFFSET, 1) == 1
+    for width, value in ((1, 2), (2, 1), (4, 1), (8, 1)):
+        assert is_refused(
+            lambda width=width, value=value: session.control.set_config(  # type: ignore[misc]
+                WRITEBACK_OFFSET, width, value
+            )
+        )
+
+
+class Told:
+    """The sizes that a driver was told of."""
+
+    def __init__(self, driver: BlockDriver) -> None:
+        self._changed = threading.Condition()
+        self._sizes: list[int] = []
+        driver.on_resize = self._add
+
+    def _add(self, _before: int, now: int) -> None:
+        with self._changed:
+            self._sizes.append(now)
+            self._changed.notify_all()
+
+    def wait_for(self, size: int) -> None:
+        with self._changed:
+            assert self._changed.wait_for(lambda: self._sizes[-1:] == [size], PATIENCE)
+
+
+@pytest.mark.rdma
+def test_a_config_that_changes(served: Served) -> None:
+    """The backend's file grows and shrinks: an event where the dialect has any, and what an
+    initiator sees that asks."""
+    driver, witness = served.block(DISK), served.block(DISK)
+    control = driver.session.control
+    told, also = Told(driver), Told(witness)
+    generation = control.get_generation()
+    assert control.get_config_changed() == 0
+    for size in (2 * SIZE, SIZE // 2):
+        os.truncate(served.folder / "disk.img", size)
+        if served.way.dialect == PROPOSAL.name:
+            wait_until(lambda: bool(control.get_config_changed()), "the change")
+            for each in (driver, witness):
+                each.reread_config()
+        told.wait_for(size)
+        also.wait_for(size)
+        if served.way.dialect != PROPOSAL.name:
+            assert control.get_config_changed() == 1
+        assert control.get_config_changed() == 0
+        assert driver.size == size
+        assert control.get_generation() > generation
+        generation = control.get_generation()
+        write(driver, size - 512, b"end".ljust(512))
+        assert read(witness, size - 512, 512) == b"end".ljust(512)
+
+
+@each_device
+@pytest.mark.rdma
+def test_keepalive(served: Served, tvqn: str) -> None:
+    session = attach(served, tvqn)
+    for control in (session.control, on_virtqueue(session)):
+        for _ in range(3):
+            control.keepalive()
+    assert session.control.get_status() & DeviceStatus.DRIVER_OK
+
+
+@each_device
+class TestEnd:
+    @pytest.mark.rdma
+    def test_disconnect(self, served: Served, tvqn: str) -> None:
+        """It ends the association alone, and soon its target id is free."""
+        session = attach(served, tvqn)
+        ident = session.target_id
+        other = served.session(tvqn)
+        assert other.target_id != ident
+        session.close()
+        with pytest.raises(SessionLost):
+            session.control.keepalive()
+        other.control.keepalive()
+        wait_until(lambda: next_id(served, tvqn) == ident, "the end of the association")
+
+    def test_disconnect_as_a_command(self, served: Served, tvqn: str) -> None:
+        session = attach(served, tvqn)
+        session.control.disconnect()
+        with pytest.raises(SessionLost):
+            session.control.keepalive()
+        assert session.is_lost()
+
+    @pytest.mark.rdma
+    def test_reset(self, served: Served, tvqn: str) -> None:
+        """The device forgets what was agreed on; its queues stay connected (ours)."""
+        session = attach(served, tvqn)
+        control = session.control
+        last = QUEUES[tvqn] - 1
+        offered = control.get_queue_size(last)
+        if last:
+            control.set_queue_size(last, 1)
+        control.set_status(DeviceStatus(0))
+        assert control.get_status() == 0
+        assert control.get_queue_size(last) == offered
+        # It can be initialised again, and whoever wants other features may have them.
+        status = DeviceStatus(0)
+        for step in (DeviceStatus.ACKNOWLEDGE, DeviceStatus.DRIVER):
+            status |= step
+            control.set_status(status)
+        control.set_driver_feature(CommonFeature.VERSION_1)
+        for step in (DeviceStatus.FEATURES_OK, DeviceStatus.DRIVER_OK):
+            status |= step
+            control.set_status(status)
+        assert control.get_status() == status
+        on_virtqueue(session).keepalive()
+
+    @pytest.mark.rdma
+    def test_connect_again_and_again(self, served: Served, tvqn: str) -> None:
+        for _ in range(served.way.rounds(10)):
+            attach(served, tvqn, QUEUES[tvqn]).close()
+        wait_until(lambda: next_id(served, tvqn) == 0, "the end of all of them")
+
+
+@pytest.mark.rdma
+def test_a_reset_under_requests(served: Served) -> None:
+    """Those in flight are answered or fail, and the queue serves on."""
+    driver = served.block(DISK, 1)
+    write(driver, 0, b"x" * 65536)
+    data = [memoryview(bytearray(65536)) for _ in range(8)]
+    requests = [driver.start_read(0, each) for each in data]
+    control = driver.session.control
+    control.set_status(DeviceStatus(0))
+    for request, each in zip(requests, data, strict=True):
+        assert request is not None
+        driver.finish(request)
+        assert each == b"x" * 65536
+    for status in (1, 3):
+        control.set_status(DeviceStatus(status))
+    control.set_driver_feature(driver.features | CommonFeature.VERSION_1)
+    for status in (0xB, 0xF):
+        control.set_status(DeviceStatus(status))
+    assert read(driver, 0, 4096) == b"x" * 4096
+
+
+@pytest.mark.parametrize("size", [4, 8])
+@pytest.mark.rdma
+def test_a_small_queue(served: Served, size: int) -> None:
+    """More threads than it has room for: whoever finds none waits."""
+    driver = served.open(lambda parameters: BlockDriver.open(parameters, 1), DISK, queue_size=size)
+    assert [queue.size for queue in driver.session.virtqueues] == [size]
+    assert driver.session.control.get_queue_size(0) == size
+
+    def work(number: int) -> None:
+        for each in range(served.way.rounds(20)):
+            data = bytes([number, each]) * 2048
+            write(driver, number * 4096, data)
+            assert read(driver, number * 4096, 4096) == data
+
+    for worker in [Background(work, number) for number in range(8)]:
+        worker.result()
+
+
+@pytest.mark.rdma
+def test_as_many_requests_as_a_queue_holds(served: Served) -> None:
+    """Each in flight has an id of its own, and the answers find their way in any order."""
+    driver = served.open(RngDriver.open, RNG)
+    queue = driver.session.virtqueues[0]
+    buffers = [memoryview(bytearray(26)) for _ in range(queue.size)]
+    pending = [queue.submit("read", [], [], [each]) for each in buffers]
+    assert queue.submit("read", [], [], [memoryview(bytearray(1))], wait=False) is None
+    idents = {each.command_id for each in pending if each}
+    assert idents == set(range(queue.size))
+    for each in reversed(pending):
+        assert each is not None
+        assert queue.wait(each).lengths == [26]
+    assert {bytes(each) for each in buffers} == {b"ABCDEFGHIJKLMNOPQRSTUVWXYZ"}
