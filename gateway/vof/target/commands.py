@@ -22,7 +22,14 @@ from collections.abc import Callable
 
 from vof.errors import RemoteProtocolError
 from vof.target.association import Association
-from vof.wire.constants import CONFIG_WIDTHS, VENDOR_VOF, LaterOpcode, Opcode, TransportFeature
+from vof.wire.constants import (
+    CONFIG_WIDTHS,
+    FIRST_RESERVED_COMMAND_ID,
+    VENDOR_VOF,
+    LaterOpcode,
+    Opcode,
+    TransportFeature,
+)
 from vof.wire.dialect import DIALECTS, FEATURE_SELECT_BITS, FEATURE_SELECT_MAX_SEGS, Dialect
 from vof.wire.structs import (
     HEAD,
@@ -52,10 +59,14 @@ def execute(association: Association, head: bytes) -> Completion:
     """Execute the command with these 16 bytes; return its completion.
 
     The connection acts on a Disconnect itself, once that is sent. Raises RemoteProtocolError for a
-    command that the association's dialect does not have, and for one that is no control command.
+    command that the association's dialect does not have, for one that is no control command, and
+    for one whose completion would look like an event.
     """
     opcode, command_id = HEAD.unpack_from(head)
-    handlers = _HANDLERS[association.admit(opcode).name]
+    dialect = association.admit(opcode)
+    handlers = _HANDLERS[dialect.name]
+    if dialect.has_async_events and command_id >= FIRST_RESERVED_COMMAND_ID:
+        raise RemoteProtocolError(f"command id {command_id:#06x} is reserved for events")
     if opcode in _REQUESTS:
         raise RemoteProtocolError(f"a {_REQUESTS[opcode]} command on the control queue")
     if opcode == Opcode.CONNECT:

@@ -167,6 +167,21 @@ def test_what_is_no_control_command(place: Place) -> None:
             execute(attachment, opcode)
 
 
+@pytest.mark.parametrize("ident", [0xFF00, 0xFFFD, 0xFFFE, 0xFFFF])
+def test_an_id_that_is_an_event_s(place: Place, ident: int) -> None:
+    """The proposal has no events."""
+    head = struct.pack("<HH12x", Opcode.KEEPALIVE, ident)
+    with pytest.raises(RemoteProtocolError, match=f"command id {ident:#06x} is reserved"):
+        commands.execute(place.later().association, head)
+    assert commands.execute(place.control().association, head).command_id == ident
+
+
+def test_the_largest_id_that_is_not(place: Place) -> None:
+    head = struct.pack("<HH12x", Opcode.KEEPALIVE, 0xFEFF)
+    for me in (place.control(), place.later()):
+        assert commands.execute(me.association, head).command_id == 0xFEFF
+
+
 def test_set_status_of_the_later_ones_has_its_value_where_the_structure_has_it(
     place: Place,
 ) -> None:
