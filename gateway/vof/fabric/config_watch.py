@@ -28,8 +28,9 @@ class ConfigWatch:
     def __init__(self, queue: Queue, changed: Callable[[], None]) -> None:
         self._queue = queue
         self._changed = changed
-        self._seen = queue.config_changes
-        self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._seen = 0
+        # What changed while nobody watched may have been read before it did.
+        self._wake = os.eventfd(queue.config_changes, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._lock = threading.Lock()
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name="vof-config-watch", daemon=True)

@@ -9,8 +9,23 @@ import threading
 import pytest
 
 from tests.support.loopback import unused_ports
-from tests.support.protocol_numbers import CONNECT, GET_CONFIG, GET_FEATURE, SET_STATUS, VQ, VRING
-from tests.support.scripted_target import Device, ScriptedTarget, completion, wait_until
+from tests.support.protocol_numbers import (
+    CONNECT,
+    GET_CONFIG,
+    GET_FEATURE,
+    GET_QUEUE_SIZE,
+    SET_STATUS,
+    VQ,
+    VRING,
+)
+from tests.support.scripted_target import (
+    Command,
+    Device,
+    ScriptedTarget,
+    completion,
+    on,
+    wait_until,
+)
 from tests.support.sessions import parameters_for
 from tests.support.target_fixtures import Serve
 from vof.drivers.block import BlockDriver
@@ -187,6 +202,20 @@ class TestResize:
             wait_until(lambda: bool(seen), "the resize")
             assert seen == [(before, sectors * 512)]
             assert driver.size == driver.geometry.capacity == sectors * 512
+
+    def test_while_the_device_is_opened(self, serve: Serve) -> None:
+        """The capacity was read already, and nobody watched yet."""
+        target = serve(Device(oftype=1))
+
+        def resize(command: Command) -> None:
+            target.hooks.clear()
+            self.set_capacity(target, 4096)
+            command.reply(128)
+
+        target.hooks.append(on(GET_QUEUE_SIZE, resize))
+        driver, _seen = self.open(target)
+        with driver.session:
+            wait_until(lambda: driver.size == 4096 * 512, "the resize")
 
     def test_of_something_else_changes_nothing(self, serve: Serve) -> None:
         target = serve(Device(oftype=1))
