@@ -2,7 +2,8 @@
 """The entry point of vofctl: ``vofctl GROUP VERB [OPTION...]``.
 
 A group of verbs is a module with ``add_verbs``, which sets ``run`` for each verb: a function that
-takes the parsed arguments and returns the exit status. Owns how errors are told; see ``exits``.
+takes the parsed arguments and returns the exit status. A group of one verb is called by its own
+name alone. Owns how errors are told; see ``exits``.
 """
 
 from __future__ import annotations
@@ -15,12 +16,13 @@ from collections.abc import Callable, Sequence
 
 from vof import __version__
 from vof.errors import VofError
-from vof.gateways.cli import crypto
+from vof.gateways.cli import crypto, decode
 from vof.gateways.cli import filter as nbdkit_filter
 from vof.gateways.cli.exits import Exit, exit_of
 
 GROUPS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
     "crypto": ("encrypt, sign and digest on a virtio-crypto", crypto.add_verbs),
+    "decode": ("print a capture or a recording", decode.add_verbs),
     "filter": ("make nbdkit's fast path for this machine", nbdkit_filter.add_verbs),
 }
 """Every group: what it is for, and what gives it its verbs."""

@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""``vofctl decode``: prints what a capture or a recording of Virtio-over-Fabrics holds.
+
+Owns the verb's options, the file, and the JSON form. ``vof.decode`` finds the messages,
+``decode_text`` shows them to people.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable
+from io import BufferedReader
+from pathlib import Path
+
+from vof.decode.message import SCHEMA, Kind, Message, plain
+from vof.decode.source import Assumptions, decode
+from vof.errors import ConfigError
+from vof.gateways.cli.decode_text import Text, dump
+from vof.gateways.cli.exits import Exit
+from vof.initiator.parameters import parse_integer
+from vof.wire.constants import DEFAULT_PORT, DeviceId
+
+STANDARD_INPUT = "-"
+
+DEVICES = {device.name.lower(): int(device) for device in DeviceId}
+
+
+def add_verbs(parser: argparse.ArgumentParser) -> None:
+    """Give the verb its options; it has no others below it."""
+    parser.set_defaults(run=run)
+    parser.add_argument(
+        "file", metavar="FILE", help="pcap, pcapng, or a recording (JSON Lines); - is stdin"
+    )
+    parser.add_argument(
+        "-o",
+        "--output",
+        choices=("text", "json"),
+        default="text",
+        help="lines for people (default), or a JSON object for each message",
+    )
+    parser.add_argument("--hex", action="store_true", help="print the bytes, too")
+    parser.add_argument(
+        "--keys", action="store_true", help="print the keys in crypto requests with --hex"
+    )
+    parser.add_argument(
+        "--connection",
+        metavar="NUMBER",
+        action="append",
+        help="only this connection; may be given several times",
+    )
+    parser.add_argument(
+        "--port",
+        metavar="PORT",
+        action="append",
+        help=f"port of a target, beside {DEFAULT_PORT}; may be given several times",
+    )
+    parser.add_argument(
+        "--device", choices=DEVICES, help="device type where the file does not tell"
+    )
+
+
+def run(given: argparse.Namespace) -> Exit:
+    """Print the file. Raises ConfigError where it cannot be used."""
+    numbers = {parse_integer("--connection", text, 0, 1 << 31) for text in given.connection or ()}
+    ports = {parse_integer("--port", text, 1, 0xFFFF) for text in given.port or ()}
+    assumptions = Assumptions(frozenset({DEFAULT_PORT, *ports}), DEVICES.get(given.device))
+    stdin = given.file == STANDARD_INPUT
+    try:
+        if stdin:
+            _show(sys.stdin.buffer, given, assumptions, numbers)  # type: ignore[arg-type]
+        else:
+            with Path(given.file).open("rb") as file:
+                _show(file, given, assumptions, numbers)
+    except ConfigError as error:
+        raise ConfigError(f"{'standard input' if stdin else given.file}: {error}") from None
+    return Exit.DONE
+
+
+def _show(
+    file: BufferedReader, given: argparse.Namespace, assumptions: Assumptions, numbers: set[int]
+) -> None:
+    show = _json(given) if given.output == "json" else _text(given)
+    # Somebody may be looking at what is being captured now.
+    live = given.file == STANDARD_INPUT or sys.stdout.isatty()
+    for message in decode(file, assumptions):
+        if not numbers or message.connection in numbers or message.kind is Kind.CAPTURE:
+            sys.stdout.write(show(message))
+            if live:
+                sys.stdout.flush()
+
+
+def _text(given: argparse.Namespace) -> Callable[[Message], str]:
+    text = Text(with_bytes=given.hex, with_keys=given.keys)
+    return text.show
+
+
+def _json(given: argparse.Namespace) -> Callable[[Message], str]:
+    def show(message: Message) -> str:
+        return json.dumps(_object(message, given.hex, given.keys)) + "\n"
+
+    return show
+
+
+def _object(message: Message, with_bytes: bool, with_keys: bool) -> dict[str, object]:
+    """Return the JSON form; what is empty is left out."""
+    found: dict[str, object] = {"schema": SCHEMA, "type": message.kind.value}
+    if message.where.number:
+        found["number"] = message.where.number
+    if message.where.time is not None:
+        found["time"] = f"{message.where.time // 10**9}.{message.where.time % 10**9:09}"
+    if message.connection is not None:
+        found["connection"] = message.connection
+    if message.queue:
+        found["queue"] = int(message.queue) if message.queue.isdecimal() else message.queue
+    if message.direction:
+        found["direction"] = message.direction.value
+    if message.name:
+        found["name"] = message.name
+    if message.command_id is not None:
+        found["command_id"] = message.command_id
+    if message.answers:
+        found["answers"] = message.answers.number
+    for name in ("fields", "descriptors", "decoded", "problems"):
+        if content := getattr(message, name):
+            found[name] = plain(content)
+    if message.payload.data:
+        found["payload"] = {"bytes": len(message.payload.data), "missing": message.payload.lost}
+    if with_bytes and (message.head or message.payload.data):
+        found["hex"] = {
+            "head": message.head.hex(),
+            "payload": "".join(dump(message.payload, with_keys)),
+        }
+    return found
