@@ -29,6 +29,7 @@ class Pending:
         "first_id",
         "on_done",
         "parts",
+        "sequence",
         "tail",
         "what",
     )
@@ -61,6 +62,8 @@ class Pending:
         """``time.monotonic()`` at which the queue is given up for this command's sake."""
         self.carrier: object = None
         """What the fabric keeps with the command while it is in flight."""
+        self.sequence = 0
+        """The order in which commands of a queue in Python were first submitted."""
         self.done = False
         self.arrival: Arrival | None = None
         self.error: VofError | None = None
