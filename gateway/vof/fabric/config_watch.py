@@ -33,26 +33,26 @@ class ConfigWatch:
         self._wake = os.eventfd(queue.config_changes, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._lock = threading.Lock()
         self._stopping = False
+        self._gone = False
         self._thread = threading.Thread(target=self._run, name="vof-config-watch", daemon=True)
         self._thread.start()
 
     def wake(self) -> None:
         """Look whether an event has come; from any thread."""
         with self._lock:
-            if not self._stopping:
+            if not self._gone:
                 os.eventfd_write(self._wake, 1)
 
     def stop(self) -> None:
         """End the thread, and wait for it unless it is the caller. Idempotent."""
+        self._stopping = True
         self.wake()
-        with self._lock:
-            self._stopping = True
         if threading.current_thread() is not self._thread:
             self._thread.join()
 
     def forget(self) -> None:
         """In a child made by fork, which does not have the thread: close its descriptor."""
-        self._stopping = True
+        self._gone = True
         os.close(self._wake)
 
     def _run(self) -> None:
@@ -72,7 +72,7 @@ class ConfigWatch:
                 # Another thread receives: what made the descriptor readable is its.
                 select.poll().poll(_PAUSE)
         with self._lock:
-            self._stopping = True
+            self._gone = True
             os.close(self._wake)
 
     def _tell(self) -> None:
