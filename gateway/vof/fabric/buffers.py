@@ -22,10 +22,11 @@ from typing import Protocol
 from vof.errors import SessionLost, VofError
 from vof.fabric.extents import Extents
 
-SLAB_SIZE = 4 << 20
-"""Bytes that are registered at a time; the most that one extent can have."""
+SLAB_SIZE = (4 << 20) + (64 << 10)
+"""Bytes that are registered at a time; the most that one extent can have: 4 MiB and what goes with
+them."""
 
-LIMIT = 64 << 20
+LIMIT = 16 * SLAB_SIZE
 """Bytes that an association registers at most."""
 
 

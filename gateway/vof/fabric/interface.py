@@ -3,7 +3,7 @@
 initiator.
 
 ``tcp.TcpQueue`` is the reference; ``vof.engine.native.NativeQueue`` does the same without the
-interpreter. The same tests run on each.
+interpreter, and the same tests run on each. ``rdma.RdmaQueue`` carries by keys what they stream.
 """
 
 from __future__ import annotations
@@ -56,6 +56,14 @@ class Statistics(NamedTuple):
     led: int
     followed: int
     """Waits that received themselves, and those that slept while another did."""
+    rdma_writes: int = 0
+    doorbells: int = 0
+    """RDMA WRITEs posted, and how often anything was posted to be sent: writes and the message
+    behind them go at once. Over RDMA ``sends`` and ``receives`` are messages."""
+    eager_sent: int = 0
+    eager_full: int = 0
+    """Requests whose device-readable bytes went to the target's eager range, and those that had to
+    be read by it because there was no room in there."""
 
 
 class Queue(Protocol):

@@ -25,7 +25,7 @@ from vof.fabric.leader import Leadership
 from vof.fabric.pending import Pending
 from vof.fabric.room import Room
 from vof.fabric.ticks import SHORT_TICK
-from vof.wire.constants import AsyncEvent
+from vof.wire.constants import MAX_COMMAND_ID, AsyncEvent
 from vof.wire.stream import Arrival
 
 EVENTS = {int(event): event for event in AsyncEvent}
@@ -36,10 +36,17 @@ class BaseQueue(ABC):
     """One queue's connection; see ``interface.Queue`` for what is not described here.
 
     ``timeout`` is the seconds a command may take before the connection is given up, None for ever;
-    ``size`` the number of descriptors that may be in flight.
+    ``size`` and ``commands`` the numbers of descriptors and of commands that may be in flight.
     """
 
-    def __init__(self, name: str, on_lost: OnLost, timeout: float | None, size: int) -> None:
+    def __init__(
+        self,
+        name: str,
+        on_lost: OnLost,
+        timeout: float | None,
+        size: int,
+        commands: int = MAX_COMMAND_ID + 1,
+    ) -> None:
         self.name = name
         self._on_lost = on_lost
         self._error: VofError | None = None
@@ -52,7 +59,7 @@ class BaseQueue(ABC):
         self._mutex = Lock()
         self._sending = Lock()
         self._leadership = Leadership(self._receive, self.expire)
-        self._room = Room(size)
+        self._room = Room(size, commands)
         self._timeout = timeout
         self._sequence = itertools.count()
         self._submitted = self._completed = 0

@@ -16,11 +16,12 @@ from vof.wire.constants import MAX_COMMAND_ID
 
 
 class Room:
-    """Ids and room for ``size`` descriptors, from any thread."""
+    """Ids and room for ``size`` descriptors of at most ``commands`` commands, from any thread."""
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, commands: int = MAX_COMMAND_ID + 1) -> None:
         self._changed = Condition()
         self._size = self._free = min(size, MAX_COMMAND_ID + 1)
+        self._commands = commands
         self._free_ids: list[int] = []
         self._next_id = 0
         self.waiting = 0
@@ -37,13 +38,14 @@ class Room:
     def take(self, descriptors: int, *, wait: bool) -> int | None:
         """Return the lowest free id, with room for ``descriptors``; see ``interface.Queue``."""
         with self._changed:
-            while self._free < descriptors:
+            while self._free < descriptors or not self._commands:
                 if not wait:
                     return None
                 self.waiting += 1
                 self._changed.wait()
                 self.waiting -= 1
             self._free -= descriptors
+            self._commands -= 1
             if self._free_ids:
                 return heappop(self._free_ids)
             self._next_id += 1
@@ -54,4 +56,5 @@ class Room:
         with self._changed:
             heappush(self._free_ids, command_id)
             self._free += descriptors
+            self._commands += 1
             self._changed.notify_all()

@@ -1,0 +1,204 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""The form of requests in keyed transmission: a message in registered memory, and what it names.
+
+Everything of a request is one extent: the message, the device-readable bytes, the room for the
+device-writable ones. Where the virtqueue has an eager range and there is room in it, the
+device-readable bytes are written there ahead of the message; otherwise a descriptor names them and
+the target reads them.
+
+Must not know what a request asks for, nor who sends it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from vof.errors import LocalProtocolError, RemoteProtocolError
+from vof.fabric.buffers import SLAB_SIZE, Extent, Pool
+from vof.fabric.eager import EagerRange, Lease
+from vof.fabric.extents import ALIGNMENT, rounded
+from vof.fabric.link import Write
+from vof.wire.framing import Framing
+from vof.wire.keyed import (
+    KEYED_DESCRIPTOR_SIZE,
+    MAX_KEYED_DESCS,
+    KeyedDescriptor,
+    encode_eager,
+    encode_get_keyed_eager_buf,
+    encode_keyed,
+    encode_keyed_connect,
+)
+from vof.wire.structs import (
+    COMMAND_SIZE,
+    CONNECT_BODY_SIZE,
+    DESCRIPTOR_SIZE,
+    Buffer,
+    ConnectBody,
+    ConnectCommand,
+    pack,
+)
+
+MAX_SEGS = 1024
+"""Segment descriptors of one message at most."""
+
+MAX_PAYLOAD = (4 << 20) + (4 << 10)
+"""Bytes that a request may carry, both directions together: 4 MiB of data and what a device type
+adds. An extent has room for the message besides."""
+
+assert MAX_PAYLOAD + rounded(COMMAND_SIZE + MAX_SEGS * DESCRIPTOR_SIZE) + ALIGNMENT <= SLAB_SIZE
+
+
+_CONTROL_SIZE = 8 << 10
+"""Bytes for the largest control command and its body."""
+
+
+class Carriage:
+    """What a command has with it while it is in flight."""
+
+    __slots__ = ("extent", "lease", "length", "room", "sizes", "writes")
+
+    def __init__(self, extent: Extent, message: bytes, room: memoryview | None = None) -> None:
+        extent.view[: len(message)] = message
+        self.extent = extent
+        self.length = len(message)
+        """Bytes of the message, which begins the extent."""
+        self.room = room
+        """Where the device-writable bytes arrive, one buffer after the other."""
+        self.sizes: Sequence[int] = ()
+        """Bytes of the device-writable buffers."""
+        self.writes: Sequence[Write] = ()
+        """What goes to the target's memory ahead of the message."""
+        self.lease: Lease | None = None
+
+
+class KeyedForm:
+    """How requests of one queue travel: by descriptors of ``framing``, or through the eager range
+    that ``use_keyed`` may have brought."""
+
+    def __init__(self, pool: Pool, framing: Framing) -> None:
+        self.pool = pool
+        self.framing = framing
+        # Apart from what requests take, so that an end in good order waits for none of them.
+        control = pool.take(_CONTROL_SIZE, wait=True)
+        assert control is not None
+        self._control = control
+        self.eager: EagerRange | None = None
+        self.eager_sent = self.eager_full = 0
+        """Requests that went through the eager range, and those that did not fit there."""
+
+    def use_keyed(self, num_descs: int, eager: EagerRange | None) -> None:
+        """Keep to what the target says of the virtqueue: ``num_descs`` keyed descriptors of each
+        direction at most, and its eager range. One of each direction is what we need."""
+        if num_descs < 1:
+            raise RemoteProtocolError("the target allows no keyed descriptors")
+        self.eager = eager
+
+    def request(
+        self,
+        what: str,
+        command_id: int,
+        readable: Sequence[int],
+        payload: Sequence[Buffer],
+        sizes: Sequence[int],
+        *,
+        wait: bool,
+    ) -> Carriage | None:
+        """Form a virtqueue's request; None where there is no memory for it now.
+
+        Raises LocalProtocolError for one that is larger than registered memory comes.
+        """
+        by_lengths = self.framing is Framing.LENGTHS
+        if by_lengths:
+            message_size = COMMAND_SIZE + 2 * KEYED_DESCRIPTOR_SIZE
+        else:
+            message_size = COMMAND_SIZE + (len(readable) + len(sizes)) * DESCRIPTOR_SIZE
+        out_length, in_length = sum(readable), sum(sizes)
+        out_place = rounded(message_size)
+        in_place = out_place + rounded(out_length)
+        end = in_place + in_length
+        if end > self.pool.largest:
+            raise LocalProtocolError(
+                f"{what} takes {end} bytes of registered memory; at most {self.pool.largest} are "
+                "to be had in one piece"
+            )
+        extent = self.pool.take(end, wait=wait)
+        if extent is None:
+            return None
+        view = extent.view
+        place = out_place
+        for part in payload:
+            after = place + len(part)
+            view[place:after] = part
+            place = after
+        assert place == out_place + out_length
+        addr = extent.addr
+        rkey = extent.slab.rkey
+        writable = _descriptors(addr + in_place, rkey, (in_length,) if by_lengths else sizes)
+        lease = None
+        if self.eager is not None and out_length:
+            lease = self.eager.lease(out_length)
+        if lease is not None:
+            self.eager_sent += 1
+            message = encode_eager(command_id, lease.offset, out_length, writable)
+        else:
+            self.eager_full += self.eager is not None and out_length > 0
+            lengths = (out_length,) if by_lengths else readable
+            named = _descriptors(addr + out_place, rkey, lengths)
+            message = encode_keyed(self.framing, command_id, named, writable)
+        carriage = Carriage(extent, message, view[in_place:end])
+        carriage.sizes = sizes
+        if lease is not None:
+            carriage.lease = lease
+            carriage.writes = _writes(addr + out_place, extent.slab.lkey, lease)
+        return carriage
+
+    def release(self, carriage: Carriage) -> None:
+        """Give back what a virtqueue's request took."""
+        if carriage.lease is not None:
+            assert self.eager is not None
+            self.eager.release(carriage.lease)
+        self.pool.give_back(carriage.extent)
+
+    # Control commands, one at a time: they share one place.
+
+    def connect(self, command: ConnectCommand, body: ConnectBody) -> Carriage:
+        """Form a Connect."""
+        named, room = self._body(CONNECT_BODY_SIZE)
+        room[:] = pack(body)
+        return Carriage(self._control, encode_keyed_connect(command, named))
+
+    def get_keyed_eager_buf(self, command_id: int, vq_index: int, descs: int) -> Carriage:
+        """Form a get_keyed_eager_buf."""
+        assert descs <= MAX_KEYED_DESCS
+        named, room = self._body(descs * KEYED_DESCRIPTOR_SIZE)
+        room[:] = bytes(len(room))  # what the target does not write names nothing
+        message = encode_get_keyed_eager_buf(command_id, vq_index, descs, named)
+        return Carriage(self._control, message, room)
+
+    def plain(self, command: bytes) -> Carriage:
+        """Form a control command that is its 16 bytes alone."""
+        return Carriage(self._control, command)
+
+    def _body(self, size: int) -> tuple[KeyedDescriptor, memoryview]:
+        place = rounded(COMMAND_SIZE + DESCRIPTOR_SIZE)
+        area = self._control
+        named = KeyedDescriptor(area.addr + place, size, area.slab.rkey)
+        return named, area.view[place : place + size]
+
+
+def _descriptors(addr: int, key: int, lengths: Sequence[int]) -> list[KeyedDescriptor]:
+    """Name buffers that lie one behind the other from ``addr``; none for no bytes."""
+    found = []
+    for length in lengths:
+        if length:
+            found.append(KeyedDescriptor(addr, length, key))
+            addr += length
+    return found
+
+
+def _writes(addr: int, lkey: int, lease: Lease) -> list[Write]:
+    writes = []
+    for piece in lease.pieces:
+        writes.append(Write(addr, lkey, piece.length, piece.addr, piece.key))
+        addr += piece.length
+    return writes
