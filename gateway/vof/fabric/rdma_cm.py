@@ -1,0 +1,188 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""The active side of the RDMA connection manager, for one connection (RDMA_PS_TCP).
+
+Owns an event channel and an id; the queue pair is its user's, and goes through its states by what
+the id says. Each step waits for its event within the time it is given. Reads every event at once,
+since the end of an id waits for those that were not.
+
+Must not know messages.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import select
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import pyverbs.cm_enums as ce
+import pyverbs.enums as e
+from pyverbs.cmid import CMID, AddrInfo, CMEvent, CMEventChannel, ConnParam
+from pyverbs.pyverbs_error import PyverbsError
+
+from vof.fabric.rdma_errors import CmError
+from vof.fabric.verbs import EVENT_CHANNEL, Held, as_os_error, errors_as_os, with_fd
+
+if TYPE_CHECKING:
+    from pyverbs.qp import QP
+
+RETRIES = 6
+"""How often a packet is sent again; rxe takes 7 for ever."""
+
+RNR_FOREVER = 7
+"""Wait as long as it takes for a peer that has no receive posted."""
+
+ACK_TIMEOUT = 17
+"""A packet is sent again after 4.096 us << 17, half a second; with the retries a host that has
+vanished is noticed after about five."""
+
+RNR_TIMER = 12
+"""How long a peer waits that has found us without a receive: 0.64 ms."""
+
+_MAX_RESOURCES = 128
+"""RDMA READs that the target may have outstanding: what the Linux initiator grants."""
+
+_ENDS = {
+    ce.RDMA_CM_EVENT_DISCONNECTED: "closed by the target",
+    ce.RDMA_CM_EVENT_DEVICE_REMOVAL: "the RDMA device was removed",
+    ce.RDMA_CM_EVENT_ADDR_CHANGE: "the address of the RDMA device changed",
+}
+
+
+_REFUSALS = {
+    ce.RDMA_CM_EVENT_ADDR_ERROR: errno.ENODEV,
+    ce.RDMA_CM_EVENT_ROUTE_ERROR: errno.EHOSTUNREACH,
+    ce.RDMA_CM_EVENT_REJECTED: errno.ECONNREFUSED,
+    ce.RDMA_CM_EVENT_UNREACHABLE: errno.ETIMEDOUT,
+    ce.RDMA_CM_EVENT_DEVICE_REMOVAL: errno.ENODEV,
+}
+
+
+_LATE = 0.1
+"""Seconds before the deadline at which an answer may say that it has passed."""
+
+
+class ConnectionManager(Held):
+    """One connection to be. Raises OSError where the machine has no connection manager."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        try:
+            with errors_as_os():
+                channel, self.fd = with_fd(CMEventChannel, EVENT_CHANNEL)
+                self._channel = self.hold(channel, self.fd)
+                os.set_blocking(self.fd, False)
+                self._id = self.hold(CMID(creator=channel))
+        except BaseException:
+            self.let_go()
+            raise
+        self._connected = False
+
+    @property
+    def device(self) -> str:
+        """Name of the device that the resolved address is reached by."""
+        return self._id.dev_name  # type: ignore[no-any-return]
+
+    def resolve(
+        self, address: str, port: int, source: str | None, source_port: int, seconds: float
+    ) -> None:
+        """Find the device and the route to a numeric address, from a local end if that is given.
+        Raises CmError."""
+        deadline = time.monotonic() + seconds
+        local: dict[str, str] = {}
+        if source or source_port:
+            local["src"] = source or ("::" if ":" in address else "0.0.0.0")
+            local["src_service"] = str(source_port)
+        with errors_as_os():
+            info = AddrInfo(
+                dst=address, dst_service=str(port), port_space=ce.RDMA_PS_TCP, flags=0, **local
+            )
+        step = "address"
+        try:
+            self._id.resolve_addr(info, _ms(deadline))
+            self._await(step, ce.RDMA_CM_EVENT_ADDR_RESOLVED, deadline)
+            step = "route"
+            self._id.resolve_route(_ms(deadline))
+            self._await(step, ce.RDMA_CM_EVENT_ROUTE_RESOLVED, deadline)
+        except PyverbsError as error:
+            raise CmError(step, as_os_error(error).errno or errno.EIO) from None
+
+    def modify(self, qp: QP, state: int) -> None:
+        """Take the queue pair to ``state``, with what the id knows of the connection."""
+        attributes, mask = self._id.init_qp_attr(state)
+        if state == e.IBV_QPS_INIT:
+            attributes.qp_access_flags = (
+                e.IBV_ACCESS_LOCAL_WRITE | e.IBV_ACCESS_REMOTE_READ | e.IBV_ACCESS_REMOTE_WRITE
+            )
+        elif state == e.IBV_QPS_RTR:
+            attributes.min_rnr_timer = RNR_TIMER
+        elif state == e.IBV_QPS_RTS:
+            attributes.timeout = ACK_TIMEOUT
+            attributes.retry_cnt = RETRIES
+            attributes.rnr_retry = RNR_FOREVER
+        qp.modify(attributes, mask)
+
+    def connect(self, qp: QP, resources: int, seconds: float) -> None:
+        """Connect an initialised queue pair, which has its receives. Raises CmError, OSError."""
+        deadline = time.monotonic() + seconds
+        parameters = ConnParam(
+            resources=min(resources, _MAX_RESOURCES),
+            depth=0,
+            retry=RETRIES,
+            rnr_retry=RNR_FOREVER,
+            qp_num=qp.qp_num,
+        )
+        with errors_as_os():
+            self._id.connect(parameters)
+        self._await("connection", ce.RDMA_CM_EVENT_CONNECT_RESPONSE, deadline)
+        with errors_as_os():
+            self.modify(qp, e.IBV_QPS_RTR)
+            self.modify(qp, e.IBV_QPS_RTS)
+            self._id.establish()
+        self._connected = True
+
+    def ends(self) -> Iterator[str]:
+        """Read the events that have come; yield why those end the connection that do."""
+        while (event := self._next()) is not None:
+            if event in _ENDS:
+                yield _ENDS[event]
+
+    def disconnect(self) -> None:
+        """Tell the peer that we leave, if there is a connection."""
+        if self._connected and not self.gone:
+            self._connected = False
+            try:
+                self._id.disconnect()
+            except PyverbsError:
+                pass  # the peer was first
+
+    def _await(self, step: str, wanted: int, deadline: float) -> None:
+        poller = select.poll()
+        poller.register(self.fd, select.POLLIN)
+        while (event := self._next()) is None:
+            if not poller.poll(_ms(deadline)) and time.monotonic() >= deadline:
+                raise CmError(step, errno.ETIMEDOUT)
+        if event == wanted:
+            return
+        # Nobody answers for an address: that is not known before the time is up.
+        late = event == ce.RDMA_CM_EVENT_ADDR_ERROR and time.monotonic() >= deadline - _LATE
+        raise CmError(step, errno.ETIMEDOUT if late else _REFUSALS.get(event, errno.ECONNABORTED))
+
+    def _next(self) -> int | None:
+        """Return the next event if there is one."""
+        try:
+            event = CMEvent(self._channel)
+        except PyverbsError as error:
+            problem = as_os_error(error)
+            if problem.errno == errno.EAGAIN:
+                return None
+            raise problem from None
+        kind: int = event.event_type
+        event.ack_cm_event()
+        return kind
+
+
+def _ms(deadline: float) -> int:
+    return max(1, round((deadline - time.monotonic()) * 1000))
