@@ -20,6 +20,9 @@ MAX_TRANSFER = 32 << 20
 
 MAX_BLOCK_SIZE = 64 << 10
 
+_AROUND_DATA = 4 << 10
+"""Bytes of a request besides its data, generously: header and status."""
+
 
 @dataclass(frozen=True)
 class Geometry:
@@ -90,7 +93,8 @@ def geometry_of(session: Session, features: Feature, config: Config, depth: int)
     if features & Feature.BLK_SIZE:
         block_size = config.blk_size
         require(_is_block_size(block_size), f"blk_size {block_size}")
-    size_max = MAX_TRANSFER
+    most = min(MAX_TRANSFER, session.max_payload - _AROUND_DATA)
+    size_max = most
     if features & Feature.SIZE_MAX:
         require(config.size_max >= SECTOR_SIZE, f"size_max {config.size_max}")
         size_max = min(size_max, config.size_max)
@@ -101,7 +105,7 @@ def geometry_of(session: Session, features: Feature, config: Config, depth: int)
     # Header and status byte take a descriptor each.
     segments = min(segments, session.max_segs - 2, depth - 2)
     require(segments >= 1, f"max_segs {session.max_segs} with a virtqueue of {depth}")
-    max_transfer = min(MAX_TRANSFER, size_max * segments) // block_size * block_size
+    max_transfer = min(most, size_max * segments) // block_size * block_size
     require(max_transfer > 0, f"size_max {size_max} with blk_size {block_size}")
     physical = block_size
     if features & Feature.TOPOLOGY and config.physical_block_exp < 16:

@@ -11,17 +11,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from threading import Lock
 
-from vof.errors import CompletionError
+from vof.errors import CompletionError, RemoteProtocolError
 from vof.fabric.interface import Queue
 from vof.fabric.pending import Pending
+from vof.fabric.rdma import RdmaQueue
 from vof.wire.constants import (
     CONFIG_WIDTHS,
     CONTROL_QUEUE_TARGET_ID,
     DeviceStatus,
+    LaterOpcode,
     Opcode,
     Transport,
 )
 from vof.wire.dialect import FEATURE_SELECT_BITS, FEATURE_SELECT_MAX_SEGS, Dialect
+from vof.wire.keyed import KeyedDescriptor
 from vof.wire.names import encode_name
 from vof.wire.structs import (
     CommonCommand,
@@ -37,6 +40,7 @@ from vof.wire.structs import (
 _COMMAND_ID = 0
 """The lowest id: some targets answer every command with it. One command is in flight at a time."""
 
+_U8 = 0xFF
 _U16 = 0xFFFF
 _U32 = 0xFFFF_FFFF
 
@@ -139,11 +143,36 @@ class ControlQueue:
         command = ConfigCommand(Opcode.SET_CONFIG, _COMMAND_ID, offset, width, value=value)
         self._execute(Opcode.SET_CONFIG.name, pack(command))
 
+    def get_keyed_num_descs(self, index: int) -> int:
+        """Return the most keyed descriptors of each direction that a virtqueue takes."""
+        opcode = LaterOpcode.GET_KEYED_NUM_DESCS
+        command = QueueCommand(opcode, _COMMAND_ID, index)
+        return self._execute(opcode.name, pack(command)).value & _U16
+
+    def get_keyed_eager_buf(self, index: int, descs: int) -> list[KeyedDescriptor]:
+        """Return the first ``descs`` eager buffers of a virtqueue, over RDMA.
+
+        Raises RemoteProtocolError if there are more than were asked for.
+        """
+        fabric = self._fabric
+        assert isinstance(fabric, RdmaQueue)
+        what = LaterOpcode.GET_KEYED_EAGER_BUF.name.lower()
+        buffers: list[KeyedDescriptor] = []
+
+        def take(pending: Pending, completion: Completion) -> None:
+            count = completion.ndesc & _U8
+            if count > descs:
+                raise RemoteProtocolError(f"{what} returns {count} buffers of at most {descs}")
+            buffers.extend(fabric.eager_buffers(pending, count))
+
+        self._run(lambda: fabric.prepare_get_keyed_eager_buf(what, _COMMAND_ID, index, descs), take)
+        return buffers
+
     def _connect(self, target_id: int, index: int, ivqn: str, tvqn: str) -> Completion:
         oftype = self._dialect.oftype(self._transport)
         command = ConnectCommand(Opcode.CONNECT, _COMMAND_ID, target_id, index, 1, oftype)
         body = ConnectBody(encode_name(ivqn), encode_name(tvqn))
-        return self._finish(self._fabric.prepare_connect("connect", command, body))
+        return self._run(lambda: self._fabric.prepare_connect("connect", command, body))
 
     def _common(self, opcode: Opcode) -> int:
         return self._execute(opcode.name, pack(CommonCommand(opcode, _COMMAND_ID))).value
@@ -156,12 +185,21 @@ class ControlQueue:
         return self._execute(name, pack(FeatureCommand(opcode, _COMMAND_ID, select, value)))
 
     def _execute(self, what: str, command: bytes) -> Completion:
-        return self._finish(self._fabric.prepare_control(what.lower(), command))
+        what = what.lower()
+        return self._run(lambda: self._fabric.prepare_control(what, command))
 
-    def _finish(self, pending: Pending) -> Completion:
+    def _run(
+        self,
+        prepare: Callable[[], Pending],
+        take: Callable[[Pending, Completion], None] = lambda _pending, _completion: None,
+    ) -> Completion:
+        """Send what ``prepare`` forms; ``take`` what came with a completion that is no refusal."""
         with self._one_at_a_time:
+            pending = prepare()
             self._fabric.submit(pending)
             completion = self._fabric.wait(pending).completion
+            if not completion.status:
+                take(pending, completion)
         self.after_command()
         if completion.status:
             raise CompletionError(pending.what, completion.status)

@@ -12,7 +12,7 @@ import math
 from dataclasses import dataclass, field
 
 from vof.errors import ConfigError
-from vof.wire.constants import DEFAULT_PORT
+from vof.wire.constants import DEFAULT_PORT, Transport
 from vof.wire.dialect import DIALECT_NAMES, dialects_by_name
 from vof.wire.names import check_name, random_ivqn
 
@@ -26,21 +26,26 @@ MIN_QUEUE_SIZE = 4
 MAX_QUEUE_SIZE = 32768
 """The largest virtqueue there can be (virtio 1.2 §2.7)."""
 
-TRANSPORTS = ("tcp",)
+TRANSPORTS = tuple(transport.value for transport in Transport)
 
 PARAMETERS = {
     "tvqn": "name of the target's device",
     "taddr": f"address or host name of the target (default {DEFAULT_ADDRESS})",
     "tport": f"port of the target (default {DEFAULT_PORT})",
-    "transport": "transport to use: tcp (the default)",
+    "transport": "transport to use: tcp (the default) or rdma",
     "ivqn": "name of this initiator (default vqn.uuid:<random>)",
     "iaddr": "local address to connect from",
     "iport": "local port of the control queue; virtqueue N uses iport+1+N (default 0: any)",
     "dialect": f"revision of the protocol: {', '.join(DIALECT_NAMES)} (default auto)",
     "queue_size": "descriptors a virtqueue holds at most, a power of two (default: what it offers)",
+    "eager": "write requests to the target's eager buffers where it has them (rdma, v5): on or off "
+    "(default on)",
     "timeout": "seconds a request may take before its session is given up (default 0: no limit)",
 }
 """Every key that ``SessionParameters.set`` takes, with a line of help."""
+
+
+_SWITCH = {"on": True, "off": False}
 
 
 @dataclass
@@ -57,6 +62,7 @@ class SessionParameters:
     dialect: str = "auto"
     queue_size: int | None = None
     """Descriptors a virtqueue holds at most, a power of two; None for what the target offers."""
+    eager: bool = True
     timeout: float | None = None
     """Seconds a request may take, None for ever."""
     connect_timeout: float = CONNECT_TIMEOUT
@@ -86,6 +92,10 @@ class SessionParameters:
                 self.dialect = value
             case "queue_size":
                 self.queue_size = _parse_power_of_two(key, value, MIN_QUEUE_SIZE, MAX_QUEUE_SIZE)
+            case "eager":
+                if value not in _SWITCH:
+                    raise ConfigError(f"eager={value}: not known; use on or off")
+                self.eager = _SWITCH[value]
             case "timeout":
                 self.timeout = _parse_seconds(key, value) or None
             case _:

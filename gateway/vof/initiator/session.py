@@ -19,7 +19,6 @@ from collections.abc import Callable, Iterator, Sequence
 from enum import Enum
 from threading import Lock
 
-from vof.engine.choice import open_queue
 from vof.errors import (
     CompletionError,
     ConfigError,
@@ -29,8 +28,8 @@ from vof.errors import (
     VofError,
 )
 from vof.fabric.config_watch import ConfigWatch
-from vof.fabric.connect import connect_tcp, free_port
 from vof.fabric.interface import InFlight, Queue
+from vof.initiator.connections import CONTROL_SIZE, connections_of
 from vof.initiator.control import ControlQueue
 from vof.initiator.parameters import SessionParameters
 from vof.initiator.virtqueue import Virtqueue
@@ -87,13 +86,18 @@ class Session:
         self._error: VofError | None = None
         self._dialect = dialect
         self._transport = Transport(parameters.transport)
+        self._connections = connections_of(parameters, dialect)
+        self.max_payload = self._connections.max_payload
+        """Bytes that a request may carry, both directions together."""
         self._queues: list[Queue] = []
         self._watch: ConfigWatch | None = None
         self.virtqueues: list[Virtqueue] = []
         self.target_id: int | None = None
         self.features = 0
         """The feature bits both sides have, once negotiated."""
-        self.control = ControlQueue(self._connect("control queue", 0), dialect, self._transport)
+        self.control = ControlQueue(
+            self._connect("control queue", 0, CONTROL_SIZE), dialect, self._transport
+        )
 
     @classmethod
     def open(cls, parameters: SessionParameters) -> Session:
@@ -129,7 +133,7 @@ class Session:
                     raise
                 if self.parameters.iport:
                     # For the next connection, which has the same two ends.
-                    free_port(self._queues[0].fileno())
+                    self._connections.leave_port(self._queues[0])
                 return False
             return True
 
@@ -161,7 +165,8 @@ class Session:
         self.num_queues = control.get_num_queues()
         self.vendor_id = control.get_vendor_id()
         self.device_id = control.get_device_id()
-        self.max_segs = self._read_max_segs()
+        self.max_segs = min(self._read_max_segs(), self._connections.max_segs)
+        self._connections.agree(control)
 
     def _read_max_segs(self) -> int:
         if self._dialect.framing is Framing.LENGTHS:
@@ -226,7 +231,7 @@ class Session:
         parameters = self.parameters
         for index in (*range(count), *others):
             size = self._choose_queue_size(index)
-            fabric = self._connect(f"virtqueue {index}", index + 1)
+            fabric = self._connect(f"virtqueue {index}", index + 1, size)
             assert self.target_id is not None
             try:
                 ControlQueue(fabric, self._dialect, self._transport).connect_virtqueue(
@@ -237,6 +242,7 @@ class Session:
                     f"{parameters.where} refused virtqueue {index} of '{self.tvqn}': {error}",
                     errno=error.errno,
                 ) from None
+            self._connections.set_up(self.control, index, fabric)
             fabric.set_timeout(parameters.timeout)
             if self.vendor_id == VENDOR_VTGT:
                 fabric.accept_refusals_with_buffers()
@@ -294,27 +300,10 @@ class Session:
     def __exit__(self, *_exc: object) -> None:
         self.close()
 
-    def _connect(self, name: str, offset: int) -> Queue:
-        parameters = self.parameters
-        iport = parameters.iport + offset if parameters.iport else 0
-        if iport > 65535:
-            raise ConfigError(f"iport={parameters.iport}: no port is left for {name}")
-        sock = connect_tcp(
-            parameters.taddr,
-            parameters.tport,
-            parameters.iaddr,
-            iport,
-            parameters.connect_timeout,
-        )
-        fabric = open_queue(
-            sock,
-            f"{parameters.where} {name}",
-            self._queue_lost,
-            parameters.connect_timeout,
-            self._dialect.framing,
-        )
-        self._queues.append(fabric)
-        return fabric
+    def _connect(self, name: str, offset: int, size: int) -> Queue:
+        queue = self._connections.open(name, offset, size, self._queue_lost)
+        self._queues.append(queue)
+        return queue
 
     def _queue_lost(self, queue: Queue, error: VofError, in_flight: Sequence[InFlight]) -> None:
         self.fail(error)

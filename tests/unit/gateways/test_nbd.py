@@ -224,7 +224,7 @@ class TestParameters:
         values = {
             "tvqn": "a", "ivqn": "b", "taddr": "c", "tport": "1", "transport": "tcp",
             "iaddr": "d", "iport": "2", "dialect": "auto", "timeout": "3", "queues": "4",
-            "queue_size": "64",
+            "queue_size": "64", "eager": "off",
         }  # fmt: skip
         assert set(values) == set(PARAMETERS)
         for key, value in values.items():

@@ -22,10 +22,13 @@ GOOD = [
     ("iport", "0", 0),
     ("iport", "65535", 65535),
     ("transport", "tcp", "tcp"),
+    ("transport", "rdma", "rdma"),
     ("dialect", "auto", "auto"),
     ("dialect", "proposal", "proposal"),
     ("queue_size", "4", 4),
     ("queue_size", "32768", 32768),
+    ("eager", "on", True),
+    ("eager", "off", False),
     ("timeout", "0", None),
     ("timeout", "0.0", None),
     ("timeout", "2.5", 2.5),
@@ -53,13 +56,15 @@ BAD = [
     ("tport", "9" * 5000, "not a number from 1 to 65535"),
     ("iport", "65536", "iport=65536: not a number from 0 to 65535"),
     ("iport", "0" * 20 + "99999", "not a number from 0 to 65535"),
-    ("transport", "rdma", "transport=rdma: not supported; use tcp"),
-    ("transport", "TCP", "transport=TCP: not supported; use tcp"),
+    ("transport", "roce", "transport=roce: not supported; use tcp or rdma"),
+    ("transport", "TCP", "transport=TCP: not supported; use tcp or rdma"),
     ("dialect", "v9", "dialect=v9: not known; use one of auto, proposal"),
     *(
         ("queue_size", value, f"queue_size={value}: not a power of two from 4 to 32768")
         for value in ("0", "2", "3", "100", "65536", "64 ", "many", "", "9" * 30)
     ),
+    ("eager", "1", "eager=1: not known; use on or off"),
+    ("eager", "", "eager=: not known; use on or off"),
     ("timeout", "-1", "timeout=-1: not a number of seconds from 0 to 86400"),
     ("timeout", "86401", "timeout=86401: not a number of seconds from 0 to 86400"),
     ("timeout", "nan", "timeout=nan: not a number of seconds"),
@@ -98,6 +103,7 @@ def test_defaults() -> None:
     assert (parameters.taddr, parameters.tport) == ("127.0.0.1", 15771)
     assert (parameters.transport, parameters.dialect) == ("tcp", "auto")
     assert parameters.timeout is None
+    assert parameters.eager is True
     assert parameters.connect_timeout == 15.0
 
 
