@@ -38,7 +38,14 @@ def unpaired(stream: str) -> str:
 MISTAKES = {
     "unknown key": ("targets = 128", "tragets = 128", "[target] tragets: unknown key; allowed"),
     "unknown device key": ("model = block", "modle = block", "model: is missing"),
-    "transport": ("[target]", "[target]\ntransport = rdma", "'rdma' is not known; use tcp"),
+    "transport": ("[target]", "[target]\ntransport = udp", "'udp' is not known; use tcp or rdma"),
+    "transport twice": ("[target]", "[target]\ntransport = tcp,tcp", "or tcp,rdma for both"),
+    "eager": ("[target]", "[target]\neager = 1K", "'1K' is not between 4K and 64M, nor off"),
+    "no RDMA device": (
+        "[target]",
+        "[target]\ntransport = tcp,rdma",
+        "no RDMA device serves the address 127.0.0.1; ",
+    ),
     "port": ("port = 0", "port = 65536", "[target] port: '65536' is not a whole number from 0"),
     "address": ("127.0.0.1", "no.such.host.invalid", "cannot find the address"),
     "foreign address": ("127.0.0.1", "192.0.2.77", "cannot listen on 192.0.2.77"),
@@ -75,7 +82,7 @@ def test_mistakes_are_one_clear_line(tmp_path: Path, old: str, new: str, words: 
     assert line.startswith("vof-target: ")
     assert words in line
     assert (result.returncode, result.stdout) == (1, "")
-    if "listen" not in words and words != "cannot find the address":
+    if not words.startswith(("cannot listen", "cannot find the address", "no RDMA device")):
         assert str(tmp_path) in line
 
 
@@ -189,12 +196,13 @@ def test_help_and_version_and_the_manual_agree() -> None:
 
 def test_the_manual_has_every_key() -> None:
     page = Path(__file__, "../../../man/vof-target.8").resolve().read_text(encoding="utf-8")
-    target = "transport address port threads targets connections handshake_timeout send_timeout"
+    target = "transport address port threads targets connections eager"
+    timeouts = "handshake_timeout send_timeout"
     device = "tvqn model features backend"
     backend = (
         "driver queues serial readonly block_size path cache size bytes period sessions max_size"
     )
-    for key in f"{target} {device} {backend}".split():
+    for key in f"{target} {timeouts} {device} {backend}".split():
         assert f".It Cm {key}\n" in page, key
 
 

@@ -3,7 +3,8 @@
 
     cli, demo            the vof-target program: arguments, signals, the ready-made set
     config, values       the configuration file
-    server               one target: its devices, its listener, start, reload and stop
+    server               one target: its devices, start, reload and stop
+    listening            what it listens with: one acceptor for each transport
     acceptor, handshake  connections that have not connected yet: one thread for all of them
     connecting           what a Connect is answered
     connection, channel  connections that have: a thread each, and its socket
@@ -15,6 +16,7 @@
     size_watch           looks whether what is behind a device has changed its size
     commands             the control commands
     async_events         events that wait to be sent on a control queue
+    rdma/                the same for RDMA as the seven from acceptor to completions for TCP
     devices/             device models: virtio requests in, virtio results out; no sockets
     backends/            where a device keeps its data; no virtio
 

@@ -14,6 +14,7 @@ import selectors
 import socket
 import threading
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from vof.errors import RemoteProtocolError
@@ -76,13 +77,16 @@ class Acceptor:
         with self._lock:
             return list(self._connected)
 
-    def wait_for(self, connections: list[Connection], deadline: float) -> bool:
+    def wait_for(self, connections: Iterable[object], deadline: float) -> bool:
         """Wait until all of ``connections`` have ended; False where the time did not suffice."""
         rest = set(connections)
         with self._lock:
             return self._lock.wait_for(
                 lambda: not rest & self._connected, max(0.0, deadline - time.monotonic())
             )
+
+    def close(self) -> None:
+        """Nothing is left to be closed."""
 
     def _run(self) -> None:
         while not self._stopping:

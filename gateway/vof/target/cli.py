@@ -21,16 +21,20 @@ from pathlib import Path
 
 from vof import __version__
 from vof.errors import VofError
-from vof.target.config import Config, load
+from vof.target.config import Config, Settings, load
 from vof.target.demo import demo_config, demo_words
+from vof.target.listening import check as check_listening
 from vof.target.logline import event, logger
 from vof.target.server import STOP_TIMEOUT, Target, close_all, open_devices
 from vof.target.values import integer
-from vof.wire.constants import DEFAULT_PORT
+from vof.wire.constants import DEFAULT_PORT, Transport
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _STACK_SIZE = 512 << 10
 _SPARE_DESCRIPTORS = 256
+# Of one connection: over TCP a control queue has two, and so has a native queue that waits for its
+# disk.
+_DESCRIPTORS = {Transport.TCP: 2, Transport.RDMA: 3}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -64,7 +68,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _arguments() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="vof-target",
-        description="Serve virtio devices to Virtio-oF initiators over TCP.",
+        description="Serve virtio devices to Virtio-oF initiators over TCP and RDMA.",
         epilog="SIGHUP reads CONFIG again, SIGTERM finishes what is in flight. See vof-target(8).",
         allow_abbrev=False,
     )
@@ -122,6 +126,7 @@ def _log_to_stderr(*, verbose: bool) -> None:
 
 def _check(path: Path) -> int:
     config = load(path)
+    check_listening(config.settings)
     close_all(open_devices(config.devices))
     _say(f"vof-target: {path} is good: {len(config.devices)} devices\n")
     return 0
@@ -130,12 +135,12 @@ def _check(path: Path) -> int:
 def _run(config: Config, path: Path | None, demo: Path | None = None) -> int:
     """Serve until SIGTERM or SIGINT."""
     threading.stack_size(_STACK_SIZE)
-    _raise_descriptor_limit(config.settings.connections)
+    _raise_descriptor_limit(config.settings)
     target = Target(config)
     target.start()
     if demo:
         _say(demo_words(demo, target.address, target.port))
-    _say(f"vof-target: listening on {target.listening_on} ({config.settings.transport})\n")
+    _say(f"vof-target: listening on {target.listening_on}\n")
     while signal.sigwait(_SIGNALS) == signal.SIGHUP:
         if path is None:
             event(logging.WARNING, "not-reloaded", reason="a demo has no configuration file")
@@ -151,10 +156,10 @@ def _run(config: Config, path: Path | None, demo: Path | None = None) -> int:
     return 0
 
 
-def _raise_descriptor_limit(connections: int) -> None:
+def _raise_descriptor_limit(settings: Settings) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    # A control queue has one more, and so has a native queue that waits for its disk.
-    wanted = 2 * connections + _SPARE_DESCRIPTORS
+    each = sum(_DESCRIPTORS[transport] for transport in settings.transports)
+    wanted = each * settings.connections + _SPARE_DESCRIPTORS
     if hard != resource.RLIM_INFINITY:
         wanted = min(wanted, hard)
     if soft not in (resource.RLIM_INFINITY,) and soft < wanted:

@@ -6,9 +6,9 @@ Owns the sections and their keys. Reading changes nothing and opens nothing but 
 devices whose ``DeviceConfig`` are equal are the same device, which is how a reload knows what to
 leave alone.
 
-``[target]`` has transport, address, port, threads and targets as the reference has them;
-connections, handshake_timeout and send_timeout are ours. Every other section is a device: tvqn,
-model, features, backend.
+``[target]`` has transport, address, port, threads and targets as the reference has them; two
+transports at once, connections, handshake_timeout, send_timeout and eager are ours. Every other
+section is a device: tvqn, model, features, backend.
 """
 
 from __future__ import annotations
@@ -29,11 +29,16 @@ from vof.target.devices.block import BlockDevice, BlockOptions
 from vof.target.devices.crypto import CryptoDevice, CryptoDeviceOptions
 from vof.target.devices.device import Device
 from vof.target.devices.rng import RngDevice, RngDeviceOptions
-from vof.target.values import Values, integer, not_empty, one_of, seconds
-from vof.wire.constants import CONTROL_QUEUE_TARGET_ID, DEFAULT_PORT
+from vof.target.values import Values, integer, not_empty, one_of, seconds, size
+from vof.wire.constants import CONTROL_QUEUE_TARGET_ID, DEFAULT_PORT, Transport
 from vof.wire.names import check_name
 
 TARGET_SECTION = "target"
+
+TRANSPORTS = tuple(item.value for item in Transport)
+
+EAGER_MIN = 4 << 10
+EAGER_MAX = 64 << 20
 
 Options: TypeAlias = BlockOptions | RngDeviceOptions | CryptoDeviceOptions
 DriverOptions: TypeAlias = BackendOptions | RngOptions | CryptoOptions
@@ -44,6 +49,7 @@ class Settings:
     """``[target]``."""
 
     transport: str = "tcp"
+    """One or both of ``TRANSPORTS``, separated by a comma."""
     address: str = "127.0.0.1"
     port: int = DEFAULT_PORT
     threads: int = 0
@@ -56,6 +62,13 @@ class Settings:
     """Seconds a connection has for its Connect."""
     send_timeout: float = 30.0
     """Seconds an initiator may take nothing of what is sent to it."""
+    eager: int = 1 << 20
+    """Bytes of the eager buffers of one virtqueue, RDMA only; 0 for none."""
+
+    @property
+    def transports(self) -> tuple[Transport, ...]:
+        """What to listen with."""
+        return tuple(map(Transport, self.transport.split(",")))
 
 
 @dataclass(frozen=True)
@@ -171,7 +184,7 @@ def parse(text: str, source: str) -> Config:
 def _settings(values: Values) -> Settings:
     default = Settings()
     settings = Settings(
-        transport=values.take("transport", one_of(("tcp",)), default.transport),
+        transport=values.take("transport", _transport, default.transport),
         address=values.take("address", not_empty, default.address),
         port=values.take("port", integer(0, 65535), default.port),
         threads=values.take("threads", integer(1, 64), default.threads),
@@ -179,6 +192,7 @@ def _settings(values: Values) -> Settings:
         connections=values.take("connections", integer(1, 1 << 20), default.connections),
         handshake_timeout=values.take("handshake_timeout", seconds, default.handshake_timeout),
         send_timeout=values.take("send_timeout", seconds, default.send_timeout),
+        eager=values.take("eager", _eager, default.eager),
     )
     values.finish()
     return settings
@@ -201,6 +215,24 @@ def _device(section: str, values: Values, places: _Places) -> DeviceConfig:
         options=options,
         backend=driver,
     )
+
+
+def _transport(text: str) -> str:
+    """Take ``tcp``, ``rdma`` or both; return them in this order."""
+    names = [part.strip() for part in text.split(",")]
+    if not set(names) <= set(TRANSPORTS) or len(set(names)) < len(names):
+        raise ValueError("is not known; use tcp or rdma, or tcp,rdma for both")
+    return ",".join(name for name in TRANSPORTS if name in names)
+
+
+def _eager(text: str) -> int:
+    """Take the size of eager buffers, or ``off``."""
+    number = 0 if text == "off" else size(text)
+    if number and not EAGER_MIN <= number <= EAGER_MAX:
+        raise ValueError(
+            f"is not between {EAGER_MIN >> 10}K and {EAGER_MAX >> 20}M, nor off (or 0)"
+        )
+    return number
 
 
 def _tvqn(text: str) -> str:

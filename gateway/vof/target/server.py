@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""A target: its devices and its listener, from start to stop, and what a new configuration changes.
+"""A target: its devices and listeners, from start to stop, and what a new configuration changes.
 
 Owns the lifecycle, in the order that it has to have. Must not know signals, arguments or files:
 ``cli`` does. It can be used in-process::
@@ -11,17 +11,16 @@ Owns the lifecycle, in the order that it has to have. Must not know signals, arg
 from __future__ import annotations
 
 import logging
-import socket
 import time
 from collections.abc import Iterable
 from types import TracebackType
 from typing import Self
 
-from vof.errors import ConfigError, VofError
-from vof.target.acceptor import Acceptor
+from vof.errors import ConfigError
 from vof.target.association import AssociationTable
 from vof.target.config import Config, DeviceConfig, Settings
 from vof.target.devices.device import Device
+from vof.target.listening import Listening
 from vof.target.logline import event
 from vof.target.size_watch import SizeWatch
 
@@ -29,16 +28,15 @@ STOP_TIMEOUT = 10.0
 """Seconds that a stop, or the removal of a device, may take."""
 
 _GRACE = 2.0
-_BACKLOG = 4096
 
 
 class Target:
-    """Serves the devices of one configuration on one address."""
+    """Serves the devices of one configuration on one address and port."""
 
     def __init__(self, config: Config) -> None:
         self._config = config
         self._table = AssociationTable(config.settings.targets)
-        self._acceptor: Acceptor | None = None
+        self._listening: Listening | None = None
         self._watch = SizeWatch(self._table)
         self.address = ""
         """The numeric address that is listened on, once started."""
@@ -50,26 +48,22 @@ class Target:
         try:
             for device, item in zip(devices, self._config.devices, strict=True):
                 _claim(device, item)
-            listener = listen(self._config.settings)
+            listening = Listening(self._table, self._config.settings)
         except BaseException:
             close_all(devices)
             raise
-        self.address, self.port = listener.getsockname()[:2]
+        self.address, self.port = listening.address, listening.port
         for device in devices:
             self._table.add(device)
-        self._acceptor = Acceptor(listener, self._table, self._config.settings)
-        self._acceptor.start()
+        self._listening = listening
+        listening.start()
         self._watch = SizeWatch(self._table)
         self._watch.start()
 
     @property
     def listening_on(self) -> str:
-        """Address and port as they are written together."""
-        return (
-            f"[{self.address}]:{self.port}"
-            if ":" in self.address
-            else f"{self.address}:{self.port}"
-        )
+        """Every address, port and transport, as a user reads it."""
+        return ", ".join(self._listening.places) if self._listening else ""
 
     def reload(self, config: Config) -> None:
         """Serve what ``config`` says from now on; devices that are the same in both are not
@@ -111,23 +105,12 @@ class Target:
         """Finish what is in flight, make it persistent, and close everything, within ``timeout``
         seconds.
         """
-        acceptor, self._acceptor = self._acceptor, None
-        if acceptor is None:
+        listening, self._listening = self._listening, None
+        if listening is None:
             return
         deadline = time.monotonic() + timeout
         self._watch.stop(_GRACE)
-        acceptor.stop_accepting()
-        connections = acceptor.connected()
-        # The virtqueues first: an association ends with its control queue, whatever is in flight.
-        finished = True
-        for control in (False, True):
-            group = [item for item in connections if item.is_control is control]
-            for connection in group:
-                connection.finish(min(_GRACE, timeout / 4))
-            if not acceptor.wait_for(group, deadline):
-                finished = False
-                for connection in group:
-                    connection.abort()
+        finished = listening.stop(min(_GRACE, timeout / 4), deadline)
         for device in self._table.devices():
             try:
                 device.flush()
@@ -180,8 +163,8 @@ class Target:
                     reason=f"{getattr(before, key)} stays in use until the target is restarted",
                 )
         self._table.limit = settings.targets
-        if self._acceptor:
-            self._acceptor.settings = settings
+        if self._listening:
+            self._listening.apply(settings)
 
 
 def open_devices(items: Iterable[DeviceConfig]) -> list[Device]:
@@ -200,38 +183,6 @@ def close_all(devices: Iterable[Device]) -> None:
     """Close every device."""
     for device in devices:
         device.close()
-
-
-def listen(settings: Settings) -> socket.socket:
-    """Return a listening socket. Raises VofError."""
-    address, port = settings.address, settings.port
-    try:
-        found = socket.getaddrinfo(address, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    except (socket.gaierror, UnicodeError) as error:
-        reason = error.strerror if isinstance(error, socket.gaierror) else "not a host name"
-        raise ConfigError(
-            f"cannot find the address {address!r}: {reason}; correct address in [target]"
-        ) from None
-    failure: OSError | None = None
-    for family, kind, protocol, _name, place in found:
-        sock = None
-        try:
-            sock = socket.socket(family, kind, protocol)
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            sock.bind(place)
-            sock.listen(_BACKLOG)
-        except OSError as error:
-            failure = error
-            if sock:
-                sock.close()
-        else:
-            return sock
-    assert failure is not None  # getaddrinfo never returns an empty list
-    raise VofError(
-        f"cannot listen on {address} port {port}: {failure.strerror}; "
-        "free it, or set another address or port in [target]",
-        errno=failure.errno,
-    )
 
 
 def _claim(device: Device, item: DeviceConfig) -> None:

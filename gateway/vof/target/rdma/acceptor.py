@@ -1,0 +1,329 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""The listeners, and all connections that have not connected yet: one thread for all of them.
+
+A silent peer costs a queue pair and a deadline, never a thread. Owns the events of the connection
+manager as long as there are connections, and the number of these: beyond the limit new ones are
+refused at once. Must not know commands or devices.
+
+An event that says that a peer has disconnected does not say which one. So all connections are asked
+whether theirs has.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import select
+import threading
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import pyverbs.cm_enums as ce
+from pyverbs.cmid import CMID, CMEvent
+from pyverbs.pyverbs_error import PyverbsError
+
+from vof.errors import RemoteProtocolError
+from vof.target.association import AssociationTable, TransportOffer
+from vof.target.config import Settings
+from vof.target.ending import Stalled
+from vof.target.logline import Throttle, event
+from vof.target.rdma.connection import CONTROL_RECEIVES, MAX_DESCS, SPARE, Connection
+from vof.target.rdma.endpoint import Endpoint
+from vof.target.rdma.greeting import Greeting, Welcome
+from vof.target.rdma.listener import Listener
+from vof.target.rdma.memory import NotRegistered
+from vof.target.rdma.verbs import Device
+from vof.wire.constants import TransportFeature
+
+_ENDS = (
+    ce.RDMA_CM_EVENT_DISCONNECTED,
+    ce.RDMA_CM_EVENT_CONNECT_ERROR,
+    ce.RDMA_CM_EVENT_UNREACHABLE,
+    ce.RDMA_CM_EVENT_REJECTED,
+)
+
+
+@dataclass(eq=False)
+class _Pending:
+    greeting: Greeting
+    connection: Connection
+    deadline: float
+
+
+class Acceptor:
+    """Accepts, waits for the Connect, and starts a thread for each connection that has had it."""
+
+    def __init__(
+        self, listeners: list[Listener], table: AssociationTable, settings: Settings
+    ) -> None:
+        """``listeners`` belong to this object from now on."""
+        self.settings = settings
+        """May be replaced at any time; holds for what is accepted from then on."""
+        self._listeners = listeners
+        self._table = table
+        self._devices: dict[str, Device] = {}
+        # Held while events are taken and while ids are closed: to close an id waits for those of
+        # its events that were taken and not acknowledged.
+        self._cm_lock = threading.Lock()
+        self._poll = select.poll()
+        self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        for fd in (self._wake, *(item.fileno() for item in listeners)):
+            self._poll.register(fd, select.POLLIN)
+        self._accepting = True
+        self._stopping = False
+        # In the order in which they were accepted, which is mostly that of their deadlines.
+        self._pending: dict[int, _Pending] = {}
+        self._lock = threading.Condition()
+        self._connected: set[Connection] = set()
+        self._full = Throttle(10.0)
+        self._removed: set[str] = set()
+        self._thread = threading.Thread(target=self._run, name="vof-rdma", daemon=True)
+
+    def start(self) -> None:
+        """Begin to accept."""
+        self._thread.start()
+
+    def stop_accepting(self) -> None:
+        """Refuse whoever comes, and close every connection without an association."""
+        with self._lock:
+            self._accepting = False
+            os.eventfd_write(self._wake, 1)
+            self._lock.wait_for(lambda: not self._pending)
+
+    def connected(self) -> list[Connection]:
+        """Return the connections that have a thread."""
+        with self._lock:
+            return list(self._connected)
+
+    def wait_for(self, connections: Iterable[object], deadline: float) -> bool:
+        """Wait until all of ``connections`` have ended; False where the time did not suffice."""
+        rest = set(connections)
+        with self._lock:
+            return self._lock.wait_for(
+                lambda: not rest & self._connected, max(0.0, deadline - time.monotonic())
+            )
+
+    def close(self) -> None:
+        """Close the listeners; no connection is left."""
+        self._stopping = True
+        os.eventfd_write(self._wake, 1)
+        self._thread.join()
+        os.close(self._wake)
+        for listener in self._listeners:
+            listener.close()
+        for device in self._devices.values():
+            device.close()
+
+    def _run(self) -> None:
+        listeners = {item.fileno(): item for item in self._listeners}
+        while not self._stopping:
+            for fd, _what in self._poll.poll(self._timeout()):
+                if fd == self._wake:
+                    os.eventfd_read(self._wake)
+                elif fd in listeners:
+                    self._take_events(listeners[fd])
+                elif pending := self._pending.get(fd):
+                    self._advance(pending)
+            self._expire()
+            if not self._accepting:
+                for pending in list(self._pending.values()):
+                    self._drop(pending)
+                with self._lock:
+                    self._lock.notify_all()
+
+    def _timeout(self) -> float | None:
+        for pending in self._pending.values():
+            return max(0.0, pending.deadline - time.monotonic()) * 1000
+        return None
+
+    def _take_events(self, listener: Listener) -> None:
+        while True:
+            with self._cm_lock:
+                try:
+                    found = CMEvent(listener.channel)
+                except PyverbsError:
+                    return  # there is none any more
+                kind = found.event_type
+                cmid = None
+                if kind == ce.RDMA_CM_EVENT_CONNECT_REQUEST:
+                    cmid = CMID(creator=found, listen_id=listener.cmid)
+                found.ack_cm_event()
+            if cmid is not None:
+                self._request(cmid)
+            elif kind in _ENDS:
+                self._find_ended()
+            elif kind == ce.RDMA_CM_EVENT_DEVICE_REMOVAL:
+                self._remove(listener.device)
+
+    def _request(self, cmid: CMID) -> None:
+        """Admit who asks for a connection. To close an id that was not accepted refuses it."""
+        settings = self.settings
+        if not self._accepting or not self._has_room(settings):
+            self._close_id(cmid)
+            return
+        try:
+            room = max((item.queue_size for item in self._table.devices()), default=0) + SPARE
+            device = self._device(cmid.dev_name)
+            endpoint = Endpoint(device, cmid, self._cm_lock, max(room, CONTROL_RECEIVES))
+        except OSError as error:
+            # Often because the peer has gone again.
+            event(logging.DEBUG, "refused", reason=error.strerror)
+            self._close_id(cmid)
+            return
+        self._greet(endpoint, settings)
+
+    def _greet(self, endpoint: Endpoint, settings: Settings) -> None:
+        connection = Connection(endpoint, eager=settings.eager, send_timeout=settings.send_timeout)
+        try:
+            if not endpoint.reads:
+                raise RemoteProtocolError("the initiator lets us read nothing of its memory")
+            greeting = Greeting(endpoint, self._table, connection, offer(settings))
+        except RemoteProtocolError as error:
+            event(logging.WARNING, "violation", peer=endpoint.peer, reason=str(error))
+        except (OSError, NotRegistered) as error:
+            self._warn_of_refusal(endpoint.peer, str(error))
+        else:
+            deadline = time.monotonic() + settings.handshake_timeout
+            self._pending[endpoint.fileno()] = _Pending(greeting, connection, deadline)
+            self._poll.register(endpoint.fileno(), select.POLLIN)
+            return
+        endpoint.close()
+
+    def _has_room(self, settings: Settings) -> bool:
+        with self._lock:
+            count = len(self._connected) + len(self._pending)
+        if count < settings.connections:
+            return True
+        self._warn_of_refusal(None, f"{settings.connections} connections are the limit")
+        return False
+
+    def _warn_of_refusal(self, peer: str | None, reason: str) -> None:
+        held = self._full.admit()
+        if held is not None:
+            event(logging.WARNING, "refused", peer=peer, more=held or None, reason=reason)
+
+    def _device(self, name: str) -> Device:
+        if name not in self._devices:
+            self._devices[name] = Device(name)
+        return self._devices[name]
+
+    def _close_id(self, cmid: CMID) -> None:
+        with self._cm_lock:
+            try:
+                cmid.close()
+            except PyverbsError:
+                pass  # nothing is left to be done about it
+
+    def _advance(self, pending: _Pending) -> None:
+        peer = pending.connection.peer
+        try:
+            welcome = pending.greeting.advance(
+                lambda reason: event(logging.INFO, "connect-refused", peer=peer, reason=reason)
+            )
+        except RemoteProtocolError as error:
+            event(logging.WARNING, "violation", peer=peer, reason=str(error))
+            self._drop(pending)
+        except (Stalled, OSError):
+            self._drop(pending)
+        else:
+            if welcome:
+                self._hand_over(pending, welcome)
+
+    def _hand_over(self, pending: _Pending, welcome: Welcome) -> None:
+        connection, association = pending.connection, welcome.attachment.association
+        self._forget_pending(pending)
+        connection.attach(pending.greeting, welcome)
+        with self._lock:
+            self._connected.add(connection)
+        event(
+            logging.INFO,
+            "connected",
+            peer=connection.peer,
+            tvqn=association.device.tvqn,
+            ivqn=association.ivqn,
+            target_id=association.target_id,
+            queue="control" if connection.is_control else welcome.attachment.queue,
+            transport="rdma",
+        )
+        thread = threading.Thread(
+            target=self._serve, args=(connection,), name=connection.name, daemon=True
+        )
+        try:
+            thread.start()
+        except RuntimeError as error:  # the system has no more threads for us
+            association.end("no-thread", str(error), peer=connection.peer)
+            self._table.release(welcome.attachment)
+            connection.endpoint.close()
+            self._forget(connection)
+
+    def _serve(self, connection: Connection) -> None:
+        connection.run(self._table.release)
+        self._forget(connection)
+
+    def _forget(self, connection: Connection) -> None:
+        with self._lock:
+            self._connected.discard(connection)
+            self._lock.notify_all()
+
+    def _forget_pending(self, pending: _Pending) -> None:
+        fd = pending.greeting.endpoint.fileno()
+        self._poll.unregister(fd)
+        del self._pending[fd]
+
+    def _drop(self, pending: _Pending) -> None:
+        self._forget_pending(pending)
+        pending.greeting.endpoint.close()
+
+    def _expire(self) -> None:
+        now = time.monotonic()
+        expired = []
+        for pending in self._pending.values():
+            if pending.deadline > now:
+                break
+            expired.append(pending)
+        if expired:
+            event(
+                logging.WARNING,
+                "handshake-timeout",
+                peer=expired[0].connection.peer,
+                more=len(expired) - 1 or None,
+                reason="no Connect came in time",
+            )
+        for pending in expired:
+            self._drop(pending)
+
+    def _find_ended(self) -> None:
+        for pending in list(self._pending.values()):
+            if not pending.greeting.endpoint.alive():
+                self._drop(pending)
+        for connection in self.connected():
+            if not connection.endpoint.alive():
+                connection.abort()
+
+    def _remove(self, device: str) -> None:
+        """The device goes away: end what uses it. There is an event for each of its ids."""
+        if device in self._removed:
+            return
+        self._removed.add(device)
+        addresses = ", ".join(item.address for item in self._listeners if item.device == device)
+        event(
+            logging.ERROR,
+            "device-removed",
+            device=device,
+            reason=f"{addresses} is not served until the target is started again",
+        )
+        for pending in list(self._pending.values()):
+            if pending.greeting.endpoint.device.name == device:
+                self._drop(pending)
+        for connection in self.connected():
+            if connection.endpoint.device.name == device:
+                connection.abort()
+
+
+def offer(settings: Settings) -> TransportOffer:
+    """Return what an initiator is offered over RDMA."""
+    features = TransportFeature.KEYED_NUM_DESCS
+    if settings.eager:
+        features |= TransportFeature.KEYED_EAGER_BUF
+    return TransportOffer(int(features), MAX_DESCS)

@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Where to listen: the addresses that RDMA devices serve.
+
+A device's table of GIDs has an entry for each address of its network interface. Owns what
+``address`` in [target] means for RDMA, and the words for an address that cannot be used. Must not
+know pyverbs, which takes the process down when it is to bind to an address without a device: a
+loopback address or one that stands for all.
+"""
+
+from __future__ import annotations
+
+import socket
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from pathlib import Path
+from typing import NamedTuple, TypeAlias
+
+from vof.errors import ConfigError
+
+DEVICES = Path("/sys/class/infiniband")
+
+Address: TypeAlias = IPv4Address | IPv6Address
+
+NO_DEVICE = (
+    "there is no RDMA device with an address; "
+    "`rdma link add rxe0 type rxe netdev eth0` makes one of a network interface"
+)
+
+
+class Served(NamedTuple):
+    """An address and the device that serves it."""
+
+    address: Address
+    device: str
+
+
+def served_addresses(devices: Path = DEVICES) -> list[Served]:
+    """Return the addresses of all RDMA devices that another machine could connect to."""
+    found = []
+    for path in sorted(devices.glob("*/ports/*/gids/*")):
+        try:
+            gid = IPv6Address(path.read_text(encoding="ascii").strip())
+        except (OSError, ValueError):
+            continue  # an entry that is being changed, or not in use
+        address = gid.ipv4_mapped or gid
+        if not (address.is_unspecified or address.is_link_local):
+            # A device has an entry for each version of RoCE.
+            found.append(Served(address, path.relative_to(devices).parts[0]))
+    return list(dict.fromkeys(found))
+
+
+def choose(address: str, devices: Path = DEVICES) -> list[list[str]]:
+    """Return where to listen for ``address``: everywhere in the list, at the first of each of its
+    lists that can be bound to.
+
+    Raises ConfigError where no RDMA device can serve it, as far as one can tell.
+    """
+    known = served_addresses(devices)
+    places = [ip_address(name) for name in _find(address)]
+    if any(place.is_unspecified for place in places):
+        either = any(place.version == 6 for place in places)
+        chosen = [item.address for item in known if either or item.address.version == 4]
+        if not chosen:
+            raise ConfigError(f"cannot listen on {address} for RDMA: {NO_DEVICE}")
+        return [[str(item)] for item in chosen]
+    usable = [str(place) for place in places if not place.is_loopback]
+    if not usable:
+        raise ConfigError(not_served(address, devices))
+    return [usable]
+
+
+def not_served(address: str, devices: Path = DEVICES) -> str:
+    """Say that no RDMA device serves ``address``, and which ones there are."""
+    known = served_addresses(devices)
+    there = ", ".join(f"{item.address} ({item.device})" for item in known)
+    what = f"set address in [target] to one that is served: {there}" if known else NO_DEVICE
+    return f"no RDMA device serves the address {address}; {what}"
+
+
+def _find(address: str) -> list[str]:
+    """Return the numeric addresses of a host name. Raises ConfigError."""
+    try:
+        found = socket.getaddrinfo(address, None, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except (socket.gaierror, UnicodeError) as error:
+        reason = error.strerror if isinstance(error, socket.gaierror) else "not a host name"
+        raise ConfigError(
+            f"cannot find the address {address!r}: {reason}; correct address in [target]"
+        ) from None
+    return [str(place[0]) for *_kind, place in found]

@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""A connection before its Connect (*proposal*, "Connect"): everything else is a violation.
+
+The first message is a Connect, whose body is read from the initiator's memory. One receive is
+posted, so that what a peer sends behind it waits for the connection's own thread. Owns the memory
+that this needs, which is also where completions are sent from later. Must not know threads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from vof.errors import RemoteProtocolError
+from vof.target.association import AssociationTable, Attachment, Link, Refusal, TransportOffer
+from vof.target.connecting import MAX_REFUSALS, answer_connect
+from vof.target.rdma.endpoint import SEND_ROOM, Endpoint
+from vof.target.rdma.memory import PAGE, round_up
+from vof.target.rdma.send_queue import FIRST_IDENT, SendQueue
+from vof.target.rdma.work_completions import check
+from vof.wire.constants import Opcode, Transport
+from vof.wire.dialect import PROPOSAL
+from vof.wire.keyed import KeyedDescriptor
+from vof.wire.keyed_commands import KeyedLimits, decode_keyed
+from vof.wire.structs import (
+    COMPLETION_SIZE,
+    CONNECT_BODY_SIZE,
+    HEAD,
+    ConnectBody,
+    ConnectCommand,
+    pack,
+    unpack,
+)
+
+MESSAGE_SIZE = 256
+"""Bytes that the receive for a Connect has room for."""
+
+_BODY = 1024
+_COMPLETIONS = _BODY + CONNECT_BODY_SIZE
+_DESK = round_up(_COMPLETIONS + SEND_ROOM * COMPLETION_SIZE, PAGE)
+
+_NOTHING_ELSE = KeyedLimits(max_ndesc=1, max_descs=1, max_transfer=CONNECT_BODY_SIZE)
+
+
+class Welcome(NamedTuple):
+    """A Connect that has succeeded, and is to be answered."""
+
+    attachment: Attachment
+    completion: bytes
+
+
+class Greeting:
+    """One connection that is not connected to anything yet."""
+
+    def __init__(
+        self, endpoint: Endpoint, table: AssociationTable, link: Link, offer: TransportOffer
+    ) -> None:
+        """Let the connection come about; ``link`` is what its association is to know it by. Raises
+        OSError or NotRegistered."""
+        self.endpoint = endpoint
+        self._table = table
+        self._link = link
+        self._offer = offer
+        self._refusals = 0
+        self._refused: Callable[[str], None]
+        self._head: ConnectCommand | None = None
+        self._welcome: Welcome | None = None
+        self._desk = endpoint.register(_DESK)
+        self.sends = SendQueue(endpoint, self._desk, _COMPLETIONS, SEND_ROOM)
+        """What completions are sent with."""
+        endpoint.make_receives(self._desk, 0, MESSAGE_SIZE, 1)
+        endpoint.post_receive(0)
+        endpoint.arm()
+        endpoint.accept()
+
+    def advance(self, refused: Callable[[str], None]) -> Welcome | None:
+        """Take what was completed; return the outcome once a Connect has succeeded.
+
+        ``refused`` is told why a Connect was refused. Raises RemoteProtocolError or OSError where
+        the connection is to be closed.
+        """
+        self._refused = refused
+        self.endpoint.disarm()
+        self.endpoint.arm()
+        for item in self.endpoint.reap():
+            check(item, MESSAGE_SIZE)
+            if item.wr_id >= FIRST_IDENT:
+                self.sends.ended(item.wr_id)
+            else:
+                self._received(item.byte_len)
+        return self._welcome
+
+    def _received(self, length: int) -> None:
+        message = self._desk.view[:length]
+        opcode = HEAD.unpack_from(message)[0] if length >= HEAD.size else Opcode.CONNECT
+        if opcode != Opcode.CONNECT:
+            raise RemoteProtocolError(f"opcode {opcode:#06x} before a Connect")
+        command = decode_keyed(message, PROPOSAL, _NOTHING_ELSE)  # the same in all dialects
+        self._head = unpack(ConnectCommand, command.head)
+        self._read(command.readable[0])
+
+    def _read(self, body: KeyedDescriptor) -> None:
+        desk = self._desk
+        self.sends.read([body], desk.address + _BODY, desk.local_key, self._connect)
+
+    def _connect(self) -> None:
+        assert self._head
+        body = unpack(ConnectBody, bytes(self._desk.view[_BODY : _BODY + CONNECT_BODY_SIZE]))
+        completion, outcome = answer_connect(
+            self._table, Transport.RDMA, self._head, body, self._link, self._offer
+        )
+        if isinstance(outcome, Attachment):
+            self._welcome = Welcome(outcome, pack(completion))
+            return
+        self._refuse(pack(completion), outcome)
+
+    def _refuse(self, completion: bytes, refusal: Refusal) -> None:
+        self._refusals += 1
+        if self._refusals >= MAX_REFUSALS:
+            raise RemoteProtocolError(f"{self._refusals} Connects were refused: {refusal}")
+        self.endpoint.post_receive(0)
+        self.sends.answer((), 0, 0, completion)
+        self._refused(str(refusal))
