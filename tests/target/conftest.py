@@ -21,8 +21,8 @@ __all__ = ["implementation"]
 
 Serve = Callable[..., Target]
 
-PYTHON_ONLY = ("rng", "crypto")
-"""What stands in the names of modules whose devices have no native data path."""
+PYTHON_ONLY = ("rng", "crypto", "rdma")
+"""What stands in the names of modules of which there is no native data path."""
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
