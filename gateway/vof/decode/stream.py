@@ -255,7 +255,7 @@ class StreamConnection(Connection):
         message.descriptors = draft.descriptors
         message.problems += draft.problems
         if form.opcode in _BY_LENGTH:
-            size = message.fields["length"]
+            size = message.fields.get("length", 0)  # none where it was taken for another's
         whole = False
         if size is not None:
             whole = yield from self._payload(size, message)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tests.unit.decode import said
@@ -519,6 +519,7 @@ noise = st.one_of(
     ),
     begins=st.booleans(),
 )
+@example(words=[(I2T, common(0x100, 1)), (T2I, done(0))], begins=False)
 def test_whatever_is_said(words: list[tuple[str, bytes | int]], begins: bool) -> None:
     """Every byte is told of once at most, and nothing is raised."""
     listener = Listener(begins=begins)
