@@ -20,6 +20,7 @@ NO_SKIP = os.environ.get("VOF_NO_SKIP") == "1"
 PREREQUISITES: dict[str, tuple[str, ...]] = {
     "fuse": ("/dev/fuse", "fusermount3"),
     "nbdkit": ("nbdkit", "nbdinfo"),
+    "tshark": ("tshark", "dumpcap"),
     "guest": ("qemu-system-x86_64", "vng", "busybox", "/boot/vmlinuz-*"),
 }
 

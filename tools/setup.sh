@@ -35,6 +35,8 @@ check_packages=(
     python3-pyverbs mandoc
     # the examples of vof-crypto(7); rngd, which feeds the guest's kernel from a mount
     xxd rng-tools-debian
+    # the Wireshark dissector's tests; Debian's question whether users may capture stays at no
+    tshark
 )
 
 bench_packages=(

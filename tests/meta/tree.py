@@ -11,12 +11,12 @@ ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "gateway" / "vof"
 
 # Where our files are. Everything else at the top is made by tools, or has no source in it.
-_FOLDERS = (".ci", "gateway", "man", "nbdkit-plugin", "tests", "tools", "udev")
+_FOLDERS = (".ci", "gateway", "man", "nbdkit-plugin", "tests", "tools", "udev", "wireshark")
 _FILES = ("Makefile", "pyproject.toml")
 
 _SOURCE_SUFFIXES = frozenset(
-    (".py", ".pyi", ".pyx", ".pxd", ".c", ".h", ".sh", ".toml", ".rules", ".service", ".socket")
-)
+    (".py", ".pyi", ".pyx", ".pxd", ".c", ".h", ".lua", ".sh", ".toml", ".rules", ".service")
+) | {".socket"}
 _PAGE_SUFFIXES = frozenset(f".{section}" for section in range(1, 9))
 _OTHERS = frozenset(("run", "Makefile"))
 

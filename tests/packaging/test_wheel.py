@@ -14,7 +14,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 
 COMPILED = ("vof/engine/native.", "vof/target/native.")
-SHARED = ("vof_plugin.py", "nbdkit-vof-filter.c", "fast_path.h")
+SHARED = ("vof_plugin.py", "nbdkit-vof-filter.c", "fast_path.h", "vof.lua")
 
 
 def run(*command: object, **options: object) -> str:
@@ -51,7 +51,7 @@ def test_the_compiled_parts_are_in_it(wheel: Path) -> None:
         assert [name for name in names if name.startswith(part) and name.endswith(".so")]
 
 
-def test_what_nbdkit_loads_is_in_it(wheel: Path) -> None:
+def test_what_other_programs_load_is_in_it(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     for file in SHARED:
         assert [name for name in names if name.endswith(f"/data/share/vof/{file}")]

@@ -1,0 +1,265 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""The Wireshark dissector, in tshark, against our decoder: two readers of the same bytes.
+
+The captures are of the real programs (made from the recordings), and of our own two ends, caught on
+the loopback interface.
+"""
+
+from __future__ import annotations
+
+import io
+import random
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import pytest
+
+from tests.support import capture_files as files
+from tests.support.capture_files import Talk
+from tests.support.recorded_packets import packets
+from tests.support.tshark import Shown, capturing, dissect
+from tests.unit.decode import said
+from tests.unit.decode.said import I2T, T2I
+from tests.vectors import recordings
+from vof.decode.commands import Form, fields_of, form_of
+from vof.decode.message import Direction, Kind
+from vof.decode.source import Assumptions, decode
+from vof.drivers.block import BlockDriver
+from vof.gateways.disk import Disk
+from vof.initiator.parameters import SessionParameters
+from vof.target.config import parse
+from vof.target.server import Target
+from vof.wire import blk
+from vof.wire.dialect import DIALECTS, PROPOSAL, V5, Dialect
+from vof.wire.structs import COMMAND_SIZE, pack
+from vof.wire.vq import VqCommand
+
+pytestmark = pytest.mark.tshark
+
+ALL = pytest.mark.parametrize("dialect", DIALECTS, ids=lambda item: item.name)
+
+GENERATED = {
+    "message", "command", "queue", "dialect", "request", "answer", "time", "ivqn", "tvqn", "data",
+}  # fmt: skip
+"""What a structure does not have."""
+
+Told = tuple[str, str, dict[str, int], list[dict[str, int]], str]
+
+TVQN = "wireshark/disk"
+
+CONFIG = f"""
+[target]
+port = 0
+
+[disk]
+tvqn = {TVQN}
+model = block
+backend = driver=block-memory,size=8M,queues=2
+"""
+
+
+def by_decoder(content: bytes, ports: Iterable[int] = ()) -> dict[tuple[int, str], list[Told]]:
+    """Return what ``vof.decode`` finds, by connection and direction."""
+    found: dict[tuple[int, str], list[Told]] = {}
+    file: io.BufferedReader = io.BufferedReader(io.BytesIO(content))
+    for message in decode(file, Assumptions(frozenset({15771, *ports}))):
+        if message.kind not in {Kind.COMMAND, Kind.COMPLETION, Kind.EVENT}:
+            assert message.kind is not Kind.LOST
+            continue
+        assert message.connection is not None
+        assert message.direction
+        fields = dict(message.fields)
+        if message.name == "set_status" and message.kind is Kind.COMMAND:
+            fields["device_status"] = fields.pop("status", fields.pop("value", 0) & 0xFFFF_FFFF)
+        data = message.payload.data.hex()
+        told = (message.kind.value, message.name, fields, message.descriptors, data)
+        found.setdefault((message.connection, message.direction.value), []).append(told)
+    return found
+
+
+def by_dissector(shown: Sequence[Shown]) -> dict[tuple[int, str], list[Told]]:
+    """Return what tshark finds, in the same form."""
+    found: dict[tuple[int, str], list[Told]] = {}
+    for each in shown:
+        kind = each.fields["message"]
+        direction = Direction.I2T if kind == "command" else Direction.T2I
+        fields = {name: each.number(name) for name in each.fields if name not in GENERATED}
+        data = each.fields.get("data", "")
+        told = (kind, each.fields["command"], fields, each.descriptors, data)
+        found.setdefault((each.stream, direction.value), []).append(told)
+    return found
+
+
+def written(folder: Path, packets: Iterable[bytes]) -> Path:
+    file = folder / "capture.pcap"
+    file.write_bytes(files.pcap(files.times(packets)))
+    return file
+
+
+TCP = [name for name in recordings.names() if "-tcp-" in name and not name.startswith("probe")]
+
+
+@pytest.mark.parametrize("name", TCP)
+def test_real_programs(name: str, tmp_path: Path) -> None:
+    file = written(tmp_path, packets(name))
+    shown = dissect(file)
+    assert by_dissector(shown) == by_decoder(file.read_bytes())
+    # The crypto device of the reference target answers with command id 0.
+    assert not [each.experts for each in shown if each.experts]
+
+
+@pytest.mark.parametrize("options", [[], ["-2"]], ids=["once", "twice"])
+def test_messages_in_many_segments(options: list[str], tmp_path: Path) -> None:
+    """Looked at in order, and once more by what was settled then."""
+    file = written(tmp_path, packets("kernel-tcp-blk-pipelined", {"mss": 100}))
+    shown = dissect(file, *options)
+    assert by_dissector(shown) == by_decoder(file.read_bytes())
+    answers = {each.fields.get("request") for each in shown}
+    assert {str(each.frame) for each in shown if each.fields["message"] == "command"} <= answers
+    if options:
+        asked = [each for each in shown if "answer" in each.fields]
+        assert asked
+        frames = {each.frame for each in shown if each.fields["message"] == "completion"}
+        assert {each.number("answer") for each in asked} <= frames
+
+
+@ALL
+def test_our_own_ends(dialect: Dialect, tmp_path: Path) -> None:
+    """A session of the gateway with the target, as it was on the network."""
+    file = tmp_path / "capture.pcapng"
+    data = bytes(range(256)) * 4096
+    with Target(parse(CONFIG, "wireshark.conf")) as target, capturing(file, target.port):
+        parameters = SessionParameters(
+            TVQN, taddr="127.0.0.1", tport=target.port, dialect=dialect.name
+        )
+        driver = BlockDriver.open(parameters, 2)
+        disk = Disk(driver)
+        disk.write(0, data)
+        read = bytearray(len(data))
+        disk.read(0, memoryview(read))
+        disk.flush()
+        driver.close()
+    assert read == data
+    shown = dissect(file)
+    found = by_dissector(shown)
+    assert found == by_decoder(file.read_bytes(), [target.port])
+    assert not [each.experts for each in shown if each.experts]
+    assert {each.fields["queue"] for each in shown} == {"control", "0", "1"}
+    told = {each.fields["dialect"] for each in shown if each.fields["queue"] != "control"}
+    assert dialect.name in told
+    assert told <= {dialect.name, "v2 or v5"}
+    requests = "vq" if dialect is V5 else "vring"
+    carried = b"".join(
+        bytes.fromhex(each.fields["data"])
+        for each in shown
+        if each.fields["command"] == requests and "data" in each.fields
+    )
+    assert data[:4096] in carried
+    times = [each.fields["time"] for each in shown if "time" in each.fields]
+    assert len(times) == len([each for each in shown if each.fields["message"] == "completion"])
+
+
+def forms(dialect: Dialect) -> list[Form]:
+    """Return every command that has its 16 bytes alone on a stream."""
+    found = [form_of(opcode, [dialect]) for opcode in sorted(dialect.plain_opcodes)]
+    assert None not in found
+    return [form for form in found if form]
+
+
+@ALL
+def test_every_field(dialect: Dialect, tmp_path: Path) -> None:
+    words = [(I2T, said.connect(dialect)), (T2I, said.done(7, value=3))]
+    pattern = bytes(range(1, COMMAND_SIZE - 3))
+    for ident, form in enumerate(forms(dialect)):
+        words.append((I2T, form.opcode.to_bytes(2, "little") + bytes([ident, 0]) + pattern))
+        words.append((T2I, bytes(2) + bytes([ident, 0, 0, 0]) + pattern[2:]))
+    file = written(tmp_path, files.talked(words))
+    shown = dissect(file)
+    assert by_dissector(shown) == by_decoder(file.read_bytes())
+    assert len(shown) == len(words)
+    config = next(each for each in shown if each.fields["command"] == "get_config")
+    head = bytes([0x0A, 0x10, config.number("command_id"), 0]) + pattern
+    known = form_of(0x100A, [dialect])
+    assert known
+    assert {name: config.number(name) for name in ("offset", "bytes", "value")}.items() <= (
+        fields_of(known.command, head).items()
+    )
+
+
+def test_events(tmp_path: Path) -> None:
+    words = [*said.attached(V5), (T2I, said.done(0xFFFF) + said.done(0xFFFE))]
+    shown = dissect(written(tmp_path, files.talked(words)))
+    assert [(each.fields["message"], each.fields["command"]) for each in shown[-2:]] == [
+        ("event", "keepalive"),
+        ("event", "config_change"),
+    ]
+
+
+def test_ports_that_are_used_again(tmp_path: Path) -> None:
+    """What was in flight on the first connection is over."""
+    first, second = (
+        files.talked([(I2T, said.connect(dialect)), (I2T, said.common(3, 1))], Talk(start=start))
+        for dialect, start in ((V5, {I2T: 5, T2I: 5}), (PROPOSAL, {I2T: 99999, T2I: 99999}))
+    )
+    last = files.talked([(I2T, said.connect(V5)), (T2I, said.done(7)), (T2I, said.done(1))])
+    shown = dissect(written(tmp_path, [*first, *second, *last]))
+    assert [each.fields["command"] for each in shown] == [
+        "connect", "unknown", "connect", "get_feature", "connect", "connect", "unknown",
+    ]  # fmt: skip
+
+
+def test_other_ports_by_their_connect(tmp_path: Path) -> None:
+    file = written(tmp_path, files.talked(said.attached(V5), Talk(port=4444)))
+    assert len(dissect(file)) == 4
+    other = files.talked([(I2T, b"GET / HTTP/1.1\r\nHost: example.org\r\n\r\n")], Talk(port=4445))
+    assert not dissect(written(tmp_path, other))
+
+
+def test_what_is_wrong_is_said(tmp_path: Path) -> None:
+
+    words = [
+        (I2T, said.connect(V5, 0)),
+        (T2I, said.done(7)),
+        (T2I, said.done(9)),
+        (I2T, said.common(0x7777, 1)),
+        (I2T, pack(VqCommand(0x0FFF, 2, 0xFFFF_FFFF, 0))),
+        (I2T, said.common(0x1003, 3)),
+    ]
+    shown = dissect(written(tmp_path, files.talked(words)))
+    assert [each.experts for each in shown] == [
+        [],
+        [],
+        ["No command with this id is in flight"],
+        ["Unknown opcode"],
+        ["A length that is not believed"],
+        [],
+    ]
+
+
+def test_the_first_bytes_of_packets(tmp_path: Path) -> None:
+    """Nothing is waited for that is not in the capture."""
+    file = tmp_path / "cut.pcap"
+    words = said.attached(PROPOSAL)
+    file.write_bytes(files.pcap(files.cut(files.times(files.talked(words)), 80)))
+    assert [each.fields["command"] for each in dissect(file)][-1] == "get_device_id"
+
+
+def test_whatever_is_said(tmp_path: Path) -> None:
+    """Connections in which bytes were changed: the dissector never fails."""
+    chance = random.Random(0)
+    made: list[bytes] = []
+    for port in range(20000, 20100):
+        dialect = chance.choice(DIALECTS)
+        request = said.request(dialect, 1, [said.header(blk.RequestType.IN, 8), b"data"], [16, 1])
+        answer = said.answer(dialect, 1, 2, [16, 1], [bytes(16), b"\0"])
+        words = [(I2T, said.connect(dialect, 0)), (T2I, said.done(7)), (I2T, request)]
+        talk = Talk(from_port=port, mss=chance.choice([7, 100, 1448]))
+        made += talk.opened()
+        for direction, data in [*words, (T2I, answer), (I2T, request)]:
+            spoilt = bytearray(data)
+            for _ in range(chance.randrange(4)):
+                spoilt[chance.randrange(min(len(spoilt), 60))] = chance.choice([0, 1, 0xFF])
+            made += talk.says(direction, bytes(spoilt))
+    shown = dissect(written(tmp_path, made), "-2")
+    assert len({each.stream for each in shown}) > 90  # some wait for what never comes
+    assert {"connect", "vring", "vq", "unknown"} <= {each.fields["command"] for each in shown}
