@@ -14,6 +14,10 @@ from typing import NamedTuple
 from vof.decode.budget import Budget
 from vof.decode.message import Bytes, Where
 
+MAX_HOLE = 1 << 20
+"""Bytes that may be missing in one place of a payload: they are held as zeros, and must not cost
+much where a file merely claims them."""
+
 
 class Want(NamedTuple):
     """What a parser asks for."""
@@ -88,7 +92,8 @@ class Inlet:
         """Take note that the next bytes are missing."""
         self.where = where
         end = len(self._buffer) + count
-        if self._parser and self._want.payload and end <= self._want.size:
+        within = self._want.payload and end <= self._want.size
+        if self._parser and within and count <= MAX_HOLE:
             self._holes.append(range(len(self._buffer), end))
             self._buffer += bytes(count)
             self._pump()

@@ -15,6 +15,7 @@ from tests.unit.decode import said
 from tests.unit.decode.said import I2T, T2I, attached, common, connect, done, header
 from vof.decode.association import Associations
 from vof.decode.budget import MAX_DATA
+from vof.decode.inlet import MAX_HOLE
 from vof.decode.message import Direction, Kind, Message, Named, Where
 from vof.decode.stream import StreamConnection
 from vof.wire import blk
@@ -491,6 +492,17 @@ def test_the_end_of_the_capture() -> None:
     rest, note = queue.connection.end()
     assert (rest.kind, rest.decoded) == (Kind.LOST, {"lost": 0, "skipped": 4})
     assert note.decoded == {"in_flight": 1, "commands": ["vq 1"]}
+
+
+def test_a_large_hole_ends_a_message() -> None:
+    """It is not held as zeros: the next message is looked for."""
+    queue = virtqueue(V5)
+    found = queue.hear([(I2T, pack(VqCommand(LaterOpcode.VQ, 1, 32 << 20, 1)))])
+    found += queue.lose(I2T, MAX_HOLE + 1)
+    assert problems(found) == [f"of its {32 << 20} bytes of data 0 are there"]
+    found = queue.hear([(I2T, said.request(V5, 2, [header(blk.RequestType.IN, 8)], [512, 1]))])
+    assert [each.kind for each in found] == [Kind.LOST, Kind.COMMAND]
+    assert found[0].decoded == {"lost": MAX_HOLE + 1, "skipped": 0}
 
 
 noise = st.one_of(
