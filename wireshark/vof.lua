@@ -5,10 +5,11 @@
 --     wireshark -X lua_script:wireshark/vof.lua disk0.pcap
 --     tshark -X lua_script:wireshark/vof.lua -r disk0.pcap -Y 'vof.status != 0'
 --
--- or put it into ~/.local/lib/wireshark/plugins. It takes TCP port 15771, any connection that begins
--- with a Connect, and what "Decode As" gives it. Structures are those of docs/protocol.md, fields are
--- named as they are there. What cannot be told from a stream alone, such as the device's type and so
--- what a request asks for, `vofctl decode` tells.
+-- or put it into ~/.local/lib/wireshark/plugins. It takes TCP port 15771, any connection that
+-- begins with a Connect, and what "Decode As" gives it. Structures are those of docs/protocol.md,
+-- fields are named as they are there. What a conversation has to be followed for, `vofctl decode`
+-- tells: what a request asks of a device, the rules that are broken, how to go on behind bytes that
+-- are missing or behind a vring that the reference target refuses.
 
 local vof = Proto("vof", "Virtio over Fabrics")
 
@@ -118,7 +119,8 @@ local STRUCTURES = {
     get_config = CONFIG, set_config = CONFIG,
     vring = { { "length", 4, 4 }, { "ndesc", 8, 2 } },
     vq = {
-        { "out_length", 4, 4 }, { "in_length", 8, 4 }, { "out_descs", 12, 1 }, { "in_descs", 13, 1 },
+        { "out_length", 4, 4 }, { "in_length", 8, 4 },
+        { "out_descs", 12, 1 }, { "in_descs", 13, 1 },
     },
     get_keyed_eager_buf = { { "vq_index", 4, 2 }, { "descs", 6, 1 } },
     vq_keyed_eager_buf = { { "out_offset", 4, 4 }, { "out_length", 8, 4 }, { "in_length", 12, 4 } },
@@ -131,7 +133,8 @@ local COMPLETIONS = {
 COMPLETIONS.vq_keyed_eager_buf = COMPLETIONS.vq
 
 -- What is known of each TCP connection, and of the messages in each frame. Wireshark looks at the
--- frames in order once, and then at any of them again: what a message means is settled the first time.
+-- frames in order once, and then at any of them again: what a message means is settled the first
+-- time.
 local streams, settled = {}, {}
 
 function vof.init()

@@ -248,12 +248,12 @@ def test_whatever_is_said(tmp_path: Path) -> None:
     """Connections in which bytes were changed: the dissector never fails."""
     chance = random.Random(0)
     made: list[bytes] = []
-    for port in range(20000, 20100):
+    for port in range(20000, 20040):
         dialect = chance.choice(DIALECTS)
         request = said.request(dialect, 1, [said.header(blk.RequestType.IN, 8), b"data"], [16, 1])
         answer = said.answer(dialect, 1, 2, [16, 1], [bytes(16), b"\0"])
         words = [(I2T, said.connect(dialect, 0)), (T2I, said.done(7)), (I2T, request)]
-        talk = Talk(from_port=port, mss=chance.choice([7, 100, 1448]))
+        talk = Talk(from_port=port, mss=chance.choice([40, 1448]))
         made += talk.opened()
         for direction, data in [*words, (T2I, answer), (I2T, request)]:
             spoilt = bytearray(data)
@@ -261,5 +261,5 @@ def test_whatever_is_said(tmp_path: Path) -> None:
                 spoilt[chance.randrange(min(len(spoilt), 60))] = chance.choice([0, 1, 0xFF])
             made += talk.says(direction, bytes(spoilt))
     shown = dissect(written(tmp_path, made), "-2")
-    assert len({each.stream for each in shown}) > 90  # some wait for what never comes
+    assert len({each.stream for each in shown}) > 30  # some wait for what never comes
     assert {"connect", "vring", "vq", "unknown"} <= {each.fields["command"] for each in shown}
