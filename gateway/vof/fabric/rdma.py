@@ -32,6 +32,10 @@ from vof.wire.structs import HEAD, Buffer, ConnectBody, ConnectCommand
 PROBE_IDLE = 5.0
 """Seconds without a sign of the target after which it is probed: by who waits for it, or looks."""
 
+SPIN = 200e-6
+"""Seconds for which who waits looks again and again before it sleeps, as long as answers are that
+quick: to be woken would cost more."""
+
 _FULL_PAUSE = 0.001
 """Seconds between looks for room in the send queue."""
 
@@ -55,6 +59,8 @@ class RdmaQueue(BaseQueue):
         self._link = link
         self._form = KeyedForm(pool, framing)
         self._heard = time.monotonic()
+        self._quick = False
+        """The last answer came soon."""
         self._sends = self._bytes_sent = 0
         self._receives = self._bytes_received = 0
 
@@ -197,10 +203,7 @@ class RdmaQueue(BaseQueue):
     # Receiving.
 
     def _receive_once(self, *, wait: bool) -> None:
-        # With others in flight there is probably more, and nothing to wait for.
-        messages = self._link.take() if len(self._in_flight) > 1 else []
-        if not messages:
-            messages = self._link.wait((tick_of(self._timeout) or TICK) if wait else 0.0)
+        messages = self._await() if wait else self._link.wait(0.0)
         if messages:
             self._heard = time.monotonic()
         elif time.monotonic() - self._heard > PROBE_IDLE:
@@ -212,6 +215,22 @@ class RdmaQueue(BaseQueue):
             self._link.arm()
             for message in self._link.take():
                 self._complete(message)
+
+    def _await(self) -> list[bytes]:
+        """Return what has come, or comes within a tick."""
+        link = self._link
+        # With others in flight there is probably more, and nothing to wait for.
+        if len(self._in_flight) > 1 and (messages := link.take()):
+            return messages
+        start = time.monotonic()
+        while self._quick and time.monotonic() - start < SPIN:
+            if messages := link.take():
+                return messages
+            time.sleep(0)  # another thread may want the interpreter
+        messages = link.wait(tick_of(self._timeout) or TICK)
+        # A sleeper's wait is longer by what waking it costs.
+        self._quick = bool(messages) and time.monotonic() - start < 2 * SPIN
+        return messages
 
     def _complete(self, message: bytes) -> None:
         self._receives += 1

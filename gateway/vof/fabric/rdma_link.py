@@ -60,6 +60,10 @@ _REASONS = {
 }
 
 
+_TOO_LONG = frozenset({e.IBV_WC_LOC_LEN_ERR, e.IBV_WC_LOC_QP_OP_ERR})
+"""Of a receive: a message that is longer than it. rxe has the second for that."""
+
+
 class RdmaLink(Held):
     """A link of ``domain`` for ``commands`` commands in flight, over what ``manager`` has resolved.
     Not connected yet: see ``qp_num`` and ``establish``. Raises OSError."""
@@ -278,7 +282,7 @@ class RdmaLink(Held):
         return self.take()
 
     def _take_failure(self, completion: WC) -> None:
-        if completion.status == e.IBV_WC_LOC_LEN_ERR:
+        if completion.status in _TOO_LONG:
             self._fail(RemoteProtocolError(f"a completion of more than {_SLOT} bytes"))
         elif completion.status != e.IBV_WC_WR_FLUSH_ERR:
             self._fail(ConnectionError(_reason(completion)))

@@ -16,7 +16,8 @@ from tests.support.scripted_link import Descriptor, Message
 from tests.support.scripted_target import wait_until
 from tests.unit.fabric.keyed_rig import SIZE, KeyedRig
 from tests.unit.fabric.queue_rig import buffer_of
-from vof.errors import LocalProtocolError, RemoteProtocolError
+from vof.errors import LocalProtocolError, RemoteProtocolError, SessionLost
+from vof.fabric import rdma
 from vof.fabric.config_watch import ConfigWatch
 from vof.fabric.pending import Pending
 from vof.fabric.tasks import wait_in_task
@@ -506,6 +507,44 @@ class TestEvents:
         rig.far.send(event)
         with pytest.raises(RemoteProtocolError, match="which is not in flight"):
             rig.queue.wait(pending)
+
+
+class TestQuickAnswers:
+    """As long as they come soon, nobody sleeps for them."""
+
+    @staticmethod
+    def exchange(rig: KeyedRig, *, asleep: bool = False) -> bool:
+        """Send a request that is answered once somebody waits, or sleeps; return which."""
+        pending = rig.submit([b"x"], [])
+        waiter = Background(finish, rig, pending)
+        wait_until(lambda: rig.link.armed if asleep else rig.leading, "a waiter")
+        slept = rig.link.armed
+        rig.far.complete_vq(pending.command_id, 0)
+        waiter.result()
+        return slept
+
+    def test_are_looked_for(self, rig: KeyedRig, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(rdma, "SPIN", 20.0)
+        pending = rig.submit([b"x"], [])
+        rig.far.complete_vq(pending.command_id, 0)
+        finish(rig, pending)
+        rig.link.armed = False
+        assert [self.exchange(rig) for _ in range(3)] == [False] * 3
+
+    def test_that_end_with_a_slow_one(self, rig: KeyedRig, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(rdma, "SPIN", 0.0)
+        for _ in range(3):
+            rig.link.armed = False
+            assert self.exchange(rig, asleep=True)
+
+    def test_an_end_is_noticed(self, rig: KeyedRig, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(rdma, "SPIN", 20.0)
+        self.test_are_looked_for(rig, monkeypatch)
+        waiter = Background(finish, rig, rig.submit([b"x"], []))
+        wait_until(lambda: rig.leading, "a waiter")
+        rig.far.break_off()
+        with pytest.raises(SessionLost, match="closed by the target"):
+            waiter.result()
 
 
 def test_figures(rig: KeyedRig) -> None:
