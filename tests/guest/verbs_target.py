@@ -29,7 +29,7 @@ from pyverbs.device import Context
 from pyverbs.mr import MR
 from pyverbs.pd import PD
 from pyverbs.pyverbs_error import PyverbsError
-from pyverbs.qp import QP, QPAttr, QPCap, QPInitAttr
+from pyverbs.qp import QP, QPCap, QPInitAttr
 from pyverbs.wr import SGE, RecvWR, SendWR
 
 from tests.support.protocol_numbers import CONNECT, SET_STATUS, VRING
@@ -71,6 +71,7 @@ class KeyedConnection(Connection):
         super().__init__(target, None, ("", 0), number)  # type: ignore[arg-type]
         self.cmid = cmid
         self.ended = False
+        self._closed = False
         self.context = Context(name=cmid.dev_name)
         self.pd = PD(self.context)
         made = with_fd(lambda: CompChannel(self.context), "infinibandevent")
@@ -138,16 +139,14 @@ class KeyedConnection(Connection):
     def disconnect(self) -> None:
         """End the connection in good order."""
         with self.target.lock, contextlib.suppress(PyverbsError):
-            self.cmid.disconnect()
-
-    def break_off(self) -> None:
-        """Have the queue pair fail."""
-        with self.target.lock:
-            self.qp.modify(QPAttr(qp_state=e.IBV_QPS_ERR), e.IBV_QP_STATE)
+            if not self._closed:
+                self.cmid.disconnect()
 
     def _work(self, opcode: int, remote: Descriptor | None, size: int, key: int | None) -> None:
         """Post one work request on the scratch memory and wait for it."""
         with self.target.lock:
+            if self._closed:
+                raise OSError("the connection is closed")
             sge = SGE(self.addr + self.scratch, size, self.mr.lkey)
             request = SendWR(1 << 20, opcode, 1, sg=[sge])
             if remote is not None:
@@ -167,15 +166,18 @@ class KeyedConnection(Connection):
     def _poll(self, seconds: float) -> bool:
         """Take completions; True if there were any."""
         with self.target.lock:
-            if self._take():
-                return True
+            if self._closed or self._take():
+                return not self._closed
         poller = select.poll()
         poller.register(self.fd, select.POLLIN)
         if poller.poll(seconds * 1000):
             with self.target.lock:
-                self.channel.get_cq_event(self.cq)
-                self.cq.ack_events(1)
-                self.cq.req_notify()
+                if self._closed:
+                    return False
+                with contextlib.suppress(PyverbsError):  # another thread may have read it
+                    self.channel.get_cq_event(self.cq)
+                    self.cq.ack_events(1)
+                    self.cq.req_notify()
                 return self._take()
         return False
 
@@ -203,6 +205,7 @@ class KeyedConnection(Connection):
             pass
         finally:
             with self.target.lock:
+                self._closed = True
                 for item in (self.qp, self.cq, self.channel, self.mr, self.pd, self.context):
                     with contextlib.suppress(PyverbsError):
                         item.close()
