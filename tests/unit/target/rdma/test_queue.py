@@ -1,0 +1,519 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""The commands of one queue, without an RDMA device: what is answered, and what is a violation."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import pytest
+
+from tests.target.peer import FLUSH, GET_ID, IN, IOERR, OK, OUT, header
+from tests.unit.target.disk import NotingBackend
+from tests.unit.target.place import LATER, NotingLink, caller
+from tests.unit.target.rdma.verbs_free import Heap, QueuePair
+from vof.errors import RemoteProtocolError
+from vof.target.association import AssociationTable, TransportOffer
+from vof.target.devices.block import BlockDevice, BlockOptions
+from vof.target.rdma.eager import EagerRange
+from vof.target.rdma.memory import PAGE, Pool
+from vof.target.rdma.queue import KeyedQueue
+from vof.target.rdma.send_queue import SendQueue
+from vof.wire.constants import Transport, TransportFeature
+from vof.wire.dialect import PROPOSAL, V2, V5, Dialect
+from vof.wire.keyed import (
+    KeyedDescriptor,
+    encode_eager,
+    encode_get_keyed_eager_buf,
+    encode_keyed,
+    encode_keyed_connect,
+)
+from vof.wire.keyed_commands import KeyedLimits
+from vof.wire.structs import ConnectCommand
+
+LIMITS = KeyedLimits(max_ndesc=128, max_descs=64, max_transfer=1 << 20)
+BOTH = int(TransportFeature.KEYED_NUM_DESCS | TransportFeature.KEYED_EAGER_BUF)
+EAGER = 4 * PAGE
+RECEIVES = 4
+SERIAL = "vof-000001"
+
+each_dialect = pytest.mark.parametrize("dialect", [PROPOSAL, V2, V5], ids=lambda item: item.name)
+
+
+class Answer(NamedTuple):
+    status: int
+    command_id: int
+    value: int
+    """Bytes written."""
+
+
+class Rig:
+    """A queue, its initiator's memory, and what the initiator was sent."""
+
+    def __init__(
+        self,
+        dialect: Dialect = V5,
+        *,
+        index: int | None = 0,
+        features: int = BOTH,
+        room: int = 64,
+        memory: int = 4 * PAGE,
+        eager_limit: int = 1 << 20,
+    ) -> None:
+        self.dialect = dialect
+        self.backend = NotingBackend()
+        device = BlockDevice("dev", 0, BlockOptions(queues=3, serial=SERIAL), self.backend)
+        table = AssociationTable(8)
+        table.add(device)
+        dialects = (PROPOSAL,) if dialect is PROPOSAL else LATER
+        who = caller("me", "dev", dialects, Transport.RDMA)
+        offer = TransportOffer(BOTH, LIMITS.max_descs)
+        link = NotingLink("control", [])
+        self.association = table.connect_control(who, link, offer).association
+        if dialect is V5:
+            assert self.association.set_transport_features(features)
+        self.heap = Heap()
+        self.pair = QueuePair(self.heap)
+        desk = self.heap.register(PAGE)
+        self.sends = SendQueue(self.pair, desk, 0, room)
+        self.pool = Pool(self.heap.register, first=memory, budget=memory)
+        self.eager = EagerRange(Heap(eager_limit).register, EAGER)
+        self.messages: dict[int, bytes] = {}
+        self.receives = set(range(RECEIVES))
+        self.queue = KeyedQueue(
+            self.association,
+            index,
+            inbox=self,
+            sends=self.sends,
+            pool=self.pool,
+            ranges={0: self.eager}.get,
+            limits=LIMITS,
+            largest=1 << 30,
+        )
+
+    def message(self, number: int, length: int) -> memoryview:
+        assert length == len(self.messages[number])
+        return memoryview(self.messages[number])
+
+    def post_receive(self, number: int) -> None:
+        assert number not in self.receives
+        self.receives.add(number)
+
+    def send(self, *messages: bytes) -> None:
+        """Let these messages come, completed together."""
+        self.queue.begin_batch()
+        for message in messages:
+            number = self.receives.pop()
+            self.messages[number] = message
+            self.queue.received(number, len(message))
+
+    def work(self) -> list[Answer]:
+        """Let everything happen; return what the initiator is sent."""
+        idle = False
+        while not idle:
+            more = self.queue.work()
+            self.queue.rest()
+            idle = not (more or self.pair.posted)
+            for ident in self.pair.complete():
+                self.sends.ended(ident)
+        found, self.pair.messages = self.pair.messages, []
+        return [self._answer(message) for message in found]
+
+    def _answer(self, message: bytes) -> Answer:
+        if self.dialect is V5:
+            status, ident, length, used = struct.unpack("<HHII4x", message)
+            return Answer(status, ident, used or length)
+        status, ident, _ndesc, value = struct.unpack("<HHH2xQ", message)
+        return Answer(status, ident, value)
+
+    def request(
+        self, kind: int, sector: int = 0, data: bytes = b"", room: int = 0, command_id: int = 1
+    ) -> bytes:
+        """A request: header at 0, status at 20, data from 32 on."""
+        memory, part = self.pair.memory, self.pair.part
+        memory[:16] = header(kind, sector)
+        memory[20] = 0xFF
+        readable, writable = [part(0, 16)], [part(20, 1)]
+        if data:
+            memory[32 : 32 + len(data)] = data
+            readable.append(part(32, len(data)))
+        if room:
+            memory[32 : 32 + room] = b"\xee" * room
+            writable.insert(0, part(32, room))
+        return encode_keyed(self.dialect.framing, command_id, readable, writable)
+
+    def result(self, room: int = 0) -> tuple[int, bytes]:
+        return self.pair.memory[20], bytes(self.pair.memory[32 : 32 + room])
+
+    def eager_request(
+        self, offset: int, payload: bytes, command_id: int = 1, status: int = 20
+    ) -> bytes:
+        """A request whose device-readable bytes are in the first region, and there already."""
+        if not self.eager.size:
+            self.eager.expose(4)
+        region = self.eager._regions[0]
+        region.view[offset : offset + len(payload)] = payload
+        return encode_eager(command_id, offset, len(payload), [self.pair.part(status, 1)])
+
+
+@each_dialect
+def test_requests(dialect: Dialect) -> None:
+    rig = Rig(dialect)
+    data = bytes(range(256)) * 4
+    rig.send(rig.request(OUT, 1, data))
+    assert rig.work() == [(0, 1, 1)]
+    assert rig.result() == (OK, b"")
+    assert rig.backend.data[512:1536] == data
+    rig.send(rig.request(IN, 1, room=1024))
+    assert rig.work() == [(0, 1, 1025)]
+    assert rig.result(1024) == (OK, data)
+    rig.send(rig.request(FLUSH))
+    assert rig.work() == [(0, 1, 1)]
+    assert rig.receives == set(range(RECEIVES))
+    assert not rig.queue.busy
+
+
+@each_dialect
+def test_a_failed_read_returns_nothing_of_others(dialect: Dialect) -> None:
+    rig = Rig(dialect)
+    rig.send(rig.request(OUT, 0, b"secret" * 512))
+    rig.work()
+    rig.backend.failing = 5
+    rig.send(rig.request(IN, 0, room=1024))
+    [answer] = rig.work()
+    assert answer.status == 0
+    status, found = rig.result(1024)
+    assert status == IOERR
+    assert set(found) <= {0, 0xEE}
+
+
+@each_dialect
+def test_less_than_there_was_room_for(dialect: Dialect) -> None:
+    """The status is at the end of the area, and between them are zeros."""
+    rig = Rig(dialect)
+    rig.send(rig.request(GET_ID, room=64))
+    [answer] = rig.work()
+    status, found = rig.result(64)
+    assert (status, found[:20]) == (OK, SERIAL.encode().ljust(20, b"\0"))
+    assert set(found[20:]) <= {0}
+    assert answer.value in (21, 65)
+
+
+def test_requests_are_executed_in_order_and_at_once() -> None:
+    rig = Rig()
+    for place in (100, 200, 300):
+        rig.pair.memory[place : place + 16] = header(FLUSH)
+    rig.send(
+        *(
+            encode_keyed(V5.framing, ident, [rig.pair.part(ident, 16)], [rig.pair.part(20, 1)])
+            for ident in (300, 100, 200)
+        )
+    )
+    assert rig.queue.busy
+    assert [answer.command_id for answer in rig.work()] == [300, 100, 200]
+    assert rig.sends.operations.receives == 3
+
+
+def test_requests_wait_for_memory() -> None:
+    """Together they need more than there is."""
+    rig = Rig(memory=PAGE)
+    half = PAGE // 2 + 64
+    messages = []
+    for ident in range(4):
+        memory, part = rig.pair.memory, rig.pair.part
+        memory[8192 * ident : 8192 * ident + 16] = header(IN, ident)
+        readable = [part(8192 * ident, 16)]
+        writable = [part(8192 * ident + 32, 512 * (half // 512)), part(8192 * ident + 20, 1)]
+        messages.append(encode_keyed(V5.framing, ident, readable, writable))
+    rig.send(*messages)
+    assert [answer.command_id for answer in rig.work()] == [0, 1, 2, 3]
+    assert rig.heap.size <= 3 * PAGE
+
+
+# Bounds on a peer that takes nothing.
+
+
+def test_no_receive_is_posted_again_before_its_answer_goes() -> None:
+    """Else a peer that never has a receive could go on for as long as it is not ended."""
+    rig = Rig(room=1, index=None)
+    keepalive = struct.pack("<HH12x", 2, 5)
+    rig.send(keepalive)
+    assert len(rig.receives) == RECEIVES
+    for _ in range(RECEIVES):
+        rig.send(keepalive)
+    assert rig.receives == set()
+    assert len(rig.work()) == RECEIVES + 1
+    assert rig.receives == set(range(RECEIVES))
+
+
+def test_a_request_is_in_flight_until_its_answer_goes() -> None:
+    rig = Rig(room=2)
+    message = rig.eager_request(0, header(FLUSH))
+    rig.sends.answer([], 0, 0, bytes(16))
+    rig.send(message)
+    rig.queue.work()
+    assert rig.backend.calls == [("flush",)]
+    assert rig.queue.busy
+    with pytest.raises(RemoteProtocolError, match="command id 1 is used again"):
+        rig.send(message)
+    assert len(rig.work()) == 2
+    assert not rig.queue.busy
+    rig.eager.lease(0, 16)
+
+
+# Control commands.
+
+
+@each_dialect
+def test_control_commands(dialect: Dialect) -> None:
+    for index in (None, 0):
+        rig = Rig(dialect, index=index)
+        rig.send(struct.pack("<HH12x", 0x1001, 9), struct.pack("<HH12x", 2, 10))
+        assert len(rig.pair.messages) == 0
+        rig.queue.rest()
+        rig.pair.complete()
+        found = [struct.unpack("<HHHHQ", message) for message in rig.pair.messages]
+        assert found == [(0, 9, 0, 0, 2), (0, 10, 0, 0, 0)]
+
+
+def test_a_disconnect_comes_after_what_came_before_it() -> None:
+    rig = Rig()
+    late = rig.request(FLUSH, command_id=3)
+    rig.send(rig.request(FLUSH, command_id=1), struct.pack("<HH12x", 1, 2), late)
+    assert not rig.queue.left
+    assert [answer.command_id for answer in rig.work()] == [1, 2]
+    assert rig.queue.left
+    rig.send(late)
+    assert rig.work() == []
+
+
+def test_events_are_told() -> None:
+    rig = Rig(index=None)
+    rig.queue.tell(struct.pack("<HH12x", 0, 0xFFFE) * 2)
+    assert [answer[:2] for answer in rig.work()] == [(0, 0xFFFE), (0, 0xFFFE)]
+
+
+# Eager buffers.
+
+
+def get_eager(rig: Rig, index: int, descs: int, room: int) -> tuple[int, list[KeyedDescriptor]]:
+    rig.pair.memory[:512] = b"\xee" * 512
+    rig.send(encode_get_keyed_eager_buf(4, index, descs, rig.pair.part(0, room)))
+    rig.queue.rest()
+    for ident in rig.pair.complete():
+        rig.sends.ended(ident)
+    status, ident, count, rest = struct.unpack("<HHB11s", rig.pair.messages.pop())
+    assert (ident, rest, rig.pair.messages) == (4, bytes(11), [])
+    assert set(rig.pair.memory[16 * count : 512]) == {0xEE}
+    found = struct.iter_unpack("<QII", rig.pair.memory[: 16 * count])
+    return status, [KeyedDescriptor(*fields) for fields in found]
+
+
+@pytest.mark.parametrize(
+    ("descs", "room", "expected"),
+    [(255, 512, 4), (4, 64, 4), (3, 64, 3), (4, 63, 3), (4, 15, 0), (0, 64, 0)],
+)
+def test_eager_buffers_are_told(descs: int, room: int, expected: int) -> None:
+    rig = Rig(index=None)
+    status, found = get_eager(rig, 0, descs, room)
+    assert (status, len(found)) == (0, expected)
+    assert list(rig.eager.expose(expected)) == found
+    assert rig.receives == set(range(RECEIVES))
+
+
+@pytest.mark.parametrize(
+    ("features", "index", "status"),
+    [(BOTH, 1, 107), (BOTH, 3, 22), (0, 0, 22), (BOTH & ~2, 0, 22)],
+    ids=["not connected", "no such queue", "no feature", "another feature"],
+)
+def test_eager_buffers_that_are_not(features: int, index: int, status: int) -> None:
+    rig = Rig(index=None, features=features)
+    assert get_eager(rig, index, 4, 64) == (status, [])
+    assert not rig.eager.size
+
+
+def test_eager_buffers_that_cannot_be_registered() -> None:
+    rig = Rig(index=None, eager_limit=PAGE)
+    assert get_eager(rig, 0, 4, 64) == (12, [])
+    assert get_eager(rig, 0, 1, 64)[0] == 0
+
+
+def test_eager_requests_read_nothing() -> None:
+    rig = Rig()
+    data = b"eager" * 512
+    rig.send(rig.eager_request(100, header(OUT, 2) + data[:2048]))
+    assert rig.work() == [(0, 1, 1)]
+    assert rig.backend.data[1024:3072] == data[:2048]
+    found = rig.sends.operations
+    assert (found.reads, found.writes, found.sends) == (0, 1, 1)
+    # Its bytes may be used again.
+    rig.send(rig.eager_request(100, header(FLUSH)))
+    assert rig.work() == [(0, 1, 1)]
+
+
+def test_what_is_written_later_is_not_looked_at() -> None:
+    rig = Rig()
+    rig.send(rig.eager_request(0, header(OUT) + b"a" * 512))
+    rig.eager._regions[0].view[:] = b"\xff" * PAGE
+    rig.work()
+    assert rig.backend.data[:512] == b"a" * 512
+
+
+def test_a_reset_does_not_harm_what_is_in_flight() -> None:
+    rig = Rig()
+    rig.send(rig.eager_request(0, header(OUT) + b"a" * 512))
+    rig.eager.revoke()
+    assert rig.work() == [(0, 1, 1)]
+    with pytest.raises(RemoteProtocolError, match="not within the 0 bytes"):
+        rig.send(encode_eager(1, 0, 16, [rig.pair.part(20, 1)]))
+
+
+# Violations.
+
+PART = KeyedDescriptor(1 << 32, 16, 7)
+STATUS = KeyedDescriptor((1 << 32) + 20, 1, 7)
+CONNECT = ConnectCommand(0, 1, 0xFFFF, 0, 1, 2)
+
+
+def vq(readable: Sequence[KeyedDescriptor], writable: Sequence[KeyedDescriptor]) -> bytes:
+    return encode_keyed(V5.framing, 1, readable, writable)
+
+
+def eager_at(offset: int, length: int) -> Callable[[Rig], list[bytes]]:
+    return lambda rig: [rig.eager_request(0, b"", 9), encode_eager(1, offset, length, [STATUS])]
+
+
+GOOD = vq([PART], [STATUS])
+
+BAD: dict[str, tuple[Callable[[Rig], list[bytes]], str]] = {
+    "more descriptors than there may be": (
+        lambda _rig: [vq([PART] * 65, [STATUS])],
+        "65 keyed descriptors of one direction; at most 64",
+    ),
+    "more writable ones": (lambda _rig: [vq([PART], [STATUS] * 65)], "at most 64 are allowed"),
+    "a total over the limit": (
+        lambda _rig: [vq([PART], [KeyedDescriptor(0, 1 << 20, 7), STATUS])],
+        "add up to 1048593 bytes; at most 1048576",
+    ),
+    "lengths whose sum wraps": (
+        lambda _rig: [GOOD[:4] + struct.pack("<II", 16, 1) + GOOD[12:28] + GOOD[28:40]
+                      + struct.pack("<I", 0xFFFFFFFF) + GOOD[44:]],
+        "add up to",
+    ),
+    "a length of zero": (
+        lambda _rig: [vq([PART, PART._replace(length=0)], [STATUS])],
+        "a descriptor has length zero",
+    ),
+    "an address that wraps": (
+        lambda _rig: [vq([PART._replace(addr=(1 << 64) - 15)], [STATUS])],
+        "goes beyond the last address",
+    ),
+    "lengths that do not agree": (
+        lambda _rig: [GOOD[:4] + struct.pack("<I", 17) + GOOD[8:]],
+        "says 17 device-readable bytes; its descriptors have 16",
+    ),
+    "a message shorter than its command says": (
+        lambda _rig: [GOOD[:-1]],
+        "has 47 bytes instead of 48",
+    ),
+    "a message longer than its command says": (
+        lambda _rig: [GOOD + b"\0"],
+        "has 49 bytes instead of 48",
+    ),
+    "a message without a whole command": (lambda _rig: [GOOD[:15]], "a command of 15 bytes"),
+    "an empty message": (lambda _rig: [b""], "a command of 0 bytes"),
+    "a control command with something behind it": (
+        lambda _rig: [struct.pack("<HH12x", 2, 1) + b"\0"],
+        "has 1 bytes too many",
+    ),
+    "a command id twice": (lambda _rig: [GOOD, GOOD], "command id 1 is used again"),
+    "a command id of a control command's twice": (
+        lambda _rig: [struct.pack("<HH12x", 2, 1), GOOD],
+        "command id 1 is used again",
+    ),
+    "a second Connect": (
+        lambda _rig: [encode_keyed_connect(CONNECT, PART._replace(length=1024))],
+        "a second Connect",
+    ),
+    "an unknown opcode": (lambda _rig: [struct.pack("<HH12x", 0x3000, 1)], "opcode 0x3000"),
+    "a vring command": (
+        lambda rig: [GOOD, encode_keyed(V2.framing, 2, [PART], [STATUS])],
+        "opcode 0x2000 is not one of dialect v5",
+    ),
+    "eager bytes outside": (eager_at(EAGER - 8, 16), "are not within the 16384 bytes"),
+    "an eager offset outside": (eager_at(EAGER, 16), "are not within"),
+    "an eager offset that wraps": (eager_at(0xFFFF_FFF8, 16), "are not within"),
+    "an eager length that wraps": (eager_at(16, 0xFFFF_FFF8), "add up to"),
+    "eager bytes of another request": (
+        lambda rig: [rig.eager_request(15 * n, header(FLUSH), n) for n in (0, 1)],
+        "bytes 15 to 31 of the eager buffers overlap those of a request in flight, 0 to 16",
+    ),
+    "an eager command with half a descriptor": (
+        lambda rig: [rig.eager_request(0, header(FLUSH))[:-1]],
+        "is followed by 15 bytes",
+    ),
+    "an eager command with room that it does not say": (
+        lambda rig: [rig.eager_request(0, header(FLUSH)) + bytes(8) + struct.pack("<II", 1, 7)],
+        "says 1 device-writable bytes; its descriptors have 2",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("make", "words"), BAD.values(), ids=BAD)
+def test_violations(make: Callable[[Rig], list[bytes]], words: str) -> None:
+    rig = Rig()
+    with pytest.raises(RemoteProtocolError) as caught:
+        rig.send(*make(rig))
+    assert words in str(caught.value)
+    assert not rig.backend.calls
+
+
+@pytest.mark.parametrize("features", [0, 1], ids=["none", "another"])
+def test_an_eager_command_without_its_feature(features: int) -> None:
+    rig = Rig(features=features)
+    with pytest.raises(RemoteProtocolError, match="without the transport feature KEYED_EAGER_BUF"):
+        rig.send(rig.eager_request(0, header(FLUSH)))
+
+
+def test_an_eager_command_where_there_are_no_buffers() -> None:
+    rig = Rig(index=1)
+    with pytest.raises(RemoteProtocolError, match="where there are no such buffers"):
+        rig.send(rig.eager_request(0, header(FLUSH)))
+
+
+def test_requests_on_the_control_queue() -> None:
+    for message, name in ((GOOD, "vq"), (encode_eager(1, 0, 0, [STATUS]), "vq_keyed_eager_buf")):
+        rig = Rig(index=None)
+        with pytest.raises(RemoteProtocolError, match=f"a {name} command on the control queue"):
+            rig.send(message)
+
+
+@pytest.mark.parametrize("index", [None, 0])
+@pytest.mark.parametrize(
+    "message",
+    [GOOD, encode_eager(1, 0, 0, [STATUS]), encode_get_keyed_eager_buf(1, 0, 1, PART),
+     struct.pack("<HH12x", 0x0100, 1), struct.pack("<HH12x", 5, 1)],
+    ids=["vq", "eager", "get eager", "num descs", "set feature"],
+)  # fmt: skip
+def test_commands_of_v5_on_an_association_of_the_proposal(
+    index: int | None, message: bytes
+) -> None:
+    rig = Rig(PROPOSAL, index=index)
+    with pytest.raises(RemoteProtocolError, match="is not one of dialect proposal"):
+        rig.send(message)
+
+
+def test_a_request_of_each_dialect_on_one_association() -> None:
+    rig = Rig(V2)
+    rig.send(rig.request(FLUSH))
+    rig.work()
+    with pytest.raises(RemoteProtocolError, match="opcode 0x0fff is not one of dialect v2"):
+        rig.send(GOOD)
+
+
+def test_requests_that_no_device_could_complete() -> None:
+    rig = Rig()
+    rig.send(vq([PART._replace(length=8)], [STATUS]))
+    with pytest.raises(RemoteProtocolError):
+        rig.work()
