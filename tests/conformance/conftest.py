@@ -10,7 +10,7 @@ from typing import Any, Protocol, TypeVar
 
 import pytest
 
-from tests.conformance.ways import ONE_DIALECT, WAYS, Way
+from tests.conformance.ways import BY_HAND, ONE_DIALECT, WAYS, Way
 from tests.support.implementations import implementation, on_both
 from tests.support.loopback import nothing_left_open
 from tests.target.process import TargetProcess
@@ -113,6 +113,14 @@ def served(config: str, way: Way, tmp_path: Path) -> Iterator[Served]:
         served = Served(target, way, tmp_path)
         yield served
         served.close()
+
+
+@pytest.fixture
+def address(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[str, int]]:
+    """Where a target of the module's devices listens, for an initiator made by hand over TCP."""
+    text = CONFIG.format(way=BY_HAND) + request.module.devices(tmp_path)
+    with nothing_left_open(), Target(parse(text, "conformance.conf")) as target:
+        yield target.address, target.port
 
 
 Spawn = Callable[[str], tuple[TargetProcess, SessionParameters]]

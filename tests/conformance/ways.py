@@ -84,3 +84,6 @@ def _over_rdma(address: str) -> list[Way]:
 WAYS: Sequence[Way] = _over_rdma(RDMA_ADDRESS) if RDMA_ADDRESS else _over_tcp()
 
 ONE_DIALECT = [way for way in WAYS if way.dialect == V5.name and way.eager is not False]
+
+BY_HAND = Way("tcp", "127.0.0.1", V5.name)
+"""The way of initiators that are made by hand, whatever dialect they then speak."""
