@@ -5,6 +5,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from vof.drivers.block import BlockDriver
 
 DISK_SIZE = 8 << 20
@@ -17,6 +19,11 @@ FILE, MEMORY, LARGE_BLOCKS, READ_ONLY = (
 )
 
 WRITABLE = [FILE, LARGE_BLOCKS, MEMORY]
+
+each_disk = pytest.mark.parametrize("tvqn", WRITABLE)
+each_disk_one_over_rdma = pytest.mark.parametrize(
+    "tvqn", [pytest.param(FILE, marks=pytest.mark.rdma), LARGE_BLOCKS, MEMORY]
+)
 
 DEVICES = """
 [file]

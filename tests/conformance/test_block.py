@@ -15,8 +15,9 @@ from tests.conformance.disks import (
     LARGE_BLOCKS,
     MEMORY,
     READ_ONLY,
-    WRITABLE,
     disks,
+    each_disk,
+    each_disk_one_over_rdma,
     read,
     write,
 )
@@ -53,9 +54,8 @@ class TestDescription:
         assert not served.block(FILE).read_only
 
 
-@pytest.mark.parametrize("tvqn", WRITABLE)
 class TestRequests:
-    @pytest.mark.rdma
+    @each_disk_one_over_rdma
     def test_what_was_written_is_read(self, served: Served, tvqn: str) -> None:
         driver = served.block(tvqn)
         rng = random.Random(tvqn)
@@ -66,6 +66,7 @@ class TestRequests:
             write(driver, offset, data)
             assert read(driver, offset, length) == data
 
+    @each_disk
     def test_first_and_last_block(self, served: Served, tvqn: str) -> None:
         driver = served.block(tvqn)
         block = driver.geometry.block_size
@@ -74,6 +75,7 @@ class TestRequests:
             write(driver, offset, data)
             assert read(driver, offset, block) == data
 
+    @each_disk
     def test_flush(self, served: Served, tvqn: str) -> None:
         driver = served.block(tvqn)
         if driver.features & Feature.FLUSH:
@@ -82,6 +84,7 @@ class TestRequests:
             with pytest.raises(LocalProtocolError):
                 driver.flush()
 
+    @each_disk
     @pytest.mark.parametrize("unmap", [False, True])
     def test_write_zeroes(self, served: Served, tvqn: str, unmap: bool) -> None:
         driver = served.block(tvqn)
@@ -90,6 +93,7 @@ class TestRequests:
         driver.write_zeroes(8192, 16384, unmap=unmap)
         assert read(driver, 0, 65536) == b"\xff" * 8192 + bytes(16384) + b"\xff" * 40960
 
+    @each_disk
     def test_discard_leaves_the_rest_alone(self, served: Served, tvqn: str) -> None:
         driver = served.block(tvqn)
         assert driver.features & Feature.DISCARD
@@ -99,6 +103,7 @@ class TestRequests:
         assert found[:8192] == b"\xff" * 8192
         assert found[24576:] == b"\xff" * 40960
 
+    @each_disk
     def test_cache_mode(self, served: Served, tvqn: str) -> None:
         driver = served.block(tvqn)
         if not driver.features & Feature.CONFIG_WCE:
@@ -109,6 +114,7 @@ class TestRequests:
             driver.set_writeback(writeback)
             write(driver, 0, bytes(4096))
 
+    @each_disk
     def test_what_is_not_offered_is_not_sent(self, served: Served, tvqn: str) -> None:
         driver = served.block(tvqn)
         for feature, call in (
@@ -119,7 +125,7 @@ class TestRequests:
                 with pytest.raises(LocalProtocolError):
                     call()
 
-    @pytest.mark.rdma
+    @each_disk_one_over_rdma
     def test_beyond_the_capacity_is_an_error_of_that_request(
         self, served: Served, tvqn: str
     ) -> None:
@@ -171,6 +177,5 @@ class TestSession:
         session.control.keepalive()
         assert session.control.get_status() == 0
 
-    @pytest.mark.rdma
     def test_the_dialect_is_the_one_that_was_asked_for(self, served: Served) -> None:
         assert served.session(FILE).dialect == served.way.dialect

@@ -8,7 +8,14 @@ import random
 import pytest
 
 from tests.conformance.conftest import Served
-from tests.conformance.disks import DISK_SIZE, FILE, MEMORY, WRITABLE, disks
+from tests.conformance.disks import (
+    DISK_SIZE,
+    FILE,
+    MEMORY,
+    WRITABLE,
+    disks,
+    each_disk_one_over_rdma,
+)
 from tests.support.loopback import Background
 from vof.gateways.disk import Disk
 
@@ -16,8 +23,7 @@ devices = disks
 
 
 class TestIntegrity:
-    @pytest.mark.parametrize("tvqn", WRITABLE)
-    @pytest.mark.rdma
+    @each_disk_one_over_rdma
     def test_any_request_against_a_model(self, served: Served, tvqn: str) -> None:
         disk = served.disk(tvqn)
         model = bytearray(DISK_SIZE)
@@ -46,8 +52,7 @@ class TestIntegrity:
         disk.read(0, memoryview(whole))
         assert whole == model
 
-    @pytest.mark.parametrize("queues", [1, 4])
-    @pytest.mark.rdma
+    @pytest.mark.parametrize("queues", [1, pytest.param(4, marks=pytest.mark.rdma)])
     def test_many_threads(self, served: Served, queues: int) -> None:
         """16 threads, each with a region whose borders cut through blocks."""
         disk = served.disk(FILE, queues)
@@ -77,7 +82,6 @@ class TestIntegrity:
         disk.flush()
         assert (served.folder / "file.img").read_bytes() == model
 
-    @pytest.mark.rdma
     def test_several_devices_at_once(self, served: Served) -> None:
         disks = {tvqn: served.disk(tvqn) for tvqn in WRITABLE}
         models = {tvqn: random.Random(tvqn).randbytes(DISK_SIZE) for tvqn in WRITABLE}

@@ -22,7 +22,7 @@ from vof.initiator.control import ControlQueue
 from vof.initiator.session import Session
 from vof.wire.blk import WRITEBACK_OFFSET
 from vof.wire.constants import VENDOR_VOF, CommonFeature, DeviceStatus, Transport
-from vof.wire.dialect import PROPOSAL, dialects_by_name
+from vof.wire.dialect import PROPOSAL, V5, dialects_by_name
 
 DISK, RNG, CRYPTO = TVQNS = "conformance/disk", "conformance/rng", "conformance/crypto"
 
@@ -58,6 +58,10 @@ backend = driver=crypto-openssl,queues={QUEUES[CRYPTO] - 1}
 
 
 each_device = pytest.mark.parametrize("tvqn", TVQNS)
+each_device_one_over_rdma = pytest.mark.parametrize(
+    "tvqn", [pytest.param(DISK, marks=pytest.mark.rdma), RNG, CRYPTO]
+)
+"""What a command does there is the same for all of them."""
 
 
 def is_refused(call: Callable[[], object], status: int = errno.EINVAL) -> bool:
@@ -92,16 +96,15 @@ def whole_config(control: ControlQueue, size: int) -> bytes:
     return bytes(control.get_config(offset, 1) for offset in range(size))
 
 
-@each_device
 class TestProperties:
-    @pytest.mark.rdma
+    @each_device
     def test_what_a_device_is(self, served: Served, tvqn: str) -> None:
         session = served.session(tvqn)
         assert session.control.get_vendor_id() == session.vendor_id == VENDOR_VOF
         assert session.control.get_device_id() == session.device_id == DEVICE_IDS[tvqn]
         assert session.control.get_num_queues() == session.num_queues == QUEUES[tvqn]
 
-    @pytest.mark.rdma
+    @each_device
     def test_queue_sizes(self, served: Served, tvqn: str) -> None:
         """Any power of two up to what is offered, until the queue is connected."""
         session = served.session(tvqn)
@@ -122,6 +125,7 @@ class TestProperties:
         session.open_virtqueues(1)
         assert is_refused(lambda: control.set_queue_size(0, 1), errno.EBUSY)
 
+    @each_device
     def test_no_more_queues_than_there_are(self, served: Served, tvqn: str) -> None:
         session = attach(served, tvqn, QUEUES[tvqn])
         assert {queue.size for queue in session.virtqueues} == {
@@ -129,7 +133,7 @@ class TestProperties:
         }
         assert is_refused(lambda: session.control.get_queue_size(QUEUES[tvqn]))
 
-    @pytest.mark.rdma
+    @each_device
     def test_features(self, served: Served, tvqn: str) -> None:
         """Those that were not offered are not agreed on, and the driver sees it."""
         control = served.session(tvqn).control
@@ -149,23 +153,23 @@ class TestProperties:
         # What is agreed on stays so until the next reset.
         assert is_refused(lambda: control.set_driver_feature(0))
 
-    @pytest.mark.rdma
+    @each_device_one_over_rdma
     def test_transport_features(self, served: Served, tvqn: str) -> None:
         control = served.session(tvqn).control
         if served.way.dialect == PROPOSAL.name:
             assert control.get_max_segs() >= {DISK: 128, RNG: 1, CRYPTO: 128}[tvqn]
             return
         offered = control.get_transport_features()
-        assert offered == (0b11 if served.way.has_keyed_features else 0)
+        assert offered == served.way.offers
         for unknown in (1 << 2, 1 << 63, offered + 1):
             assert is_refused(lambda bits=unknown: control.set_transport_features(bits))  # type: ignore[misc]
-        control.set_transport_features(offered)
+        if served.way.dialect == V5.name:
+            control.set_transport_features(offered)
         control.set_transport_features(0)
 
 
-@each_device
 class TestConfig:
-    @pytest.mark.rdma
+    @each_device_one_over_rdma
     def test_any_width_at_any_offset(self, served: Served, tvqn: str) -> None:
         control = served.session(tvqn).control
         size = CONFIG_SIZES[tvqn]
@@ -180,6 +184,7 @@ class TestConfig:
                     assert found.to_bytes(width, "little") == expected
             assert is_refused(lambda: control.get_config(0xFFFF, width))  # noqa: B023
 
+    @each_device
     def test_what_a_driver_may_not_write(self, served: Served, tvqn: str) -> None:
         control = served.session(tvqn).control
         size = CONFIG_SIZES[tvqn]
@@ -190,6 +195,7 @@ class TestConfig:
                     assert is_refused(lambda: control.set_config(offset, width, 1))  # noqa: B023
         assert whole_config(control, size) == config
 
+    @each_device
     def test_over_the_connection_of_a_virtqueue(self, served: Served, tvqn: str) -> None:
         session = attach(served, tvqn)
         control = on_virtqueue(session)
@@ -262,7 +268,6 @@ def test_a_config_that_changes(served: Served) -> None:
 
 
 @each_device
-@pytest.mark.rdma
 def test_keepalive(served: Served, tvqn: str) -> None:
     session = attach(served, tvqn)
     for control in (session.control, on_virtqueue(session)):
@@ -271,9 +276,8 @@ def test_keepalive(served: Served, tvqn: str) -> None:
     assert session.control.get_status() & DeviceStatus.DRIVER_OK
 
 
-@each_device
 class TestEnd:
-    @pytest.mark.rdma
+    @each_device_one_over_rdma
     def test_disconnect(self, served: Served, tvqn: str) -> None:
         """It ends the association alone, and soon its target id is free."""
         session = attach(served, tvqn)
@@ -286,6 +290,7 @@ class TestEnd:
         other.control.keepalive()
         wait_until(lambda: next_id(served, tvqn) == ident, "the end of the association")
 
+    @each_device
     def test_disconnect_as_a_command(self, served: Served, tvqn: str) -> None:
         session = attach(served, tvqn)
         session.control.disconnect()
@@ -293,7 +298,7 @@ class TestEnd:
             session.control.keepalive()
         assert session.is_lost()
 
-    @pytest.mark.rdma
+    @each_device_one_over_rdma
     def test_reset(self, served: Served, tvqn: str) -> None:
         """The device forgets what was agreed on; its queues stay connected (ours)."""
         session = attach(served, tvqn)
@@ -317,7 +322,7 @@ class TestEnd:
         assert control.get_status() == status
         on_virtqueue(session).keepalive()
 
-    @pytest.mark.rdma
+    @each_device
     def test_connect_again_and_again(self, served: Served, tvqn: str) -> None:
         for _ in range(served.way.rounds(10)):
             attach(served, tvqn, QUEUES[tvqn]).close()
@@ -345,8 +350,7 @@ def test_a_reset_under_requests(served: Served) -> None:
     assert read(driver, 0, 4096) == b"x" * 4096
 
 
-@pytest.mark.parametrize("size", [4, 8])
-@pytest.mark.rdma
+@pytest.mark.parametrize("size", [4, pytest.param(8, marks=pytest.mark.rdma)])
 def test_a_small_queue(served: Served, size: int) -> None:
     """More threads than it has room for: whoever finds none waits."""
     driver = served.open(lambda parameters: BlockDriver.open(parameters, 1), DISK, queue_size=size)

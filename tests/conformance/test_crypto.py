@@ -164,7 +164,6 @@ def test_in_a_session(served: Served) -> None:
         driver.destroy_session(operation.parameters.service, session)
 
 
-@pytest.mark.rdma
 def test_without_a_session(served: Served) -> None:
     driver = served.crypto(CRYPTO)
     for name, operation in OPERATIONS.items():
@@ -233,7 +232,6 @@ class TestErrors:
         operation = OPERATIONS["hash"]
         assert driver.execute(operation.request()) == operation.result
 
-    @pytest.mark.rdma
     def test_a_tag_that_does_not_fit(self, served: Served) -> None:
         driver = served.crypto(CRYPTO)
         wrong = Operation(
@@ -293,7 +291,6 @@ def test_many_threads(served: Served) -> None:
         worker.result()
 
 
-@pytest.mark.rdma
 def test_tasks(served: Served) -> None:
     driver = served.crypto(CRYPTO)
 

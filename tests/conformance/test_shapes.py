@@ -15,7 +15,7 @@ from vof.wire.blk import REQUEST_HEADER, RequestType, Status
 
 devices = disks
 
-KINDS = [FILE, MEMORY]
+KINDS = [FILE, pytest.param(MEMORY, marks=pytest.mark.rdma)]
 
 
 def cut(rng: random.Random, size: int, most: int) -> list[int]:
@@ -62,7 +62,6 @@ def execute(
 
 
 @pytest.mark.parametrize("tvqn", KINDS)
-@pytest.mark.rdma
 def test_buffers_cut_anywhere(served: Served, tvqn: str) -> None:
     driver = served.block(tvqn, 1)
     rng = random.Random(f"cuts of {tvqn}")
@@ -111,7 +110,6 @@ def test_every_length_around_a_page(served: Served) -> None:
 
 
 @pytest.mark.parametrize("tvqn", KINDS)
-@pytest.mark.rdma
 def test_what_a_device_refuses_is_answered_in_full(served: Served, tvqn: str) -> None:
     """And the queue serves on: the error is that of a request."""
     driver = served.block(tvqn, 1)

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from vof.implementation import Implementation
-from vof.wire.dialect import DIALECTS, V5
+from vof.wire.dialect import DIALECTS, PROPOSAL, V5
 
 RDMA_ADDRESS = os.environ.get("VOF_CONFORMANCE_RDMA")
 
@@ -52,9 +52,10 @@ class Way:
         return found if self.eager is None else found | {"eager": self.eager}
 
     @property
-    def has_keyed_features(self) -> bool:
-        """Whether the target offers transport features."""
-        return self.eager is not None
+    def offers(self) -> int:
+        """The transport feature bits that the target offers; until a request has said that it is
+        *v2*, what speaks it may as well be *v5*."""
+        return 0b11 if self.transport == "rdma" and self.dialect != PROPOSAL.name else 0
 
     def some(self, items: Sequence[_T]) -> Sequence[_T]:
         """Return all of them, or every tenth in the slow guest."""
