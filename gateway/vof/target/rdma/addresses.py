@@ -18,6 +18,9 @@ from vof.errors import ConfigError
 
 DEVICES = Path("/sys/class/infiniband")
 
+_UNUSED = ":".join(["0000"] * 8)
+"""What an entry has that is not in use: most of a thousand."""
+
 Address: TypeAlias = IPv4Address | IPv6Address
 
 NO_DEVICE = (
@@ -38,11 +41,14 @@ def served_addresses(devices: Path = DEVICES) -> list[Served]:
     found = []
     for path in sorted(devices.glob("*/ports/*/gids/*")):
         try:
-            gid = IPv6Address(path.read_text(encoding="ascii").strip())
+            text = path.read_text(encoding="ascii").strip()
+            if text == _UNUSED:
+                continue
+            gid = IPv6Address(text)
         except (OSError, ValueError):
-            continue  # an entry that is being changed, or not in use
+            continue  # an entry that is being changed
         address = gid.ipv4_mapped or gid
-        if not (address.is_unspecified or address.is_link_local):
+        if not address.is_link_local:
             # A device has an entry for each version of RoCE.
             found.append(Served(address, path.relative_to(devices).parts[0]))
     return list(dict.fromkeys(found))
@@ -54,9 +60,10 @@ def choose(address: str, devices: Path = DEVICES) -> list[list[str]]:
 
     Raises ConfigError where no RDMA device can serve it, as far as one can tell.
     """
-    known = served_addresses(devices)
     places = [ip_address(name) for name in _find(address)]
     if any(place.is_unspecified for place in places):
+        # Not read where it is not needed: a port may have a thousand entries.
+        known = served_addresses(devices)
         either = any(place.version == 6 for place in places)
         chosen = [item.address for item in known if either or item.address.version == 4]
         if not chosen:
