@@ -5,6 +5,7 @@ The texts are messages of the mailing list virtio-comment; lines are those of th
 they stand in our collection of sources, by whose numbers the texts are called here:
 
 - 000: "[PATCH v2 06/11] transport-fabrics: introduce command set", 4 May 2023 (*v2*)
+- 002: "[PATCH v5 7/7] transport-fabrics: introduce keyed eager buffers" (*v5*)
 - 003: "[PROPOSAL] Virtio Over Fabrics(TCP/RDMA)", 23 April 2023 (*proposal*)
 
 A test says which passage it tests, and of which end: ``@pytest.mark.clause("000:50", "target")``.
@@ -85,6 +86,27 @@ _V2 = [
     (235, 237, "who waits for a completion is told of it", _I),
 ]
 
+_V5 = [
+    (26, 29, "heading", _NOBODY),
+    (30, 40, "the numbers of the opcodes", _BOTH),
+    (41, 43, "transport feature bit 0: get_keyed_num_descs", _BOTH),
+    (44, 45, "transport feature bit 1: get_keyed_eager_buf", _BOTH),
+    (46, 53, "heading", _NOBODY),
+    (54, 54, "a virtqueue has any number of eager buffers, none among them", _BOTH),
+    (55, 55, "what they are good for", _NOBODY),
+    (56, 58, "get_keyed_eager_buf is sent on the control queue", _BOTH),
+    (59, 67, "its layout", _BOTH),
+    (68, 73, "descs is the most descriptors to be returned", _BOTH),
+    (74, 75, "its body: the descriptors, one behind the other", _BOTH),
+    (76, 86, "its completion: how many there are", _BOTH),
+    (87, 96, "the buffers follow one another in a range that an offset is of", _BOTH),
+    (97, 99, "the readable bytes are written there before the command is sent", _BOTH),
+    (100, 101, "vq_keyed_eager_buf is sent on virtqueues only", _BOTH),
+    (102, 116, "its layout", _BOTH),
+    (117, 128, "its completion: how many bytes came back", _BOTH),
+    (129, 131, "vq is sent on virtqueues only", _BOTH),
+]
+
 _PROPOSAL = [
     (31, 32, "heading", _NOBODY),
     (33, 44, "a write over TCP: command, descriptors and bytes in one stream", _BOTH),
@@ -95,10 +117,16 @@ _PROPOSAL = [
     (135, 178, "writable buffers have WRITE, and NEXT but for the last", _BOTH),
     (179, 191, "its completion: all writable descriptors, and the sum of their bytes", _BOTH),
     (192, 229, "the bytes come in the order of the descriptors", _BOTH),
+    (230, 231, "heading", _NOBODY),
+    (232, 244, "over RDMA, command and descriptors are one SEND", _BOTH),
+    (245, 292, "a descriptor has its buffer's address and key", _BOTH),
+    (293, 295, "the target reads, writes and answers by RDMA READ, WRITE and SEND", _BOTH),
+    (296, 307, "its completion has no descriptors; the value is what was written", _BOTH),
+    (308, 312, "a read over RDMA", _BOTH),
 ]
 
 PASSAGES = [
     Passage(text, *fields)
-    for text, passages in (("000", _V2), ("003", _PROPOSAL))
+    for text, passages in (("000", _V2), ("002", _V5), ("003", _PROPOSAL))
     for fields in passages
 ]

@@ -520,6 +520,8 @@ def test_whoever_waits_is_told(open_ends: Open, dialect: str) -> None:
     assert first.result() == bytes(512)
 
 
+@pytest.mark.clause("002:30-40", "initiator")
+@pytest.mark.clause("002:129-131", "initiator")
 def test_requests_of_v5_over_tcp(open_ends: Open) -> None:
     """vq commands, on virtqueues only, with nothing keyed about them."""
     ends = open_ends("v5")

@@ -396,6 +396,8 @@ def test_common_commands(address: Address, speaker: Speaker) -> None:
 
 
 @pytest.mark.clause("000:203-208", "target")
+@pytest.mark.clause("002:100-101", "target")
+@pytest.mark.clause("002:129-131", "target")
 @each_dialect
 def test_a_request_on_the_control_queue(address: Address, speaker: Speaker) -> None:
     """The one buffer that a control queue carries is a Connect's, described as any other. Of a
@@ -406,6 +408,7 @@ def test_a_request_on_the_control_queue(address: Address, speaker: Speaker) -> N
         assert association.is_closed()
 
 
+@pytest.mark.clause("002:100-101", "target")
 @pytest.mark.parametrize("place", ["control", "virtqueue"])
 def test_an_eager_command_over_tcp(address: Address, place: str) -> None:
     with V5.attach(address, DISK) as association:
@@ -513,6 +516,7 @@ def test_the_examples_of_the_proposal(address: Address, speaker: Speaker) -> Non
         )
 
 
+@pytest.mark.clause("002:30-40", "target")
 def test_the_numbers_of_the_opcodes(address: Address) -> None:
     """Of those that a stream has; the keyed ones are refused there and known all the same."""
     with V5.attach(address, DISK) as association:
@@ -529,6 +533,8 @@ def test_the_numbers_of_the_opcodes(address: Address) -> None:
         assert association.is_closed()
 
 
+@pytest.mark.clause("002:41-43", "target")
+@pytest.mark.clause("002:44-45", "target")
 @both_later
 def test_keyed_features_over_tcp(address: Address, speaker: Speaker) -> None:
     """Not offered, not to be had, and neither are their commands."""

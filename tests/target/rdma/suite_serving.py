@@ -38,6 +38,11 @@ DATA = bytes(range(256)) * 16
 MAX_DESCS = 64
 
 
+@pytest.mark.clause("003:232-244", "target")
+@pytest.mark.clause("003:245-292", "target")
+@pytest.mark.clause("003:293-295", "target")
+@pytest.mark.clause("003:296-307", "target")
+@pytest.mark.clause("003:308-312", "target")
 @each_dialect
 def test_requests(attach: Attach, dialect: Dialect) -> None:
     association = attach(dialect=dialect, queues=2)
@@ -140,6 +145,8 @@ def test_disconnect(attach: Attach, log: Log, dialect: Dialect, place: str) -> N
     assert not log.lines("violation")
 
 
+@pytest.mark.clause("002:41-43", "target")
+@pytest.mark.clause("002:44-45", "target")
 @both_later
 def test_transport_features(attach: Attach, dialect: Dialect) -> None:
     control = attach(dialect=dialect, queues=0).control
@@ -173,6 +180,11 @@ def eager(attach: Attach, **how: object) -> KeyedAssociation:
     return attach(dialect=V5, features=NUM_DESCS | EAGER_BUF, **how)
 
 
+@pytest.mark.clause("002:54", "target")
+@pytest.mark.clause("002:56-58", "target")
+@pytest.mark.clause("002:68-73", "target")
+@pytest.mark.clause("002:74-75", "target")
+@pytest.mark.clause("002:76-86", "target")
 def test_eager_buffers_are_several(attach: Attach) -> None:
     association = eager(attach, queues=2)
     found = association.control.eager_buffers(0)
@@ -193,6 +205,8 @@ def test_eager_buffers_of_no_queue(attach: Attach) -> None:
     assert association.control.try_eager_buffers(1) == (107, [])
 
 
+@pytest.mark.clause("002:87-96", "target")
+@pytest.mark.clause("002:97-99", "target")
 def test_eager_requests_everywhere_in_the_range(attach: Attach) -> None:
     association = eager(attach)
     queue = association.queue
@@ -231,6 +245,8 @@ def test_eager_requests_at_once(attach: Attach) -> None:
             assert queue.request(IN, ident, room=512) == (OK, expected)
 
 
+@pytest.mark.clause("002:44-45", "target")
+@pytest.mark.clause("002:54", "target")
 def test_eager_buffers_that_are_off(serve: Serve) -> None:
     with KeyedAssociation(address_of(serve(eager="off")), features=NUM_DESCS) as association:
         assert association.control.control(4) == NUM_DESCS
@@ -239,6 +255,7 @@ def test_eager_buffers_that_are_off(serve: Serve) -> None:
         assert association.queue.request(OUT, 0, DATA) == (OK, b"")
 
 
+@pytest.mark.clause("002:97-99", "target")
 def test_eager_requests_need_no_read(attach: Attach, log: Log) -> None:
     """Operations that the target counts, for eight writes each, and the read of the Connect."""
     association = eager(attach, queues=2)

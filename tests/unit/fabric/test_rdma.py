@@ -63,6 +63,9 @@ class TestVring:
     def rig(self, make_rig: MakeKeyedRig) -> KeyedRig:
         return make_rig(Framing.SEGMENTS)
 
+    @pytest.mark.clause("003:232-244", "initiator")
+    @pytest.mark.clause("003:293-295", "initiator")
+    @pytest.mark.clause("003:296-307", "initiator")
     def test_a_write(self, rig: KeyedRig) -> None:
         status = buffer_of(1)
         one, two = b"1" * 4096, b"2" * 4096
@@ -87,6 +90,7 @@ class TestVring:
         assert arrival.completion.value == 1
         assert bytes(status) == b"\0"
 
+    @pytest.mark.clause("003:308-312", "initiator")
     def test_a_read(self, rig: KeyedRig) -> None:
         one, two, status = buffer_of(4096), buffer_of(4096), buffer_of(1)
         pending = rig.submit([HEADER], [one, two, status], tail=1)
@@ -179,6 +183,8 @@ class TestVq:
 
 
 class TestEager:
+    @pytest.mark.clause("002:97-99", "initiator")
+    @pytest.mark.clause("002:100-101", "initiator")
     def test_a_write_goes_ahead_of_its_message(self, rig: KeyedRig) -> None:
         [buffer] = rig.use_eager(8192)
         pending = rig.submit([HEADER, b"1" * 4096], [buffer_of(1)], tail=1)
@@ -192,6 +198,7 @@ class TestEager:
         assert list(finish(rig, pending).lengths) == [1]
         assert rig.eager.leased == 0
 
+    @pytest.mark.clause("002:87-96", "initiator")
     def test_each_request_has_its_own_bytes(self, rig: KeyedRig) -> None:
         buffers = rig.use_eager(100, 100, 100)
         first = rig.submit([b"f" * 60], [])
@@ -275,6 +282,8 @@ class TestControlCommands:
         rig.far.complete(0, 7)
         assert rig.queue.wait(pending).completion.value == 7
 
+    @pytest.mark.clause("002:59-67", "initiator")
+    @pytest.mark.clause("002:68-73", "initiator")
     def test_the_eager_buffers_are_fetched(self, rig: KeyedRig) -> None:
         what = "get_keyed_eager_buf"
         pending = rig.queue.prepare_get_keyed_eager_buf(what, 0, 3, 255)

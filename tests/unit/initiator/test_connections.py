@@ -91,12 +91,17 @@ def agreement(leaves_nothing: None) -> Iterator[Agreement]:
     agreement.close()
 
 
+@pytest.mark.clause("002:41-43", "initiator")
+@pytest.mark.clause("002:44-45", "initiator")
+@pytest.mark.clause("002:56-58", "initiator")
+@pytest.mark.clause("002:68-73", "initiator")
 def test_all_that_both_have(agreement: Agreement) -> None:
     assert agreement.agree(0xFF) == NUM_DESCS | EAGER_BUF
     agreement.expose((0x1000, 4096, 7), (0x9000, 4096, 8)).result()
     assert agreement.sends_eagerly()
 
 
+@pytest.mark.clause("002:44-45", "initiator")
 def test_eager_off(leaves_nothing: None) -> None:
     agreement = Agreement(eager=False)
     assert agreement.agree(NUM_DESCS | EAGER_BUF) == NUM_DESCS
@@ -107,6 +112,8 @@ def test_eager_off(leaves_nothing: None) -> None:
     agreement.close()
 
 
+@pytest.mark.clause("002:41-43", "initiator")
+@pytest.mark.clause("002:54", "initiator")
 def test_a_target_that_offers_nothing(agreement: Agreement) -> None:
     assert agreement.agree(0) == 0
     agreement.set_up().result()

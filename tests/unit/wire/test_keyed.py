@@ -32,6 +32,8 @@ DATA = [KeyedDescriptor(0xFFFF012345671000, 4096, 0x1236), KeyedDescriptor(0x730
 STATUS = KeyedDescriptor(0xFFFF012345677000, 1, 0x1239)
 
 
+@pytest.mark.clause("003:232-244", "initiator")
+@pytest.mark.clause("003:245-292", "initiator")
 def test_the_proposal_s_example_of_a_write() -> None:
     """2.1: `length` is 0, the descriptors have addresses and keys."""
     message = encode_keyed(Framing.SEGMENTS, 10, [HEADER, *DATA], [STATUS])
@@ -45,6 +47,7 @@ def test_the_proposal_s_example_of_a_write() -> None:
     ]
 
 
+@pytest.mark.clause("003:308-312", "initiator")
 def test_the_proposal_s_example_of_a_read() -> None:
     message = encode_keyed(Framing.SEGMENTS, 14, [HEADER], [*DATA, STATUS])
     assert [flags for _a, _l, _i, flags, _k in struct.iter_unpack("<QIHHI4x", message[16:])] == [
@@ -60,6 +63,7 @@ def test_vq() -> None:
     )
 
 
+@pytest.mark.clause("002:102-116", "initiator")
 def test_eager() -> None:
     message = encode_eager(3, 0x11223344, 4112, [STATUS])
     assert message[:16] == bytes.fromhex("fe0f 0300 44332211 10100000 01000000")
@@ -67,6 +71,9 @@ def test_eager() -> None:
     assert VqKeyedEagerBufCommand._fields[2:] == ("out_offset", "out_length", "in_length")
 
 
+@pytest.mark.clause("002:59-67", "initiator")
+@pytest.mark.clause("002:74-75", "initiator")
+@pytest.mark.clause("002:76-86", "initiator")
 def test_get_keyed_eager_buf() -> None:
     message = encode_get_keyed_eager_buf(2, 5, 8, HEADER)
     assert message == bytes.fromhex("0201 0200 0500 08") + bytes(9) + struct.pack("<QII", *HEADER)
@@ -90,6 +97,8 @@ def test_a_completion_has_sixteen_bytes() -> None:
             completion_id(bytes(size))
 
 
+@pytest.mark.clause("002:117-128", "initiator")
+@pytest.mark.clause("003:296-307", "initiator")
 @pytest.mark.parametrize(
     ("used", "sizes", "tail", "lengths"),
     [
@@ -128,6 +137,7 @@ def test_a_refusal_has_no_buffers(framing: Framing) -> None:
     assert (arrival.completion.status, arrival.lengths) == (22, ())
 
 
+@pytest.mark.clause("002:117-128", "initiator")
 @pytest.mark.parametrize(
     "message",
     [pack(VqCompletion(0, 9, 6)), pack(VqCompletion(0, 9, 5, 6)), pack(VqCompletion(22, 9, 6))],

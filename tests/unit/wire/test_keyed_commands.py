@@ -70,6 +70,7 @@ def test_a_request_comes_as_it_was_encoded(
     assert found.in_length == sum(item.length for item in writable)
 
 
+@pytest.mark.clause("002:102-116", "target")
 @given(
     writable=buffers,
     offset=st.integers(0, (1 << 32) - 1),
@@ -86,6 +87,7 @@ def test_an_eager_request_comes_as_it_was_encoded(
     assert (found.readable, found.writable) == ((), writable)
 
 
+@pytest.mark.clause("002:59-67", "target")
 def test_control_commands() -> None:
     body = KeyedDescriptor(0x1000, 64, 7)
     found = decode_keyed(encode_get_keyed_eager_buf(2, 0, 4, body), V5, LIMITS)
@@ -217,6 +219,8 @@ def test_anything(message: bytes) -> None:
         assert found.out_length + found.in_length <= LIMITS.max_transfer
 
 
+@pytest.mark.clause("002:117-128", "target")
+@pytest.mark.clause("003:296-307", "target")
 @pytest.mark.parametrize("dialect", DIALECTS, ids=lambda item: item.name)
 @pytest.mark.parametrize(
     ("status", "used", "length", "tail", "lengths"),
