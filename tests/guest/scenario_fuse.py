@@ -17,6 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from tests.guest import encryption
 from tests.guest.steps import EXCHANGE, Scenario, StepError, expect, run, wait_until
 
 scenario = Scenario()
@@ -325,36 +326,10 @@ def loop_device() -> dict[str, Any]:
 
 # --- the crypto device, from a shell
 
-PLAIN_TEXT = 65536
-ENCRYPT = (
-    f"PLAIN_TEXT={PLAIN_TEXT} S={REMOTE}/crypto0/sessions/cbc"
-    + """
-set -eu
-run() ( exec 3<>"$1"; cat >&3; cat <&3 )
-K=000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f
-IV=f0f1f2f3f4f5f6f7f8f9fafbfcfdfeff
-cd /run
-head -c $PLAIN_TEXT /dev/urandom >data
-mkdir $S
-echo aes-256-cbc >$S/algorithm
-printf %s $K | xxd -r -p >$S/key
-echo $IV >$S/iv
-run $S/encrypt <data >encrypted
-openssl enc -aes-256-cbc -nopad -K $K -iv $IV -in data >expected
-cmp encrypted expected
-openssl enc -d -aes-256-cbc -nopad -K $K -iv $IV -in encrypted | cmp - data
-run $S/decrypt <encrypted | cmp - data
-cat $S/status
-rmdir $S
-wc -c <encrypted
-"""
-)
-
 
 @scenario.step(needs=("add_devices",), timeout=90)
 def encrypt() -> dict[str, Any]:
-    output = run("bash", "-c", ENCRYPT)
-    return {"status": output.splitlines()[:-1], "size": int(output.splitlines()[-1])}
+    return encryption.round_trip(REMOTE / "crypto0")
 
 
 # --- a target that dies

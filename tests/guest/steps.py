@@ -8,7 +8,8 @@ can carry) is what the tests on the host assert on: steps do and measure, tests 
 
 A boot is too expensive for a single answer, so a failed step does not end the scenario: only the
 steps that name it in `needs` are left out, and their record says so. `always` steps run even
-then, which is the place for unmounting and disconnecting.
+then, which is the place for unmounting and disconnecting. A scenario may be made of parts, each in
+a module of its own and with what it needs among its own steps, so that one boot serves them all.
 
 The record is a file of JSON lines, one when a step starts and one when it ends, so that the host
 can name the step in which a guest hung. This module is imported on the host, too (tests take the
@@ -59,11 +60,18 @@ class Scenario:
     def __init__(self) -> None:
         self._steps: dict[str, Step] = {}
         self._services: list[tuple[str, subprocess.Popen[bytes]]] = []
+        self._parts: list[Scenario] = []
 
     @property
     def names(self) -> list[str]:
         """The names of the steps, in the order in which they run."""
         return list(self._steps)
+
+    @property
+    def own_names(self) -> list[str]:
+        """The same without the steps of parts."""
+        others = {name for part in self._parts for name in part.names}
+        return [name for name in self._steps if name not in others]
 
     def step(
         self, *, needs: tuple[str, ...] = (), timeout: float = 60, always: bool = False
@@ -84,6 +92,14 @@ class Scenario:
             return action
 
         return register
+
+    def include(self, part: "Scenario") -> None:
+        """Have all steps of another one run here, after what is here by now: one boot for both."""
+        for name, step in part._steps.items():
+            if name in self._steps:
+                raise ValueError(f"two steps are called {name}")
+            self._steps[name] = step
+        self._parts.append(part)
 
     def start(self, name: str, *argv: str | Path) -> subprocess.Popen[bytes]:
         """Start a process that outlives its step; its output goes to NAME.log in the exchange.
@@ -126,6 +142,8 @@ class Scenario:
         sys.exit(0)
 
     def _stop_services(self) -> None:
+        for part in reversed(self._parts):
+            part._stop_services()
         for name, process in reversed(self._services):
             process.terminate()
             try:

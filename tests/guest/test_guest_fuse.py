@@ -5,6 +5,7 @@ import shutil
 
 import pytest
 
+from tests.guest import encryption
 from tests.guest import scenario_fuse as inside
 from tests.guest.harness import Guest, run_scenario
 
@@ -100,7 +101,7 @@ def test_file_system_is_in_the_image(guest: Guest) -> None:
 
 def test_encryption_is_what_openssl_makes(guest: Guest) -> None:
     found = guest.result("encrypt")
-    assert found["size"] == inside.PLAIN_TEXT
+    assert found["size"] == encryption.PLAIN_TEXT
     assert {"operations: 2", "failures: 0", "last_failure: none"} <= set(found["status"])
 
 

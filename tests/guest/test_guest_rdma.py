@@ -5,10 +5,10 @@ import pytest
 
 from tests.guest import rxe, verbs
 from tests.guest import scenario_rdma as inside
-from tests.guest.harness import Guest, run_scenario
+from tests.guest.harness import Guest
 from tests.guest.suite import Suite
 
-pytestmark = [pytest.mark.guest, pytest.mark.timeout(360)]
+pytestmark = [pytest.mark.guest, pytest.mark.timeout(660)]
 
 PORTS = (rxe.ALONE, rxe.NEAR, rxe.FAR)
 EXCHANGES = ("one_device", "across_the_wire", "mend_the_wire")
@@ -16,11 +16,11 @@ FLUSHED = 5
 
 
 @pytest.fixture(scope="module")
-def guest() -> Guest:
-    return run_scenario("tests.guest.scenario_rdma", timeout=300)
+def guest(rdma_guest: Guest) -> Guest:
+    return rdma_guest
 
 
-@pytest.mark.parametrize("step", inside.scenario.names)
+@pytest.mark.parametrize("step", inside.scenario.own_names)
 def test_step_passes(guest: Guest, step: str) -> None:
     guest.result(step)
 
