@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from tests.bench.processes import Unavailable
@@ -61,9 +61,19 @@ def extras(group: GroupResult) -> Iterator[str]:
 
 def markdown(report: Report, picture: str = "") -> str:
     """Return everything, between the two lines by which it can be found again."""
-    parts = [BEGIN, "\n".join(f"    {text}" for text in report.about)]
+    parts = [BEGIN, *markdown_about(report)]
     if picture:
         parts.append(f"![Ratios of the sides to nbdkit's proxy, and what is hoped for]({picture})")
+    return "\n\n".join([*parts, *markdown_groups(report), END])
+
+
+def markdown_about(report: Report) -> list[str]:
+    return ["\n".join(f"    {text}" for text in report.about)]
+
+
+def markdown_groups(report: Report) -> list[str]:
+    """Return the groups as paragraphs, tables among them."""
+    parts: list[str] = []
     for name, group in report.groups.items():
         parts.append(f"### {name}: {group.title}")
         if group.rows:
@@ -76,20 +86,25 @@ def markdown(report: Report, picture: str = "") -> str:
             parts.append(f"Peak memory: {', '.join(sizes)}.")
         if group.notes:
             parts.append("\n".join(f"- {note}" for note in group.notes))
-    return "\n\n".join([*parts, END])
+    return parts
 
 
-def check_table(path: Path) -> None:
+def check_table(path: Path, begin: str = BEGIN, end: str = END) -> None:
     """Raise Unavailable if a file has no place for the results; without a file there is."""
     if path.exists():
-        _split(path)
+        _split(path, begin, end)
 
 
 def write_table(path: Path, report: Report, picture: Path | None = None) -> None:
     """Write the results to a file of their own, or where another has its place for them."""
     link = os.path.relpath(picture, path.parent) if picture else ""
-    before, after = _split(path) if path.exists() else ("", "\n")
-    path.write_text(before + markdown(report, link) + after, encoding="utf-8")
+    write_between(path, BEGIN, markdown(report, link), END)
+
+
+def write_between(path: Path, begin: str, text: str, end: str) -> None:
+    """Write a text that has these two lines at its ends, in place of what lies between them."""
+    before, after = _split(path, begin, end) if path.exists() else ("", "\n")
+    path.write_text(before + text + after, encoding="utf-8")
 
 
 def number(value: float | None) -> str:
@@ -132,7 +147,7 @@ def _markdown_rows(group: GroupResult) -> Iterator[str]:
         cells.append(column)
         if column in group.ratios:
             cells.append("ratio")
-    yield from _markdown_table(
+    yield from markdown_table(
         [*cells, ""],
         ([row.name, *_markdown_cells(group, row), row.unit] for row in group.rows),
     )
@@ -146,26 +161,28 @@ def _markdown_cells(group: GroupResult, row: RowResult) -> Iterator[str]:
 
 
 def _markdown_cpu(group: GroupResult) -> Iterator[str]:
-    yield from _markdown_table(
+    yield from markdown_table(
         ["", *group.columns],
         ([row.name, *(number(row.cpu(column)) for column in group.columns)] for row in group.rows),
     )
 
 
-def _markdown_table(head: list[str], rows: Iterator[list[str]]) -> Iterator[str]:
+def markdown_table(head: list[str], rows: Iterable[list[str]]) -> Iterator[str]:
     yield f"| {' | '.join(head)} |"
     yield f"|---|{'---:|' * (len(head) - 1)}"
     for row in rows:
         yield f"| {' | '.join(row)} |"
 
 
-def _split(path: Path) -> tuple[str, str]:
+def _split(path: Path, begin_line: str, end_line: str) -> tuple[str, str]:
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise Unavailable(f"{path}: {error.strerror}") from error
-    before, begin, rest = text.partition(BEGIN)
-    _old, end, after = rest.partition(END)
+    before, begin, rest = text.partition(begin_line)
+    _old, end, after = rest.partition(end_line)
     if not begin or not end:
-        raise Unavailable(f"{path} has no place for results: add the lines {BEGIN} and {END}")
+        raise Unavailable(
+            f"{path} has no place for results: add the lines {begin_line} and {end_line}"
+        )
     return before, after

@@ -41,6 +41,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -64,7 +65,7 @@ _ENTER = """\
 export PATH={venv}/bin:/usr/sbin:/usr/bin:/sbin:/bin VIRTUAL_ENV={venv} HOME=/run/home
 export LC_ALL=C.UTF-8 PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 PYTHONFAULTHANDLER=1
 mkdir -p "$HOME"
-cd {checkout} && exec python -m {module}
+cd {checkout} && exec env {environment} python -m {module}
 """
 
 
@@ -130,9 +131,17 @@ def find_kernel() -> Path:
 
 
 def run_scenario(
-    module: str, *, timeout: float = 240, memory: str = "2G", cpus: int = 2, kernel_args: str = ""
+    module: str,
+    *,
+    timeout: float = 240,
+    memory: str = "2G",
+    cpus: int = 2,
+    kernel_args: str = "",
+    environment: Mapping[str, str] | None = None,
 ) -> Guest:
     """Boot a guest, run `python -m MODULE` in it, wait until it is off again.
+
+    `environment` is what the scenario sees beside the harness's own.
 
     Its files are left in build/guest/<last part of the module's name>, for people and for CI;
     `tail -f` on guest.log there shows a run as it goes. GuestError if no guest can be booted.
@@ -145,7 +154,10 @@ def run_scenario(
     exchange = home / "exchange"
     exchange.mkdir(parents=True)
     enter = _ENTER.format(
-        venv=shlex.quote(sys.prefix), checkout=shlex.quote(str(CHECKOUT)), module=module
+        venv=shlex.quote(sys.prefix),
+        checkout=shlex.quote(str(CHECKOUT)),
+        module=module,
+        environment=shlex.join(f"{name}={value}" for name, value in (environment or {}).items()),
     )
     (exchange / "enter.sh").write_text(enter, encoding="utf-8")
 
