@@ -66,6 +66,11 @@ def attribute(device: Path, name: str) -> str:
     return Path("/sys/block", device.name, name).read_text(encoding="ascii").strip()
 
 
+def written(device: Path) -> int:
+    """The bytes that the kernel has written to the device."""
+    return int(attribute(device, "stat").split()[6]) * 512
+
+
 def complaints() -> list[str]:
     """What the kernel has said up to now about nbd, file systems and tasks that hang."""
     _listen()

@@ -353,11 +353,8 @@ def restart_target() -> int:
 def kill_during(process: subprocess.Popen[str]) -> dict[str, Any]:
     """Kill the target while the process writes; what became of the process, and how soon."""
 
-    def written() -> int:
-        return int(nbd.attribute(DEVICE, "stat").split()[6]) * 512
-
-    before = written()
-    wait_until("the first writes", lambda: written() > before + MIB)
+    before = nbd.written(DEVICE)
+    wait_until("the first writes", lambda: nbd.written(DEVICE) > before + MIB)
     expect(process.poll() is None, "it has written everything already")
     expect(Target.end(signal.SIGKILL) == -signal.SIGKILL, "the target ended otherwise")
     start = time.monotonic()

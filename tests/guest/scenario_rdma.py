@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """RDMA in the guest: rxe, pyverbs, connections over a wire, and what ends them.
 
-Like `scenario_boot` without any code of the gateway: if the scenarios that use its fabric fail and
-this one passes, the fault is ours.
+Like `scenario_boot` without any code of the gateway: if the steps here pass, and those of the parts
+at its end fail, which use the gateway's fabric, the fault is ours.
 """
 
 import json
@@ -12,7 +12,7 @@ import sys
 import time
 from typing import Any
 
-from tests.guest import rxe, verbs
+from tests.guest import rxe, scenario_rdma_gateways, scenario_target_rdma, verbs
 from tests.guest.steps import Scenario, expect, run
 from tests.guest.suite import run_suite
 
@@ -141,6 +141,9 @@ def mend_the_wire() -> dict[str, Any]:
     rxe.mend()
     return exchange(rxe.FAR)
 
+
+for part in (scenario_target_rdma, scenario_rdma_gateways):
+    scenario.include(part.scenario)
 
 if __name__ == "__main__":
     scenario.main()
