@@ -18,7 +18,7 @@ ARGS ?=
 SECONDS ?= 600
 
 .DEFAULT_GOAL := help
-.PHONY: help setup native demo check bench soak sanitize fuzz lint format test-unit test-guest clean
+.PHONY: help setup native demo check bench bench-rdma soak sanitize fuzz lint format test-unit test-guest clean
 
 help: ## list these verbs
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' Makefile | while IFS=$$'\t' read -r verb text; do
@@ -66,6 +66,9 @@ test-guest: setup ## the tests inside a real kernel
 bench: ## measure, beside what one would use instead (20 minutes)
 	@tools/setup.sh bench
 	$(PYTHON) -m tests.bench.bench $(ARGS)
+
+bench-rdma: setup ## measure over RDMA, in an emulated guest (20 minutes)
+	@$(PYTHON) -m tests.bench.rdma $(ARGS)
 
 soak: setup ## the long tests
 	@VOF_NO_SKIP=1 $(PYTEST) -v -m soak $(ARGS)
