@@ -60,6 +60,10 @@ _REFUSALS = {
 }
 
 
+_LOOK = 1.0
+"""Seconds until the kernel looks again for who has an address. Where the answer comes while it is
+still asking, as it does between interfaces of one machine, it misses that and does nothing else."""
+
 _LATE = 0.1
 """Seconds before the deadline at which an answer may say that it has passed."""
 
@@ -101,13 +105,24 @@ class ConnectionManager(Held):
             )
         step = "address"
         try:
-            self._id.resolve_addr(info, _ms(deadline))
-            self._await(step, ce.RDMA_CM_EVENT_ADDR_RESOLVED, deadline)
+            self._find(info, deadline)
             step = "route"
             self._id.resolve_route(_ms(deadline))
             self._await(step, ce.RDMA_CM_EVENT_ROUTE_RESOLVED, deadline)
         except PyverbsError as error:
             raise CmError(step, as_os_error(error).errno or errno.EIO) from None
+
+    def _find(self, info: AddrInfo, deadline: float) -> None:
+        while True:
+            look = min(deadline, time.monotonic() + _LOOK)
+            self._id.resolve_addr(info, _ms(look))
+            try:
+                self._await("address", ce.RDMA_CM_EVENT_ADDR_RESOLVED, deadline, look)
+            except CmError as error:
+                if error.errno != errno.ETIMEDOUT or time.monotonic() >= deadline - _LATE:
+                    raise
+            else:
+                return
 
     def modify(self, qp: QP, state: int) -> None:
         """Take the queue pair to ``state``, with what the id knows of the connection."""
@@ -158,7 +173,7 @@ class ConnectionManager(Held):
             except PyverbsError:
                 pass  # the peer was first
 
-    def _await(self, step: str, wanted: int, deadline: float) -> None:
+    def _await(self, step: str, wanted: int, deadline: float, look: float | None = None) -> None:
         poller = select.poll()
         poller.register(self.fd, select.POLLIN)
         while (event := self._next()) is None:
@@ -167,7 +182,8 @@ class ConnectionManager(Held):
         if event == wanted:
             return
         # Nobody answers for an address: that is not known before the time is up.
-        late = event == ce.RDMA_CM_EVENT_ADDR_ERROR and time.monotonic() >= deadline - _LATE
+        end = deadline if look is None else look
+        late = event == ce.RDMA_CM_EVENT_ADDR_ERROR and time.monotonic() >= end - _LATE
         raise CmError(step, errno.ETIMEDOUT if late else _REFUSALS.get(event, errno.ECONNABORTED))
 
     def _next(self) -> int | None:
