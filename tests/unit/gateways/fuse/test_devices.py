@@ -1,15 +1,12 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Names of devices' folders, and the words of ``info`` and of the control file."""
+"""Names of devices' folders, and the words of ``info``."""
 
 from __future__ import annotations
 
-import errno
 from itertools import islice
 
 import pytest
 
-from vof.errors import ConfigError
-from vof.gateways.fuse.control import KEYS, parse_command
 from vof.gateways.fuse.devices import candidate_names, is_name
 from vof.gateways.fuse.info import device_type, feature_text, one_line
 
@@ -61,36 +58,3 @@ def test_types() -> None:
         "virtio-rng",
         "virtio device type 1",
     ]
-
-
-def test_commands() -> None:
-    assert parse_command(b"command=create,tvqn=a/b=c,tport=1\n") == {
-        "command": "create",
-        "tvqn": "a/b=c",
-        "tport": "1",
-    }
-    assert set(parse_command(b" command=destroy , tvqn=x\0")) == {"command", "tvqn"}
-
-
-@pytest.mark.parametrize(
-    ("data", "number"),
-    [
-        (b"", errno.EINVAL),
-        (b"command", errno.EINVAL),
-        (b"command=", errno.EINVAL),
-        (b"=create", errno.EINVAL),
-        (b"command=create,command=create", errno.EINVAL),
-        (b"command=create,,tvqn=a", errno.EINVAL),
-        (b"Command=create", errno.EINVAL),
-        (b"\xff\xfe", errno.EINVAL),
-        (b"x" * 4097, errno.EMSGSIZE),
-    ],
-)
-def test_bad_commands(data: bytes, number: int) -> None:
-    with pytest.raises(ConfigError) as caught:
-        parse_command(data)
-    assert caught.value.errno == number
-
-
-def test_the_keys_of_the_proposal_are_there() -> None:
-    assert {"command", "transport", "taddr", "tport", "tvqn", "iaddr", "iport", "ivqn"} < set(KEYS)
