@@ -49,6 +49,8 @@ def _missing(names: tuple[str, ...]) -> list[str]:
 
 def pytest_configure(config: pytest.Config) -> None:
     _activate()
+    # What this machine is configured for must not be what the tests find.
+    os.environ["VOF_CONFIG_DIR"] = "/nonexistent/vof"
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

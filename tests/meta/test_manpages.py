@@ -19,10 +19,13 @@ from tests.meta.tree import PACKAGE, ROOT, named
 from vof.gateways import nbd
 from vof.gateways.cli import main as control_program
 from vof.gateways.cli.exits import Exit
+from vof.gateways.cli.target_options import add_target_options
 from vof.gateways.crypto.algorithms import ALGORITHMS
 from vof.gateways.fuse import cli as mount
 from vof.gateways.fuse import control
 from vof.gateways.fuse import options as mount_options
+from vof.gateways.settings import schema
+from vof.gateways.settings.effective import BUILT_IN_VALUES
 from vof.target import cli
 
 PAGES = sorted(path for path in (ROOT / "man").glob("*.[1-8]"))
@@ -183,40 +186,69 @@ def test_control_file_keys() -> None:
     assert set(control.KEYS) <= told
 
 
+# The page of the configuration.
+
+
+@pytest.mark.parametrize("section", ["DEVICE", "MOUNT"])
+def test_configuration_keys(section: str) -> None:
+    known = schema.KEYS[schema.Kind(section.lower())]
+    assert page("vof.conf.5").keys(section) == set(known)
+
+
+def test_configuration_defaults() -> None:
+    text = page("vof.conf.5").text
+    apart = text.partition(".Sh DEFAULTS")[2].partition(".Sh ")[0]
+    left_out = set(schema.DEVICE_KEYS) - set(schema.DEFAULTS_KEYS)
+    assert all(re.search(rf"\b{key}\b", apart) for key in left_out)
+    assert schema.DEFAULTS_KEYS.keys() < schema.DEVICE_KEYS.keys()
+    for key in ("taddr", "tport", "transport", "dialect", "timeout", "filter", "readonly"):
+        entry = text.partition(f".It Cm {key}\n")[2].partition(".It ")[0]
+        assert re.search(rf"\b{BUILT_IN_VALUES[key]}\b", entry), key
+
+
 # The pages of vofctl and of the crypto files.
 
 
-def verbs(parser: argparse.ArgumentParser, words: str) -> Iterator[tuple[str, set[str]]]:
-    """Yield each verb, in words, with its options; a group is one without any more words."""
-    yield words, {option for action in parser._actions for option in action.option_strings}
-    for action in parser._actions:
-        if isinstance(action, argparse._SubParsersAction):
-            for word, child in action.choices.items():
-                yield from verbs(child, f"{words} {word}".strip())
+def leaves(parser: argparse.ArgumentParser, words: str) -> Iterator[tuple[str, set[str]]]:
+    """Yield each verb, with its group if it is in one, and its options."""
+    groups = [
+        action for action in parser._actions if isinstance(action, argparse._SubParsersAction)
+    ]
+    if not groups:
+        yield words, option_strings(parser)
+    for group in groups:
+        for word, child in group.choices.items():
+            yield from leaves(child, f"{words} {word}".strip())
+
+
+def option_strings(parser: argparse.ArgumentParser) -> set[str]:
+    return {option for action in parser._actions for option in action.option_strings}
 
 
 def test_control_program_options() -> None:
-    known = dict(verbs(control_program.arguments(), ""))
-    assert {"crypto encrypt", "crypto verify", "crypto algorithms"} <= set(known)
-    assert page("vofctl.8").options == set().union(*known.values())
+    parser = control_program.arguments()
+    known = dict(leaves(parser, ""))
+    assert {"crypto encrypt", "crypto verify", "crypto algorithms", "filter path"} <= set(known)
+    assert page("vofctl.8").options == option_strings(parser).union(*known.values())
 
 
 def test_control_program_synopsis() -> None:
     """Each verb is there with its own options; those that lead to a target are named once."""
+    target = argparse.ArgumentParser()
+    add_target_options(target)
+    once = option_strings(target)
     synopsis = page("vofctl.8").text.partition(".Sh SYNOPSIS")[2].partition(".Sh ")[0]
     shown: dict[str, set[str]] = {}
     for call in synopsis.split(".Nm\n")[1:]:
         first, _newline, rest = call.partition("\n")
         if first.startswith(".Cm "):
             group, *words = first.removeprefix(".Cm ").replace("|", " ").split()
-            options = {f"--{name}" for name in re.findall(r"Fl Fl ([\w-]+)", rest)}
-            names = [f"{group} {word}" for word in words] or [group]
-            shown |= dict.fromkeys(names, options)
-    known = dict(verbs(control_program.arguments(), ""))
-    target = known["crypto algorithms"] - {"--tvqn"}
-    single = {words for words in known if words and not any(f"{words} " in each for each in known)}
-    long = {words: {each for each in known[words] if each[:2] == "--"} for words in single}
-    assert shown == {words: long[words] - target for words in single}
+            options = {f"--{name}" for name in re.findall(r"Fl Fl ([\w-]+)", rest)} - once
+            shown |= {f"{group} {word}".strip(): options for word in words or [""]}
+    assert shown == {
+        words: {option for option in options - once if option.startswith("--")}
+        for words, options in leaves(control_program.arguments(), "")
+    }
 
 
 def test_control_program_exit_status() -> None:

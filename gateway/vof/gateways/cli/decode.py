@@ -27,8 +27,8 @@ STANDARD_INPUT = "-"
 DEVICES = {device.name.lower(): int(device) for device in DeviceId}
 
 
-def add_verbs(parser: argparse.ArgumentParser) -> None:
-    """Give the verb its options; it has no others below it."""
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Give the verb its options."""
     parser.set_defaults(run=run)
     parser.add_argument(
         "file", metavar="FILE", help="pcap, pcapng, or a recording (JSON Lines); - is stdin"

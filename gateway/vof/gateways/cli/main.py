@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""The entry point of vofctl: ``vofctl GROUP VERB [OPTION...]``.
+"""The entry point of vofctl: ``vofctl [GROUP] VERB [OPTION...]``.
 
-A group of verbs is a module with ``add_verbs``, which sets ``run`` for each verb: a function that
-takes the parsed arguments and returns the exit status. A group of one verb is called by its own
-name alone. Owns how errors are told; see ``exits``.
+A verb is a module with ``add_options``, a group of verbs one with ``add_verbs``; both set ``run``
+for each verb: a function that takes the parsed arguments and returns the exit status. Owns how
+errors are told; see ``exits``.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from vof.gateways.cli import crypto, decode
 from vof.gateways.cli import filter as nbdkit_filter
 from vof.gateways.cli.exits import Exit, exit_of
 
-GROUPS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
+VERBS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
     "crypto": ("encrypt, sign and digest on a virtio-crypto", crypto.add_verbs),
-    "decode": ("print a capture or a recording", decode.add_verbs),
+    "decode": ("print a capture or a recording", decode.add_options),
     "filter": ("make nbdkit's fast path for this machine", nbdkit_filter.add_verbs),
 }
-"""Every group: what it is for, and what gives it its verbs."""
+"""Every verb and group: what it is for, and what gives it its options or verbs."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -50,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def arguments() -> argparse.ArgumentParser:
-    """Return the arguments of every group and verb."""
+    """Return the arguments of every verb."""
     parser = argparse.ArgumentParser(
         prog="vofctl",
         description="Work with remote virtio devices, reached by Virtio-over-Fabrics.",
@@ -58,9 +58,9 @@ def arguments() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"vofctl {__version__}")
-    groups = parser.add_subparsers(metavar="GROUP", required=True)
-    for name, (text, add_verbs) in GROUPS.items():
-        add_verbs(groups.add_parser(name, help=text, description=text, allow_abbrev=False))
+    verbs = parser.add_subparsers(metavar="VERB", required=True)
+    for name, (text, add) in VERBS.items():
+        add(verbs.add_parser(name, help=text, description=text, allow_abbrev=False))
     return parser
 
 

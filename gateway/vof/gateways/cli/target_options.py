@@ -1,33 +1,66 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""The options by which every verb reaches a device: ``--tvqn`` and the other session parameters."""
+"""The options by which every verb reaches a device: which one, and the other session parameters.
+
+A device is named by its tvqn, or by the name that vof.conf(5) gives it; what the configuration says
+of it holds where the command line says nothing.
+"""
 
 from __future__ import annotations
 
 import argparse
 
+from vof.errors import ConfigError
+from vof.gateways.settings import effective
+from vof.gateways.settings.effective import Effective
+from vof.gateways.settings.merged import load
 from vof.initiator.parameters import PARAMETERS, SessionParameters
 
 DEFAULT_TIMEOUT = "30"
 
 _HELP = PARAMETERS | {
-    "timeout": f"seconds a request may take (default {DEFAULT_TIMEOUT}; 0: no limit)"
+    "tvqn": "name of the target's device, or of a device in vof.conf",
+    "timeout": f"seconds a request may take (default {DEFAULT_TIMEOUT}; 0: no limit)",
 }
 
 
 def add_target_options(parser: argparse.ArgumentParser) -> None:
-    """Give a verb the options."""
+    """Give a verb the options. One that has an argument ``target`` takes the device there too."""
     group = parser.add_argument_group("target")
     for key, text in _HELP.items():
         option = f"--{key.replace('_', '-')}"
-        group.add_argument(option, metavar=key.upper(), help=text, required=key == "tvqn")
+        group.add_argument(option, metavar=key.upper(), help=text)
+
+
+def add_target_argument(parser: argparse.ArgumentParser) -> None:
+    """Give a verb the device as an argument, and the options."""
+    parser.add_argument(
+        "target", nargs="?", metavar="TVQN|NAME", help="the device; --tvqn does as well"
+    )
+    add_target_options(parser)
+
+
+def target_settings(
+    arguments: argparse.Namespace, timeout: str = DEFAULT_TIMEOUT, **overrides: str | None
+) -> Effective:
+    """Return what holds for the device that is meant. Raises ConfigError.
+
+    ``timeout`` holds where nobody says anything; ``overrides`` are options of the verb itself under
+    their keys in vof.conf, None where they are not given.
+    """
+    given = {key: getattr(arguments, key) for key in PARAMETERS} | overrides
+    named = [name for name in (getattr(arguments, "target", None), given.pop("tvqn")) if name]
+    if not named:
+        raise ConfigError("no device is named: --tvqn takes its tvqn, or its name in vof.conf")
+    if len(named) > 1:
+        raise ConfigError(f"two devices are named: {named[0]} and --tvqn {named[1]}")
+    return effective.device(
+        load(),
+        named[0],
+        {key: text for key, text in given.items() if text is not None},
+        {"timeout": timeout},
+    )
 
 
 def target_parameters(arguments: argparse.Namespace) -> SessionParameters:
     """Return where the options lead to. Raises ConfigError."""
-    parameters = SessionParameters()
-    parameters.set("timeout", DEFAULT_TIMEOUT)
-    for key in PARAMETERS:
-        value = getattr(arguments, key)
-        if value is not None:
-            parameters.set(key, value)
-    return parameters
+    return target_settings(arguments).parameters()

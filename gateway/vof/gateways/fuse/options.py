@@ -48,6 +48,8 @@ _MEANINGLESS = frozenset(
 )
 """What fstab and mount(8) carry for others."""
 
+NO_TIMEOUT = "timeout=0: a read that waits for ever could not be killed"
+
 NO_DEVICE = frozenset({"none", "vof"})
 """As SOURCE: no device; the mount starts with the control file alone."""
 
@@ -86,11 +88,18 @@ def mount_options(words: Iterable[str], option_lists: Iterable[str]) -> MountOpt
             if option:
                 _take(options, option)
     if options.parameters.timeout is None:
-        raise ConfigError("timeout=0: a read that waits for ever could not be killed")
+        raise ConfigError(NO_TIMEOUT)
     if options.name is not None and len(options.tvqns) != 1:
         raise ConfigError(f"name={options.name}: goes with exactly one TVQN")
     options.parameters.connect_timeout = min(CONNECT_TIMEOUT, options.parameters.timeout)
     return options
+
+
+def check_option(key: str, value: str) -> None:
+    """Raise ConfigError unless ``value`` can be that of the option ``key``, which takes one."""
+    _set(MountOptions(""), key, value)
+    if key == "timeout" and not float(value):
+        raise ConfigError(NO_TIMEOUT)
 
 
 def _take(options: MountOptions, option: str) -> None:
@@ -105,7 +114,12 @@ def _take(options: MountOptions, option: str) -> None:
         raise ConfigError(f"option '{key}' " + ("takes no value" if equals else "needs a value"))
     elif key in FLAGS:
         options.fuse.add(key)
-    elif key == "name":
+    else:
+        _set(options, key, value)
+
+
+def _set(options: MountOptions, key: str, value: str) -> None:
+    if key == "name":
         options.name = value
     elif key == "uid":
         options.ownership = replace(options.ownership, uid=_user(value))

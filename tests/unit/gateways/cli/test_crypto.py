@@ -4,9 +4,7 @@
 from __future__ import annotations
 
 import hashlib
-import io
-import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -16,8 +14,8 @@ from tests.support.scripted_target import TVQN, ScriptedTarget
 from tests.support.target_fixtures import Serve
 from tests.target.process import TargetProcess
 from tests.unit.drivers.crypto_device import F_REVISION_1, RESULT, Answers, device, opcode
+from tests.unit.gateways.cli.conftest import Run
 from vof.gateways.cli.exits import Exit
-from vof.gateways.cli.main import main
 
 CRYPTO0 = "cli/crypto0.service"
 
@@ -34,29 +32,6 @@ backend = driver=crypto-openssl
 CREATE, DESTROY, ENCRYPT, DIGEST = 0x002, 0x003, 0x000, 0x100
 KEY = b"UNSPEAKABLE-KEY!"
 IV = "00" * 16
-
-Run = Callable[..., tuple[int, bytes, str]]
-
-
-class _Input:
-    def __init__(self, data: bytes) -> None:
-        self.buffer = io.BytesIO(data)
-
-
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsysbinary: pytest.CaptureFixture[bytes]) -> Run:
-    """Return what runs the program: exit status, standard output, standard error."""
-
-    def run(*words: object, data: bytes = b"") -> tuple[int, bytes, str]:
-        monkeypatch.setattr(sys, "stdin", _Input(data))
-        try:
-            status = main(list(map(str, words)))
-        except SystemExit as end:
-            status = end.code  # type: ignore[assignment]
-        captured = capsysbinary.readouterr()
-        return status, captured.out, captured.err.decode()
-
-    return run
 
 
 @pytest.fixture

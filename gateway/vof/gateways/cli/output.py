@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""What a verb writes to standard output: text for people, or JSON for programs.
+
+Owns the option ``-o``, the number of the JSON's form and the layout of the text. The JSON is one
+object whose ``schema`` is ``SCHEMA``; within a schema keys may be added, and none goes or changes
+its meaning (ours). Must not know any verb.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+
+SCHEMA = 1
+"""The form of the JSON of every verb; it grows when a key goes or changes its meaning."""
+
+FORMATS = ("text", "json")
+
+
+def add_output_option(parser: argparse.ArgumentParser) -> None:
+    """Give a verb the option; it is ``output`` among the parsed arguments."""
+    parser.add_argument(
+        "-o",
+        "--output",
+        choices=FORMATS,
+        default="text",
+        help="text for people (the default), or json",
+    )
+
+
+def wants_json(arguments: argparse.Namespace) -> bool:
+    """Return whether the verb is to write JSON."""
+    return bool(arguments.output == "json")
+
+
+def write_json(body: Mapping[str, object]) -> None:
+    """Write one object, ``schema`` first."""
+    text = json.dumps({"schema": SCHEMA, **body}, indent=2, ensure_ascii=False)
+    # What a peer or a file put into a name may be no character that can be written.
+    sys.stdout.write(text.encode(errors="backslashreplace").decode() + "\n")
+
+
+def write_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Write rows under their headings; nothing where there is no row."""
+    lines = [list(columns), *([cell(value) for value in row] for row in rows)]
+    if len(lines) == 1:
+        return
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    for line in lines:
+        padded = (text.ljust(width) for text, width in zip(line, widths, strict=True))
+        sys.stdout.write("  ".join(padded).rstrip() + "\n")
+
+
+def write_facts(facts: Iterable[tuple[str, object]]) -> None:
+    """Write ``key: value`` lines, as a mount's ``info`` has them."""
+    for key, value in facts:
+        sys.stdout.write(f"{key}: {cell(value)}\n")
+
+
+def cell(value: object) -> str:
+    """Return a value as text that stays on its line; ``-`` for none."""
+    if value is None:
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    text = str(value)
+    return text if text.isprintable() else text.encode("unicode_escape").decode("ascii")

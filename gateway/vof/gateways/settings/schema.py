@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Which sections vof.conf has, which keys each takes, and what their values may be.
+
+Owns that table and nothing else. The parameters of a device are those of the nbdkit plugin, and a
+mount's are vof-mount's options, so that a key means the same wherever it is written.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import PurePosixPath
+
+from vof.errors import ConfigError
+from vof.gateways import nbd
+from vof.gateways.fuse import options as mount
+from vof.initiator.parameters import parse_integer
+from vof.wire.names import check_name
+
+MAX_NAME = 64
+_NAME = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._-]{{0,{MAX_NAME - 1}}}")
+_DEVICE = re.compile(r"/dev/nbd(0|[1-9][0-9]{0,3})")
+
+MAX_CONNECTIONS = 16
+"""NBD connections between the kernel and nbdkit."""
+
+FAST_PATHS = ("auto", "on", "off")
+
+_FLAGS = {"yes": True, "no": False, "true": True, "false": False, "on": True, "off": False}
+
+
+class Kind(Enum):
+    """What a section is about."""
+
+    DEFAULTS = "defaults"
+    DEVICE = "device"
+    MOUNT = "mount"
+
+
+@dataclass(frozen=True)
+class Key:
+    """One key: a line of help, and what raises ConfigError for a value that cannot be used."""
+
+    text: str
+    check: Callable[[str, str], object]
+
+
+def parse_flag(key: str, value: str) -> bool:
+    """Return what yes or no means. Raises ConfigError naming the key."""
+    try:
+        return _FLAGS[value.lower()]
+    except KeyError:
+        raise ConfigError(f"{key}={value}: neither yes nor no") from None
+
+
+def parse_tvqns(key: str, value: str) -> list[str]:
+    """Return the names that spaces or commas divide. Raises ConfigError naming the key."""
+    return [check_name(key, name) for name in value.replace(",", " ").split()]
+
+
+def check_device_name(name: str) -> str:
+    """Return a name by which a device or mount of this machine can be called; else raise
+    ConfigError."""
+    if not _NAME.fullmatch(name):
+        raise ConfigError(
+            f"{name!r} cannot be a name: up to {MAX_NAME} letters, digits, '.', '_' and '-' are "
+            "allowed, a letter or digit first"
+        )
+    return name
+
+
+def unknown(what: str, word: str, known: Collection[str]) -> str:
+    """Return the words for a word that is not known, with the one that was likely meant."""
+    likely = difflib.get_close_matches(word.replace("-", "_"), known, 1, 0.6)
+    if likely:
+        return f"unknown {what} '{word}'; did you mean '{likely[0]}'?"
+    return f"unknown {what} '{word}'; known are {', '.join(known)}"
+
+
+def _check_plugin(key: str, value: str) -> None:
+    nbd.NbdGateway(lambda _errno: None, lambda _text: None).config(key, value)
+
+
+def _check_filter(key: str, value: str) -> None:
+    if value not in FAST_PATHS:
+        raise ConfigError(f"{key}={value}: not known; use {' or '.join(FAST_PATHS)}")
+
+
+def _check_nbd_device(key: str, value: str) -> None:
+    if not _DEVICE.fullmatch(value):
+        raise ConfigError(f"{key}={value}: not an nbd device, such as /dev/nbd0")
+
+
+def _check_mountpoint(key: str, value: str) -> None:
+    if not PurePosixPath(value).is_absolute():
+        raise ConfigError(f"{key}={value}: not an absolute path")
+
+
+def _check_mount_option(key: str, value: str) -> None:
+    if key in mount.FLAGS:
+        parse_flag(key, value)
+    else:
+        mount.check_option(key, value)
+
+
+DEVICE_KEYS: Mapping[str, Key] = {
+    **{key: Key(text, _check_plugin) for key, text in nbd.PARAMETERS.items()},
+    "filter": Key("nbdkit's fast path: auto, on or off (default auto)", _check_filter),
+    "device": Key("nbd device to attach to (default: the first free one)", _check_nbd_device),
+    "connections": Key(
+        f"NBD connections of the kernel, 1 to {MAX_CONNECTIONS} (default: one for a CPU, up to 4)",
+        lambda key, value: parse_integer(key, value, 1, MAX_CONNECTIONS),
+    ),
+    "readonly": Key("attach it read-only: yes or no (default no)", parse_flag),
+}
+"""The keys of [device NAME], with ``tvqn`` the one that must be there."""
+
+MOUNT_KEYS: Mapping[str, Key] = {
+    "mountpoint": Key("folder to mount on", _check_mountpoint),
+    "tvqns": Key("names of the targets' devices, divided by spaces or commas", parse_tvqns),
+    **{key: Key(text, _check_mount_option) for key, text in mount.OPTIONS.items()},
+}
+"""The keys of [mount NAME], with ``mountpoint`` the one that must be there."""
+
+_OF_ONE_DEVICE = frozenset({"tvqn", "iport", "device", "metrics"})
+
+DEFAULTS_KEYS: Mapping[str, Key] = {
+    key: value for key, value in DEVICE_KEYS.items() if key not in _OF_ONE_DEVICE
+}
+"""The keys of [defaults]: those of a device that more than one device can have in common."""
+
+KEYS: Mapping[Kind, Mapping[str, Key]] = {
+    Kind.DEFAULTS: DEFAULTS_KEYS,
+    Kind.DEVICE: DEVICE_KEYS,
+    Kind.MOUNT: MOUNT_KEYS,
+}
+
+REQUIRED = {Kind.DEFAULTS: None, Kind.DEVICE: "tvqn", Kind.MOUNT: "mountpoint"}
+"""The key that a section cannot do without."""
