@@ -37,6 +37,13 @@ class Problem:
     """In one line, with the file and the line."""
     section: Id | None = None
     """What it concerns; None for everything."""
+    origin: Origin | None = None
+    """Where it stands, if that is one place."""
+
+    @property
+    def line(self) -> int:
+        """The line it stands in; 0 where that is no line."""
+        return self.origin.line if self.origin else 0
 
 
 @dataclass
@@ -116,13 +123,13 @@ def _read(settings: Settings, paths: Iterable[Path]) -> None:
         required = REQUIRED[identity[0]]
         if required is not None and required not in section.values:
             text = f"{section.origin}: [{_header(identity)}] has no {required}"
-            settings.problems.append(Problem(text, identity))
+            settings.problems.append(Problem(text, identity, section.origin))
     _find_clashes(settings, Kind.DEVICE, "device")
     _find_clashes(settings, Kind.MOUNT, "mountpoint")
 
 
 def _merge(settings: Settings, path: Path, data: bytes) -> None:
-    problems = settings.problems
+    problems: list[Problem] = []
 
     def report(origin: Origin, text: str, section: Section | None) -> None:
         identity = None
@@ -131,13 +138,13 @@ def _merge(settings: Settings, path: Path, data: bytes) -> None:
                 identity = _identity(section.header)
             except ConfigError:
                 pass
-        problems.append(Problem(f"{origin}: {text}", identity))
+        problems.append(Problem(f"{origin}: {text}", identity, origin))
 
     for section in read_sections(path, data, report):
         try:
             identity = _identity(section.header)
         except ConfigError as error:
-            problems.append(Problem(f"{section.origin}: {error}"))
+            problems.append(Problem(f"{section.origin}: {error}", None, section.origin))
             continue
         merged = settings.sections.setdefault(identity, Merged(section.origin))
         for key, value in section.values.items():
@@ -146,7 +153,8 @@ def _merge(settings: Settings, path: Path, data: bytes) -> None:
                 _check(identity[0], key, value)
             except ConfigError as error:
                 where = f"{value.origin}: [{_header(identity)}]"
-                problems.append(Problem(f"{where} {error}", identity))
+                problems.append(Problem(f"{where} {error}", identity, value.origin))
+    settings.problems += sorted(problems, key=lambda problem: problem.line)
 
 
 def _check(kind: Kind, key: str, value: Value) -> None:
@@ -196,4 +204,4 @@ def _find_clashes(settings: Settings, kind: Kind, key: str) -> None:
         if other is not identity:
             text = f"{key} {value.text} is that of [{_header(other)}] already"
             where = f"{value.origin}: [{_header(identity)}]"
-            settings.problems.append(Problem(f"{where} {text}", identity))
+            settings.problems.append(Problem(f"{where} {text}", identity, value.origin))
