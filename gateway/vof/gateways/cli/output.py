@@ -13,6 +13,8 @@ import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 
+from vof.gateways.device_names import one_line
+
 SCHEMA = 1
 """The form of the JSON of every verb; it grows when a key goes or changes its meaning."""
 
@@ -65,5 +67,4 @@ def cell(value: object) -> str:
         return "-"
     if isinstance(value, bool):
         return "yes" if value else "no"
-    text = str(value)
-    return text if text.isprintable() else text.encode("unicode_escape").decode("ascii")
+    return one_line(value)

@@ -48,7 +48,6 @@ def open_block(session: Session) -> Contents:
     return Contents(
         children={"disk": DiskFile(disk)},
         facts=facts,
-        feature_names={int(bit): str(bit.name) for bit in Feature},
     )
 
 

@@ -7,7 +7,7 @@ To show another type, write a function ``Opener`` and enter it in ``devices.OPEN
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from vof.errors import VofError
 from vof.gateways.fuse.nodes import Node
@@ -32,8 +32,6 @@ class Contents:
     children: Mapping[str, Node]
     facts: Callable[[], Facts] = _no_facts
     """Called for each reading of ``info``: config space, counters, what went wrong."""
-    feature_names: Mapping[int, str] = field(default_factory=dict)
-    """The device type's feature bits."""
     run: Callable[[], Awaitable[None]] | None = None
     """Runs as a trio task while the device is there; cancelled when it goes."""
     lost: Callable[[VofError], None] = _ignore

@@ -18,7 +18,7 @@ from vof.gateways.fuse.crypto_device import CryptoDevice
 from vof.gateways.fuse.crypto_session import SessionFolder
 from vof.gateways.fuse.nodes import Folder, Node, TextFile
 from vof.initiator.session import Session
-from vof.wire.crypto import Feature, Service
+from vof.wire.crypto import Service
 
 MAX_SESSIONS = 256
 """Folders in ``sessions``."""
@@ -45,7 +45,6 @@ def open_crypto(session: Session) -> Contents:
     return Contents(
         children={"algorithms": TextFile(lambda: text), "sessions": sessions},
         facts=facts,
-        feature_names={int(bit): str(bit.name) for bit in Feature},
     )
 
 

@@ -24,10 +24,10 @@ from vof.gateways.crypto.jobs import (
     max_input,
 )
 from vof.gateways.crypto.keys import MAX_KEY_FILE, read_key
+from vof.gateways.device_names import one_line
 from vof.gateways.fuse.crypto_device import CryptoDevice, KeySessions
 from vof.gateways.fuse.crypto_operation import OperationFile, OperationHandle
 from vof.gateways.fuse.errnos import fuse_errno
-from vof.gateways.fuse.info import one_line
 from vof.gateways.fuse.nodes import (
     Access,
     AttributeFile,

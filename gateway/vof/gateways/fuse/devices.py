@@ -16,10 +16,11 @@ from datetime import UTC, datetime
 import trio
 
 from vof.errors import ConfigError, SessionLost
+from vof.gateways.device_names import device_type
 from vof.gateways.fuse.block import open_block
 from vof.gateways.fuse.contents import Contents, Opener
 from vof.gateways.fuse.crypto import open_crypto
-from vof.gateways.fuse.info import device_type, info_text
+from vof.gateways.fuse.info import info_text
 from vof.gateways.fuse.nodes import Folder, Node, TextFile
 from vof.gateways.fuse.rng import open_rng
 from vof.initiator.parameters import SessionParameters

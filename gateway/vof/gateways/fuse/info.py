@@ -6,14 +6,17 @@ Keys are stable, for scripts; a value has no line break, whatever a peer put int
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import datetime
 
+from vof.gateways.device_names import (
+    FEATURES,
+    device_type,
+    feature_names,
+    one_line,
+    vendor_name,
+)
 from vof.gateways.fuse.contents import Contents, Facts
 from vof.initiator.session import Session
-from vof.wire.constants import VENDOR_VOF, VENDOR_VTGT, CommonFeature, DeviceId
-
-_VENDORS = {VENDOR_VOF: "vof-target", VENDOR_VTGT: "virtio-target"}
 
 
 def info_text(
@@ -23,27 +26,6 @@ def info_text(
     return "".join(
         f"{key}: {one_line(value)}\n" for key, value in _facts(name, session, contents, lost_at)
     )
-
-
-def one_line(value: object) -> str:
-    """Return a value as text that stays on its line."""
-    text = str(value)
-    return text if text.isprintable() else text.encode("unicode_escape").decode("ascii")
-
-
-def device_type(device_id: int) -> str:
-    """Return the name of a virtio device type."""
-    try:
-        return f"virtio-{DeviceId(device_id).name.lower()}"
-    except ValueError:
-        return f"virtio device type {device_id}"
-
-
-def feature_text(features: int, names: Mapping[int, str]) -> str:
-    """Return feature bits by name, unknown ones by number; ``none`` if there is none."""
-    known = {int(bit): str(bit.name) for bit in CommonFeature} | dict(names)
-    bits = [1 << place for place in range(64) if features >> place & 1]
-    return " ".join(known.get(bit, f"bit{bit.bit_length() - 1}") for bit in bits) or "none"
 
 
 def _facts(name: str, session: Session, contents: Contents, lost_at: datetime | None) -> Facts:
@@ -63,11 +45,12 @@ def _facts(name: str, session: Session, contents: Contents, lost_at: datetime | 
     yield "ivqn", parameters.ivqn
     yield "dialect", session.dialect
     yield "timeout", "none" if parameters.timeout is None else f"{parameters.timeout:g}"
-    vendor = _VENDORS.get(session.vendor_id)
+    vendor = vendor_name(session.vendor_id)
     yield "vendor_id", f"{session.vendor_id:#010x}" + (f" ({vendor})" if vendor else "")
     yield "device_id", session.device_id
     yield "target_id", session.target_id
-    yield "features", feature_text(session.features, contents.feature_names)
+    features = feature_names(session.features, FEATURES.get(session.device_id, {}))
+    yield "features", " ".join(features) or "none"
     yield "queues", f"{len(session.virtqueues)} of {session.num_queues}"
     for queue in session.virtqueues:
         yield f"queue{queue.index}.size", queue.size

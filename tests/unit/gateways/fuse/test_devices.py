@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Names of devices' folders, and the words of ``info``."""
+"""Names of devices' folders."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from itertools import islice
 import pytest
 
 from vof.gateways.fuse.devices import candidate_names, is_name
-from vof.gateways.fuse.info import device_type, feature_text, one_line
 
 
 @pytest.mark.parametrize(
@@ -38,23 +37,3 @@ def test_long_names_stay_names() -> None:
 @pytest.mark.parametrize("name", ["", ".", "..", "a/b", "a\0b", "a\nb", "x" * 256, "é" * 128])
 def test_no_names(name: str) -> None:
     assert not is_name(name)
-
-
-def test_a_value_stays_on_its_line() -> None:
-    assert one_line("plain ünïcode") == "plain ünïcode"
-    assert one_line("two\nlines\x1b[2J") == "two\\nlines\\x1b[2J"
-    assert one_line(7) == "7"
-
-
-def test_features() -> None:
-    names = {1 << 0: "ZERO", 1 << 5: "FIVE"}
-    assert feature_text(0, names) == "none"
-    assert feature_text(1 << 32 | 1 << 5 | 1 << 63 | 1, names) == "ZERO FIVE VERSION_1 bit63"
-
-
-def test_types() -> None:
-    assert [device_type(number) for number in (2, 4, 1)] == [
-        "virtio-block",
-        "virtio-rng",
-        "virtio device type 1",
-    ]
