@@ -16,13 +16,14 @@ from collections.abc import Callable, Sequence
 
 from vof import __version__
 from vof.errors import VofError
-from vof.gateways.cli import bench, crypto, decode, info, validate
+from vof.gateways.cli import bench, crypto, decode, doctor, info, validate
 from vof.gateways.cli import filter as nbdkit_filter
 from vof.gateways.cli.exits import Exit, exit_of
 
 VERBS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
     "info": ("tell what a device is", info.add_options),
     "bench": ("measure a block device, by reading", bench.add_options),
+    "doctor": ("find what keeps this machine from using devices", doctor.add_options),
     "validate": ("look for mistakes in the configuration", validate.add_options),
     "crypto": ("encrypt, sign and digest on a virtio-crypto", crypto.add_verbs),
     "decode": ("print a capture or a recording", decode.add_options),

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from vof.errors import ConfigError
+from vof.gateways.fuse.options import DEFAULT_TIMEOUT
 from vof.gateways.settings.merged import DEFAULTS, Id, Settings
 from vof.gateways.settings.origin import BUILT_IN, COMMAND_LINE, Source, Value
 from vof.gateways.settings.schema import KEYS, Kind, parse_flag
@@ -107,7 +108,8 @@ def mount(
 ) -> Effective:
     """Return what holds for the mount called ``name``. Raises ConfigError if there is none."""
     identity = (Kind.MOUNT, name)
-    values = _values(settings, identity, overrides or {}, built_in or {})
+    own = {"timeout": f"{DEFAULT_TIMEOUT:g}", **(built_in or {})}
+    values = _values(settings, identity, overrides or {}, own)
     if identity not in settings.sections:
         known = ", ".join(settings.mounts) or "none"
         raise ConfigError(f"there is no [mount {name}] in the configuration; there are: {known}")

@@ -131,13 +131,14 @@ def test_a_command_line_that_cannot_be_used(
 def test_a_mount(settings: Settings) -> None:
     found = mount(settings, "rng", {"gid": "0"})
     assert set(found.values) == set(MOUNT_KEYS)
-    assert shown(found, "mountpoint", "tvqns", "tport", "taddr", "gid", "uid") == [
+    assert shown(found, "mountpoint", "tvqns", "tport", "taddr", "gid", "uid", "timeout") == [
         ("/mnt/rng", "vof.conf:15"),
         ("a/rng0, a/rng1", "vof.conf:16"),
         ("8", "vof.conf:17"),
         ("default-host", "vof.conf:2"),
         ("0", "command line"),
         (None, "built in"),
+        ("30", "built in"),
     ]
 
 

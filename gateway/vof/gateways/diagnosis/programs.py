@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""nbdkit: whether it is there, runs our plugin in its Python, and can have the filter."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from vof import __version__
+from vof.errors import VofError
+from vof.gateways.diagnosis.finding import Finding, Status, lacking
+from vof.gateways.diagnosis.host import Host, Ran
+from vof.gateways.nbdkit_filter import filter_path
+
+PLUGIN = "vof_plugin.py"
+
+_INSTALL = "install nbdkit and nbdkit-plugin-python (Debian's names)"
+
+
+def plugin_path() -> Path:
+    """Return our plugin: of the checkout this runs from, or as it was installed."""
+    checkout = Path(__file__).resolve().parents[4] / "nbdkit-plugin" / PLUGIN
+    return checkout if checkout.exists() else Path(sys.prefix) / "share" / "vof" / PLUGIN
+
+
+def check_nbdkit(host: Host, *, needed: bool) -> Iterator[Finding]:
+    """Look for nbdkit, its Python, our plugin in it, and the filter."""
+    config = _pairs(host.run(["nbdkit", "--dump-config"]))
+    if "version" not in config:
+        yield lacking("nbdkit", "it is not installed: no block devices", _INSTALL, needed=needed)
+        return
+    yield Finding("nbdkit", Status.OK, f"version {config['version']}")
+    if host.run(["nbdkit", "python", "--version"]).status != 0:
+        text = "its plugin for Python is not installed"
+        yield lacking("plugin", text, _INSTALL, needed=needed)
+        return
+    yield _check_plugin(host, needed=needed)
+    try:
+        path = filter_path()
+    except (VofError, OSError) as error:
+        text = f"requests go through Python: {error}"
+        fix = "install what is missing, then: vofctl filter install"
+        yield lacking("filter", text, fix, needed=False)
+    else:
+        yield Finding("filter", Status.OK, f"the fast path is {path}")
+
+
+def _check_plugin(host: Host, *, needed: bool) -> Finding:
+    path = plugin_path()
+    if not path.exists():
+        fix = "install vof once more: its data files are part of it"
+        return lacking("plugin", f"there is no {path}", fix, needed=needed)
+    ran = host.run(["nbdkit", "python", path, "--dump-plugin"])
+    version = _pairs(ran).get("vof_version")
+    if version is None:
+        words = ran.error.strip().splitlines() or ["it said nothing"]
+        text = f"nbdkit's Python cannot run {path}: {words[0]}"
+        return lacking("plugin", text, "activate the environment vof is in", needed=needed)
+    if version != __version__:
+        text = f"nbdkit's Python finds vof {version}, and this is {__version__}"
+        fix = "put the folder of this vofctl first in PATH, or remove the other"
+        return lacking("plugin", text, fix, needed=needed)
+    return Finding("plugin", Status.OK, f"nbdkit runs {path}")
+
+
+def _pairs(ran: Ran) -> dict[str, str]:
+    """Return the ``key=value`` lines a program wrote, if it ended well."""
+    if ran.status != 0:
+        return {}
+    return dict(line.split("=", 1) for line in ran.output.splitlines() if "=" in line)
