@@ -33,6 +33,8 @@ check_packages=(
     qemu-system-x86 linux-image-amd64 busybox-static file kmod udev iproute2
     # RDMA bindings; man page linter
     python3-pyverbs mandoc
+    # the completion of vofctl, tried in it
+    zsh
     # the examples of vof-crypto(7); rngd, which feeds the guest's kernel from a mount
     xxd rng-tools-debian
     # the Wireshark dissector's tests; Debian's question whether users may capture stays at no

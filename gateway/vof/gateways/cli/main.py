@@ -18,6 +18,7 @@ from vof import __version__
 from vof.errors import VofError
 from vof.gateways.cli import bench, crypto, decode, doctor, info, validate
 from vof.gateways.cli import filter as nbdkit_filter
+from vof.gateways.cli.completion import verb as completion
 from vof.gateways.cli.exits import Exit, exit_of
 
 VERBS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
@@ -28,6 +29,7 @@ VERBS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
     "crypto": ("encrypt, sign and digest on a virtio-crypto", crypto.add_verbs),
     "decode": ("print a capture or a recording", decode.add_options),
     "filter": ("make nbdkit's fast path for this machine", nbdkit_filter.add_verbs),
+    "completion": ("print what completes command lines in a shell", completion.add_options),
 }
 """Every verb and group: what it is for, and what gives it its options or verbs."""
 
