@@ -161,7 +161,7 @@ def _facts(plan: LoadPlan, queues: int, result: LoadResult) -> Iterator[tuple[st
     yield "iops", f"{result.requests / result.seconds:.0f}"
     yield "throughput", f"{result.bytes / result.seconds / (1 << 20):.1f} MiB/s"
     for each in PERCENTILES:
-        yield f"latency p{each:g}", f"{_microseconds(result, each):g} us"
+        yield f"latency p{each:g}", f"{_microseconds(result, each):.1f} us"
 
 
 def _microseconds(result: LoadResult, percent: float) -> float:
