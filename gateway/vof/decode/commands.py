@@ -11,8 +11,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from vof.wire.constants import LaterOpcode, Opcode
-from vof.wire.dialect import DIALECTS, Dialect
-from vof.wire.framing import Framing
+from vof.wire.dialect import DIALECTS, Dialect, Framing
 from vof.wire.keyed import (
     GetKeyedEagerBufCommand,
     GetKeyedEagerBufCompletion,

@@ -8,7 +8,7 @@ import socket
 from vof.fabric.interface import OnLost, Queue
 from vof.fabric.tcp import TcpQueue
 from vof.implementation import use_native
-from vof.wire.framing import Framing
+from vof.wire.dialect import Framing
 
 __all__ = ["keep_thread", "open_queue"]
 

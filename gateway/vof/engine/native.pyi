@@ -6,7 +6,7 @@ from typing import Protocol
 from vof.errors import VofError
 from vof.fabric.interface import Activity, InFlight, OnLost, Statistics
 from vof.fabric.pending import Pending
-from vof.wire.framing import Framing
+from vof.wire.dialect import Framing
 from vof.wire.stream import Arrival
 from vof.wire.structs import Buffer, ConnectBody, ConnectCommand
 

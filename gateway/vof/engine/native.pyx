@@ -16,7 +16,7 @@ from vof.fabric import stream_requests
 from vof.fabric.interface import Activity, Statistics
 from vof.fabric.pending import Pending
 from vof.fabric.ticks import tick_of
-from vof.wire.framing import Framing
+from vof.wire.dialect import Framing
 from vof.wire.stream import Arrival
 from vof.wire.structs import HEAD, Completion
 

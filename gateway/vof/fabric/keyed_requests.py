@@ -18,7 +18,7 @@ from vof.fabric.buffers import SLAB_SIZE, Extent, Pool
 from vof.fabric.eager import EagerRange, Lease
 from vof.fabric.extents import ALIGNMENT, rounded
 from vof.fabric.link import Write
-from vof.wire.framing import Framing
+from vof.wire.dialect import Framing
 from vof.wire.keyed import (
     KEYED_DESCRIPTOR_SIZE,
     MAX_KEYED_DESCS,

@@ -25,7 +25,7 @@ from vof.fabric.link import Link
 from vof.fabric.pending import Pending
 from vof.fabric.queue import EVENTS, BaseQueue
 from vof.fabric.ticks import TICK, tick_of
-from vof.wire.framing import Framing
+from vof.wire.dialect import Framing
 from vof.wire.keyed import KeyedDescriptor, completion_id, decode_completion, decode_eager_buffers
 from vof.wire.structs import HEAD, Buffer, ConnectBody, ConnectCommand
 

@@ -12,7 +12,8 @@ from typing import Protocol
 
 from vof.fabric.interface import Queue
 from vof.fabric.pending import Pending
-from vof.wire.framing import Framing
+from vof.wire.dialect import Framing
+from vof.wire.framing import encode_request
 from vof.wire.stream import encode_connect
 from vof.wire.structs import Buffer, ConnectBody, ConnectCommand
 
@@ -49,7 +50,7 @@ def prepare(
     if command_id is None:
         return None
     lengths = [len(buffer) for buffer in writable]
-    command = queue.framing.encode(command_id, readable, lengths)
+    command = encode_request(queue.framing, command_id, readable, lengths)
     return Pending(what, command_id, [command, *payload], len(readable), writable, tail)
 
 

@@ -25,7 +25,8 @@ from vof.fabric.pending import Pending
 from vof.fabric.queue import EVENTS, BaseQueue
 from vof.fabric.ticks import SHORT_TICK, TICK, set_receive_timeout, tick_of
 from vof.wire.constants import AsyncEvent
-from vof.wire.framing import Framing
+from vof.wire.dialect import Framing
+from vof.wire.framing import completion_parser
 from vof.wire.stream import Arrival, Expected
 from vof.wire.structs import HEAD, Buffer, ConnectBody, ConnectCommand
 
@@ -61,7 +62,7 @@ class TcpQueue(BaseQueue):
         self.framing = framing
         self._socket = sock
         self._arriving: deque[Pending | AsyncEvent] = deque()
-        self._parser = framing.completion_parser()(self._expect)
+        self._parser = completion_parser(framing)(self._expect)
         self._scratch = memoryview(bytearray(RECEIVE_BUFFER_SIZE))
         self._sends = self._bytes_sent = 0
         self._receives = self._bytes_received = 0
@@ -124,7 +125,7 @@ class TcpQueue(BaseQueue):
             if self._error is None or not self._torn_down:
                 raise LocalProtocolError(f"{self.name}: its connection has not ended")
             refusals = self._parser.refusal_carries_buffers
-            self._parser = self.framing.completion_parser()(self._expect)
+            self._parser = completion_parser(self.framing)(self._expect)
             self._parser.refusal_carries_buffers = refusals
             self._socket = sock
             self._owner = os.getpid()

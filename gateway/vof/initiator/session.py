@@ -40,8 +40,7 @@ from vof.wire.constants import (
     DeviceStatus,
     Transport,
 )
-from vof.wire.dialect import AUTO, Dialect, dialects_by_name
-from vof.wire.framing import Framing
+from vof.wire.dialect import AUTO, Dialect, Framing, dialects_by_name
 
 DEFAULT_MAX_SEGS = 128
 """Descriptors of a vring command where the target does not tell: what the reference target

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from itertools import accumulate
 
 from vof.wire.constants import DescriptorFlag
-from vof.wire.framing import Framing
+from vof.wire.dialect import Framing
 from vof.wire.stream import ReceivedCommand, encode_vring_completion
 from vof.wire.structs import pack
 from vof.wire.vq import VqCompletion

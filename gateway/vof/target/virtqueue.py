@@ -29,8 +29,8 @@ from vof.target.ending import Stalled
 from vof.target.native_events import ControlCommand, DiskError, Request
 from vof.target.workers import Workers
 from vof.wire.constants import Opcode
-from vof.wire.dialect import Dialect
-from vof.wire.framing import Framing
+from vof.wire.dialect import Dialect, Framing
+from vof.wire.framing import command_parser
 from vof.wire.stream import ReceivedCommand
 from vof.wire.structs import COMMAND_SIZE, HEAD, pack
 
@@ -160,7 +160,7 @@ class Virtqueue:
                     assert_never(other)
 
     def _serve_stream(self, dialect: Dialect) -> None:
-        parser = dialect.framing.command_parser()(dialect, self._association.device.limits)
+        parser = command_parser(dialect.framing)(dialect, self._association.device.limits)
         requests = dialect.request_opcodes
         buffer = memoryview(bytearray(RECEIVE_SIZE))
         while not self._over:

@@ -14,12 +14,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import Enum
 from functools import cached_property
 
 from vof.errors import ConfigError
 from vof.wire.constants import LaterOpcode, Opcode, Transport, TransportFeature
-from vof.wire.framing import Framing
 from vof.wire.structs import Buffer, CommonCommand, StatusCommand, pack, unpack
+
+
+class Framing(Enum):
+    """What carries a virtqueue's request."""
+
+    SEGMENTS = "segments"
+    """*proposal* and *v2*: the vring command, with a descriptor for each segment."""
+    LENGTHS = "lengths"
+    """*v5*: the vq command, with a length for each direction."""
 
 
 @dataclass(frozen=True)

@@ -1,36 +1,31 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""How a virtqueue's buffers travel on a stream: the one thing in which the dialects' framing
-differs."""
+"""How a virtqueue's buffers travel on a stream: the parsers and the encoder of each framing."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from enum import Enum
 
+from vof.wire.dialect import Framing
 from vof.wire.stream import CommandParser, CompletionParser, encode_vring
 from vof.wire.vq import VqCommandParser, VqCompletionParser, encode_vq
 
 
-class Framing(Enum):
-    """What carries a virtqueue's request."""
+def encode_request(
+    framing: Framing, command_id: int, readable: Sequence[int], writable: Sequence[int]
+) -> bytes:
+    """Return a request's command; ``readable`` and ``writable`` are the lengths of its buffers, in
+    bytes. The device-readable bytes follow it on the stream."""
+    return _ENCODERS[framing](command_id, readable, writable)
 
-    SEGMENTS = "segments"
-    """*proposal* and *v2*: the vring command, with a descriptor for each segment."""
-    LENGTHS = "lengths"
-    """*v5*: the vq command, with a length for each direction."""
 
-    def encode(self, command_id: int, readable: Sequence[int], writable: Sequence[int]) -> bytes:
-        """Return a request's command; ``readable`` and ``writable`` are the lengths of its buffers,
-        in bytes. The device-readable bytes follow it on the stream."""
-        return _ENCODERS[self](command_id, readable, writable)
+def completion_parser(framing: Framing) -> type[CompletionParser]:
+    """Return the parser of the completions."""
+    return _COMPLETION_PARSERS[framing]
 
-    def completion_parser(self) -> type[CompletionParser]:
-        """Return the parser of the completions."""
-        return _COMPLETION_PARSERS[self]
 
-    def command_parser(self) -> type[CommandParser]:
-        """Return the parser of the commands."""
-        return _COMMAND_PARSERS[self]
+def command_parser(framing: Framing) -> type[CommandParser]:
+    """Return the parser of the commands."""
+    return _COMMAND_PARSERS[framing]
 
 
 _ENCODERS: dict[Framing, Callable[[int, Sequence[int], Sequence[int]], bytes]] = {

@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 from vof.errors import RemoteProtocolError
 from vof.wire.constants import DescriptorFlag, LaterOpcode, Opcode
-from vof.wire.framing import Framing
+from vof.wire.dialect import Framing
 from vof.wire.layout import laid_out, layout_of
 from vof.wire.stream import Arrival
 from vof.wire.structs import (

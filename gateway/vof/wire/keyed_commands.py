@@ -12,8 +12,7 @@ from typing import NamedTuple
 
 from vof.errors import RemoteProtocolError
 from vof.wire.constants import DescriptorFlag, LaterOpcode, Opcode
-from vof.wire.dialect import Dialect
-from vof.wire.framing import Framing
+from vof.wire.dialect import Dialect, Framing
 from vof.wire.keyed import KEYED_DESCRIPTOR_SIZE, KeyedDescriptor, VqKeyedEagerBufCommand
 from vof.wire.layout import layout_of
 from vof.wire.structs import (

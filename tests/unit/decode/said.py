@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 from vof.wire import blk
 from vof.wire.constants import CONTROL_QUEUE_TARGET_ID, DeviceId, Opcode, Transport
-from vof.wire.dialect import Dialect
-from vof.wire.framing import Framing
+from vof.wire.dialect import Dialect, Framing
+from vof.wire.framing import encode_request
 from vof.wire.names import encode_name
 from vof.wire.stream import encode_connect, encode_vring_completion
 from vof.wire.structs import (
@@ -55,7 +55,7 @@ def request(
     dialect: Dialect, command_id: int, readable: Sequence[bytes], writable: Sequence[int]
 ) -> bytes:
     """Return a virtqueue's request with its data."""
-    head = dialect.framing.encode(command_id, [len(part) for part in readable], writable)
+    head = encode_request(dialect.framing, command_id, [len(part) for part in readable], writable)
     return head + b"".join(readable)
 
 

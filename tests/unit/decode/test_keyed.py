@@ -25,8 +25,7 @@ from vof.wire.constants import (
     TransportFeature,
 )
 from vof.wire.crypto import DataOpcode
-from vof.wire.dialect import DIALECTS, PROPOSAL, V2, V5, Dialect
-from vof.wire.framing import Framing
+from vof.wire.dialect import DIALECTS, PROPOSAL, V2, V5, Dialect, Framing
 from vof.wire.keyed import (
     GetKeyedEagerBufCompletion,
     KeyedDescriptor,

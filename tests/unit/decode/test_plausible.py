@@ -18,8 +18,7 @@ from vof.decode.plausible import (
     may_be_connect,
 )
 from vof.wire.constants import Opcode
-from vof.wire.dialect import DIALECTS, PROPOSAL, V2, V5, Dialect
-from vof.wire.framing import Framing
+from vof.wire.dialect import DIALECTS, PROPOSAL, V2, V5, Dialect, Framing
 from vof.wire.structs import COMMAND_SIZE, DESCRIPTOR_SIZE, ConnectCommand, pack
 
 ALL = pytest.mark.parametrize("dialect", DIALECTS, ids=lambda item: item.name)

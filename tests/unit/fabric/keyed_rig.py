@@ -12,7 +12,7 @@ from vof.fabric.eager import EagerRange
 from vof.fabric.interface import InFlight, Queue
 from vof.fabric.pending import Pending
 from vof.fabric.rdma import RdmaQueue
-from vof.wire.framing import Framing
+from vof.wire.dialect import Framing
 from vof.wire.keyed import KeyedDescriptor
 
 SIZE = 128

@@ -16,7 +16,7 @@ from vof.engine.native import NativeBlock, NativeQueue
 from vof.errors import RemoteProtocolError, SessionLost, VofError
 from vof.fabric.interface import Queue
 from vof.initiator.virtqueue import Virtqueue
-from vof.wire.framing import Framing
+from vof.wire.dialect import Framing
 
 DISK = bytes(range(256)) * 64
 

@@ -21,7 +21,7 @@ from vof.fabric import rdma
 from vof.fabric.config_watch import ConfigWatch
 from vof.fabric.pending import Pending
 from vof.fabric.tasks import wait_in_task
-from vof.wire.framing import Framing
+from vof.wire.dialect import Framing
 from vof.wire.keyed import KeyedDescriptor
 from vof.wire.stream import Arrival
 from vof.wire.structs import ConnectBody, ConnectCommand

@@ -18,7 +18,7 @@ from tests.unit.fabric.test_fork import in_child
 from vof.errors import LocalProtocolError, RemoteProtocolError, SessionLost
 from vof.fabric import rdma
 from vof.fabric.pending import Pending
-from vof.wire.framing import Framing
+from vof.wire.dialect import Framing
 
 MakeKeyedRig = Callable[..., KeyedRig]
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vof.target.completions import KEPT_RESPONSE, ResponseBuffer, _split, answer
-from vof.wire.framing import Framing
+from vof.wire.dialect import Framing
 from vof.wire.stream import Expected, ReceivedCommand
 from vof.wire.vq import VqCompletionParser
 

@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 from tests.unit.wire.streams import LIMITS, WRITE, command_bytes, commands, cuts, v5_commands
 from vof.errors import RemoteProtocolError
 from vof.target import native
-from vof.wire.dialect import PROPOSAL, V5, Dialect
-from vof.wire.framing import Framing
+from vof.wire.dialect import PROPOSAL, V5, Dialect, Framing
 from vof.wire.stream import CommandParser, ReceivedCommand, StreamLimits
 from vof.wire.vq import VqCommandParser
 

@@ -23,6 +23,7 @@ from vof.target.native_events import ControlCommand, Request
 from vof.wire.blk import Feature
 from vof.wire.constants import CommonFeature
 from vof.wire.dialect import PROPOSAL, V5, Dialect
+from vof.wire.framing import encode_request
 
 SIZE = 64 << 10
 PATIENCE = 30.0
@@ -236,7 +237,7 @@ def serve_all(
                 assert seat.handle(0, memoryview(payload), area) == room
                 areas.append(bytes(area))
                 continue
-            head = dialect.framing.encode(5, [len(payload)], [room])
+            head = encode_request(dialect.framing, 5, [len(payload)], [room])
             # A control command ends what the queue does by itself.
             ours.sendall(head + payload + struct.pack("<HH12x", 2, 6))
             while isinstance(event := queue.serve(), Request):

@@ -16,10 +16,10 @@ from vof.wire.dialect import (
     V2,
     V5,
     Dialect,
+    Framing,
     dialects_by_name,
     dialects_by_oftype,
 )
-from vof.wire.framing import Framing
 
 
 @pytest.mark.parametrize(

@@ -5,25 +5,26 @@ from __future__ import annotations
 
 import struct
 
-from vof.wire.framing import Framing
+from vof.wire.dialect import Framing
+from vof.wire.framing import command_parser, completion_parser, encode_request
 from vof.wire.stream import CommandParser, CompletionParser, encode_vring
 from vof.wire.vq import VqCommandParser, VqCompletionParser, encode_vq
 
 
 def test_segments() -> None:
-    assert Framing.SEGMENTS.encode(3, [16, 512], [1]) == encode_vring(3, [16, 512], [1])
-    assert Framing.SEGMENTS.completion_parser() is CompletionParser
-    assert Framing.SEGMENTS.command_parser() is CommandParser
+    assert encode_request(Framing.SEGMENTS, 3, [16, 512], [1]) == encode_vring(3, [16, 512], [1])
+    assert completion_parser(Framing.SEGMENTS) is CompletionParser
+    assert command_parser(Framing.SEGMENTS) is CommandParser
 
 
 def test_lengths() -> None:
-    assert Framing.LENGTHS.encode(3, [16, 512], [1]) == encode_vq(3, [16, 512], [1])
-    assert Framing.LENGTHS.completion_parser() is VqCompletionParser
-    assert Framing.LENGTHS.command_parser() is VqCommandParser
+    assert encode_request(Framing.LENGTHS, 3, [16, 512], [1]) == encode_vq(3, [16, 512], [1])
+    assert completion_parser(Framing.LENGTHS) is VqCompletionParser
+    assert command_parser(Framing.LENGTHS) is VqCommandParser
 
 
 def test_only_the_opcode_and_the_id_are_at_the_same_place() -> None:
-    heads = {framing: framing.encode(3, [16, 512], [1])[:16] for framing in Framing}
+    heads = {framing: encode_request(framing, 3, [16, 512], [1])[:16] for framing in Framing}
     assert [struct.unpack_from("<HH", head) for head in heads.values()] == [
         (0x2000, 3),
         (0x0FFF, 3),

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from vof.errors import RemoteProtocolError
 from vof.wire.constants import Opcode
-from vof.wire.framing import Framing
+from vof.wire.dialect import Framing
 from vof.wire.keyed import (
     GetKeyedEagerBufCompletion,
     KeyedDescriptor,

@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 
 from vof.errors import RemoteProtocolError
 from vof.wire.constants import LaterOpcode, Opcode
-from vof.wire.dialect import DIALECTS, PROPOSAL, V2, V5, Dialect
-from vof.wire.framing import Framing
+from vof.wire.dialect import DIALECTS, PROPOSAL, V2, V5, Dialect, Framing
 from vof.wire.keyed import (
     KeyedDescriptor,
     VqKeyedEagerBufCommand,

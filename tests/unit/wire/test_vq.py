@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from tests.unit.wire.delivery import deliver
 from vof.errors import RemoteProtocolError
-from vof.wire.framing import Framing
+from vof.wire.dialect import Framing
+from vof.wire.framing import encode_request
 from vof.wire.stream import Expected
 from vof.wire.structs import Completion, pack
 from vof.wire.vq import VqCompletion, VqCompletionParser, encode_vq
@@ -21,7 +22,7 @@ def test_command_as_it_stands_on_the_wire() -> None:
     assert encode_vq(0x1234, [16, 512], [4096, 1]) == bytes.fromhex(
         "ff0f 3412 10020000 01100000 00 00 0000"
     )
-    assert Framing.LENGTHS.encode(1, [2], [3]) == encode_vq(1, [2], [3])
+    assert encode_request(Framing.LENGTHS, 1, [2], [3]) == encode_vq(1, [2], [3])
 
 
 class InFlight:

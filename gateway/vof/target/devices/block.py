@@ -32,8 +32,7 @@ from vof.wire.blk import (
     Feature,
 )
 from vof.wire.constants import CommonFeature, DeviceId
-from vof.wire.dialect import Dialect
-from vof.wire.framing import Framing
+from vof.wire.dialect import Dialect, Framing
 from vof.wire.stream import StreamLimits
 from vof.wire.structs import pack
 

@@ -30,7 +30,7 @@ from vof.target.rdma.eager import EagerRange
 from vof.target.rdma.memory import Chunk, NotRegistered, Pool
 from vof.target.rdma.send_queue import SendQueue, pieces
 from vof.wire.constants import LaterOpcode, Opcode, TransportFeature
-from vof.wire.framing import Framing
+from vof.wire.dialect import Framing
 from vof.wire.keyed import (
     KEYED_DESCRIPTOR_SIZE,
     GetKeyedEagerBufCommand,
