@@ -68,7 +68,8 @@ def explained(
     """Say what became of the attempt at one of the target's addresses."""
     step = error.step if isinstance(error, CmError) else None
     served = device_addresses()
-    ours = ", ".join(served) or "none"
+    named = [each for each in served if not ipaddress.ip_address(each).is_link_local]
+    ours = ", ".join(named) or "none"
     if step == "address" and error.errno in _LOCAL and (source or source_port):
         local = f"iaddr={source} iport={source_port}" if source else f"iport={source_port}"
         if source and source not in served:
