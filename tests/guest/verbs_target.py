@@ -247,6 +247,8 @@ class KeyedTarget(ScriptedTarget):
         self.lock = threading.RLock()
         self._receives = receives
         self._accepts = accepts
+        self._kept: list[CMID] = []
+        """Requests that are neither accepted nor refused."""
         self._mistakes: list[BaseException] = []
         self._changed = threading.Condition()
         self._stopping = False
@@ -277,6 +279,8 @@ class KeyedTarget(ScriptedTarget):
             thread.join(PATIENCE)
             assert not thread.is_alive()
         with self.lock:
+            for cmid in self._kept:
+                cmid.close()
             self._id.close()
             self._channel.close()
         if self._mistakes:
@@ -300,7 +304,10 @@ class KeyedTarget(ScriptedTarget):
             if not poller.poll(50):
                 continue
             with self.lock:
-                event = CMEvent(self._channel)
+                try:
+                    event = CMEvent(self._channel)
+                except PyverbsError:
+                    continue  # it was of an id that has been closed meanwhile
                 kind = event.event_type
                 cmid = None
                 if kind == ce.RDMA_CM_EVENT_CONNECT_REQUEST:
@@ -311,7 +318,7 @@ class KeyedTarget(ScriptedTarget):
                 if cmid is None:
                     continue
                 if not self._accepts():
-                    self._kept = cmid
+                    self._kept.append(cmid)
                     continue
                 number = len(self.connections)
                 connection = KeyedConnection(self, cmid, number, self._receives)
