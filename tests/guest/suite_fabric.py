@@ -129,7 +129,7 @@ def test_a_violation_ends_the_session(name: str) -> None:
         assert isinstance(driver.session.error, RemoteProtocolError)
 
 
-@pytest.mark.parametrize("status", [1, 133, 4096, 65535])
+@pytest.mark.parametrize("status", [133, 65535])
 def test_any_status_is_an_error_of_the_request_alone(status: int) -> None:
     answers = [status, 0]
 
