@@ -271,7 +271,7 @@ def test_nobody_listens() -> None:
 
 def test_the_local_end() -> None:
     with KeyedTarget(rxe.FAR.address) as target:
-        made = parameters(target, iaddr=rxe.NEAR.address, iport=23000, dialect="proposal")
+        made = parameters(target, iaddr=rxe.NEAR.address, iport=23000)
         with opened(made, 1) as driver:
             write(driver, 0, bytes(BLOCK))
         made = parameters(target, iaddr=rxe.UNSERVED)
