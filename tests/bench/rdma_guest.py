@@ -18,13 +18,13 @@ from typing import Any
 
 from tests.bench import profiles, rdma_rows
 from tests.bench.machine import description
-from tests.bench.processes import service, wait_for
+from tests.bench.processes import service
 from tests.bench.rdma_rows import Cost, Place
 from tests.bench.render import heading, line
 from tests.bench.results import GroupResult, Report
 from tests.bench.rows import measured
 from tests.guest import operations, rxe
-from tests.guest.steps import EXCHANGE, Scenario
+from tests.guest.steps import EXCHANGE, Scenario, wait_until
 from vof.initiator.parameters import SessionParameters
 
 scenario = Scenario()
@@ -38,7 +38,7 @@ PROFILED = 3.0
 
 TVQN = "virtio-target/block/bench0.service"
 IMAGE = Path("/dev/shm/bench.img")
-SIZE = 256 << 20
+SIZE = 128 << 20
 
 CONFIG = f"""\
 [target]
@@ -61,11 +61,11 @@ def target(
     config.write_text(CONFIG.format(transports=transports, port=port), encoding="utf-8")
     words = [word.format(config=config) for word in command]
     with service(*words, log=log, environment=variables) as process:
-        wait_for(process, log, r"(listening on)", log)
+        wait_until(name, lambda: "listening on" in log.read_text(encoding="utf-8"), 120)
         yield Place(rxe.FAR.address, port, TVQN, process.pid)
 
 
-@scenario.step()
+@scenario.step(timeout=300)
 def set_up_rdma() -> list[str]:
     rxe.load()
     rxe.set_up_wire()
