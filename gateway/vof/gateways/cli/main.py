@@ -12,32 +12,19 @@ import argparse
 import os
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from vof import __version__
 from vof.errors import VofError
-from vof.gateways.cli import bench, crypto, decode, doctor, info, validate
-from vof.gateways.cli import filter as nbdkit_filter
-from vof.gateways.cli.completion import verb as completion
 from vof.gateways.cli.exits import Exit, exit_of
-
-VERBS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
-    "info": ("tell what a device is", info.add_options),
-    "bench": ("measure a block device, by reading", bench.add_options),
-    "doctor": ("find what keeps this machine from using devices", doctor.add_options),
-    "validate": ("look for mistakes in the configuration", validate.add_options),
-    "crypto": ("encrypt, sign and digest on a virtio-crypto", crypto.add_verbs),
-    "decode": ("print a capture or a recording", decode.add_options),
-    "filter": ("make nbdkit's fast path for this machine", nbdkit_filter.add_verbs),
-    "completion": ("print what completes command lines in a shell", completion.add_options),
-}
-"""Every verb and group: what it is for, and what gives it its options or verbs."""
+from vof.gateways.cli.telling import tell_error
+from vof.gateways.cli.verbs import VERBS
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program; return its exit status."""
-    parser = arguments()
-    given = parser.parse_args(argv)
+    words = sys.argv[1:] if argv is None else argv
+    given = arguments(words).parse_args(words)
     try:
         status = int(given.run(given))
         sys.stdout.flush()
@@ -55,8 +42,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail(f"{name}{error.strerror or error}", exit_of(error))
 
 
-def arguments() -> argparse.ArgumentParser:
-    """Return the arguments of every verb."""
+def arguments(words: Sequence[str] | None = None) -> argparse.ArgumentParser:
+    """Return the arguments of every verb; with a command line, in full only of the one in it."""
     parser = argparse.ArgumentParser(
         prog="vofctl",
         description="Work with remote virtio devices, reached by Virtio-over-Fabrics.",
@@ -66,12 +53,14 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"vofctl {__version__}")
     verbs = parser.add_subparsers(metavar="VERB", required=True)
     for name, (text, add) in VERBS.items():
-        add(verbs.add_parser(name, help=text, description=text, allow_abbrev=False))
+        verb = verbs.add_parser(name, help=text, description=text, allow_abbrev=False)
+        if words is None or name in words:
+            add(verb)
     return parser
 
 
 def _fail(text: str, status: Exit) -> int:
-    sys.stderr.write(f"vofctl: {text}\n")
+    tell_error(text)
     return status
 
 

@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Every verb of vofctl, loaded when it is used.
+
+`disconnect` has to work soon on a machine that is in trouble, and does not wait for what others
+need.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+
+# ruff: noqa: PLC0415
+
+
+def _bench(parser: argparse.ArgumentParser) -> None:
+    from vof.gateways.cli import bench
+
+    bench.add_options(parser)
+
+
+def _info(parser: argparse.ArgumentParser) -> None:
+    from vof.gateways.cli import info
+
+    info.add_options(parser)
+
+
+def _doctor(parser: argparse.ArgumentParser) -> None:
+    from vof.gateways.cli import doctor
+
+    doctor.add_options(parser)
+
+
+def _validate(parser: argparse.ArgumentParser) -> None:
+    from vof.gateways.cli import validate
+
+    validate.add_options(parser)
+
+
+def _crypto(parser: argparse.ArgumentParser) -> None:
+    from vof.gateways.cli import crypto
+
+    crypto.add_verbs(parser)
+
+
+def _decode(parser: argparse.ArgumentParser) -> None:
+    from vof.gateways.cli import decode
+
+    decode.add_options(parser)
+
+
+def _filter(parser: argparse.ArgumentParser) -> None:
+    from vof.gateways.cli import filter as nbdkit_filter
+
+    nbdkit_filter.add_verbs(parser)
+
+
+def _completion(parser: argparse.ArgumentParser) -> None:
+    from vof.gateways.cli.completion import verb as completion
+
+    completion.add_options(parser)
+
+
+VERBS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
+    "info": ("tell what a device is", _info),
+    "bench": ("measure a block device, by reading", _bench),
+    "doctor": ("find what keeps this machine from using devices", _doctor),
+    "validate": ("look for mistakes in the configuration", _validate),
+    "crypto": ("encrypt, sign and digest on a virtio-crypto", _crypto),
+    "decode": ("print a capture or a recording", _decode),
+    "filter": ("make nbdkit's fast path for this machine", _filter),
+    "completion": ("print what completes command lines in a shell", _completion),
+}
+"""Every verb and group: what it is for, and what gives it its options or verbs."""
