@@ -56,6 +56,10 @@ def get_ready() -> None:
     _gateway.probe()
 
 
+def after_fork() -> None:
+    _gateway.after_fork()
+
+
 def list_exports(_readonly: bool, _is_tls: bool) -> Iterable[tuple[str, str]]:
     return _gateway.exports()
 

@@ -25,6 +25,7 @@ from vof.drivers.block import DEFAULT_QUEUES, BlockDriver
 from vof.drivers.block_geometry import check_block_device
 from vof.engine.choice import keep_thread
 from vof.errors import CompletionError, ConfigError, DeviceError, SessionLost, VofError
+from vof.gateways.attach.block_path import enter_block_path
 from vof.gateways.disk import Disk
 from vof.initiator.parameters import (
     PARAMETERS as SESSION_PARAMETERS,
@@ -52,6 +53,7 @@ MAX_QUEUES = 128
 PARAMETERS = SESSION_PARAMETERS | {
     "tvqn": "name of the target's device; without it the NBD export name is the tvqn",
     "queues": f"virtqueues to use at most, 1 to {MAX_QUEUES} (default: one for two CPUs, up to 4)",
+    "block_path": "yes where this kernel's own nbd is the client: see the manual (default no)",
 }
 """Every parameter of the plugin, with a line of help."""
 
@@ -206,6 +208,7 @@ class NbdGateway:
         self._debug = debug
         self._parameters = SessionParameters()
         self._queues = DEFAULT_QUEUES
+        self._block_path = False
         self._mutex = Lock()
         self._disks: dict[str, Disk] = {}
         self._users: dict[Disk, int] = {}
@@ -214,6 +217,10 @@ class NbdGateway:
         """Take one ``key=value``. Raises ConfigError."""
         if key == "queues":
             self._queues = parse_integer(key, value, 1, MAX_QUEUES)
+        elif key == "block_path":
+            if value not in {"yes", "no"}:
+                raise ConfigError(f"block_path={value}: use yes or no")
+            self._block_path = value == "yes"
         elif key in SESSION_PARAMETERS:
             self._parameters.set(key, value)
         else:
@@ -230,6 +237,11 @@ class NbdGateway:
         # needs.
         with Session.open(dataclasses.replace(self._parameters, iport=0)) as session:
             check_block_device(session)
+
+    def after_fork(self) -> None:
+        """Prepare the process that serves. Raises ConfigError."""
+        if self._block_path:
+            enter_block_path()
 
     def exports(self) -> Iterable[tuple[str, str]]:
         """Return the (name, description) of what can be listed: the device of ``tvqn=``."""

@@ -38,6 +38,9 @@ BUILT_IN_VALUES: Mapping[str, str] = {
 """What holds where nobody says anything; keys that are not here have no value of their own."""
 
 
+_NOTHING = Value(None, BUILT_IN)
+
+
 @dataclass(frozen=True)
 class Effective:
     """What holds. ``values`` has every key there is, with None for the text of one that is not
@@ -62,11 +65,14 @@ class Effective:
         return text is not None and parse_flag(key, text)
 
     def given(self, keys: Iterable[str]) -> dict[str, str]:
-        """Return those of ``keys`` that somebody has set, as text: all but what is built in."""
+        """Return those of ``keys`` that somebody has set, as text: all but what is built in.
+
+        Others may be among them that no section has.
+        """
         return {
             key: value.text
             for key in keys
-            if (value := self.values[key]).text is not None
+            if (value := self.values.get(key, _NOTHING)).text is not None
             and value.origin.source is not Source.BUILT_IN
         }
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from vof.errors import ConfigError
+from vof.gateways.local_name import check_device_name
 from vof.gateways.settings.files import (
     configuration_files,
     default_folder,
@@ -21,7 +22,7 @@ from vof.gateways.settings.files import (
 )
 from vof.gateways.settings.ini import Section, read_sections
 from vof.gateways.settings.origin import Origin, Value
-from vof.gateways.settings.schema import KEYS, REQUIRED, Kind, check_device_name, unknown
+from vof.gateways.settings.schema import KEYS, REQUIRED, Kind, unknown
 
 Id = tuple[Kind, str]
 """What makes it this section and no other; the name is empty for [defaults]."""

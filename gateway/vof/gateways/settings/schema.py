@@ -20,8 +20,6 @@ from vof.gateways.fuse import options as mount
 from vof.initiator.parameters import parse_integer
 from vof.wire.names import check_name
 
-MAX_NAME = 64
-_NAME = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._-]{{0,{MAX_NAME - 1}}}")
 _DEVICE = re.compile(r"/dev/nbd(0|[1-9][0-9]{0,3})")
 
 MAX_CONNECTIONS = 16
@@ -61,17 +59,6 @@ def parse_tvqns(key: str, value: str) -> list[str]:
     return [check_name(key, name) for name in value.replace(",", " ").split()]
 
 
-def check_device_name(name: str) -> str:
-    """Return a name by which a device or mount of this machine can be called; else raise
-    ConfigError."""
-    if not _NAME.fullmatch(name):
-        raise ConfigError(
-            f"{name!r} cannot be a name: up to {MAX_NAME} letters, digits, '.', '_' and '-' are "
-            "allowed, a letter or digit first"
-        )
-    return name
-
-
 def unknown(what: str, word: str, known: Collection[str]) -> str:
     """Return the words for a word that is not known, with the one that was likely meant."""
     likely = difflib.get_close_matches(word.replace("-", "_"), known, 1, 0.6)
@@ -107,7 +94,11 @@ def _check_mount_option(key: str, value: str) -> None:
 
 
 DEVICE_KEYS: Mapping[str, Key] = {
-    **{key: Key(text, _check_plugin) for key, text in nbd.PARAMETERS.items()},
+    **{
+        key: Key(text, _check_plugin)
+        for key, text in nbd.PARAMETERS.items()
+        if key != "block_path"  # `connect` says so itself, for it knows
+    },
     "filter": Key("nbdkit's fast path: auto, on or off (default auto)", _check_filter),
     "device": Key("nbd device to attach to (default: the first free one)", _check_nbd_device),
     "connections": Key(
