@@ -22,6 +22,22 @@ class Exit(IntEnum):
     UNREACHABLE = 4
     """The target cannot be reached, does not know the device, or went away."""
 
+    BUSY = 5
+    """A disk, a name or a device is in use."""
+    NOT_FOUND = 6
+    """There is no such disk attached."""
+    DENIED = 7
+    """It takes more privilege."""
+
+
+_BY_ERRNO = {
+    errno.EBUSY: Exit.BUSY,
+    errno.ENOENT: Exit.NOT_FOUND,
+    errno.EPERM: Exit.DENIED,
+    errno.EACCES: Exit.DENIED,
+    errno.ENODEV: Exit.FAILED,
+}
+"""What the errno of a ConfigError says beyond "the command line"."""
 
 _REJECTIONS = frozenset({errno.EKEYREJECTED, errno.EBADMSG})
 
@@ -29,7 +45,7 @@ _REJECTIONS = frozenset({errno.EKEYREJECTED, errno.EBADMSG})
 def exit_of(error: Exception) -> Exit:
     """Return the exit status for an error."""
     if isinstance(error, ConfigError):
-        return Exit.USAGE
+        return _BY_ERRNO.get(error.errno, Exit.USAGE)
     if isinstance(error, (ConnectError, SessionLost)):
         return Exit.UNREACHABLE
     if isinstance(error, VofError) and error.errno in _REJECTIONS:

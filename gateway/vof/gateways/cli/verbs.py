@@ -13,6 +13,36 @@ from collections.abc import Callable
 # ruff: noqa: PLC0415
 
 
+def _connect(parser: argparse.ArgumentParser) -> None:
+    from vof.gateways.cli import connect
+
+    connect.add_options(parser)
+
+
+def _connect_all(parser: argparse.ArgumentParser) -> None:
+    from vof.gateways.cli import connect_all
+
+    connect_all.add_options(parser)
+
+
+def _disconnect(parser: argparse.ArgumentParser) -> None:
+    from vof.gateways.cli import disconnect
+
+    disconnect.add_options(parser)
+
+
+def _list(parser: argparse.ArgumentParser) -> None:
+    from vof.gateways.cli import devices
+
+    devices.add_list_options(parser)
+
+
+def _status(parser: argparse.ArgumentParser) -> None:
+    from vof.gateways.cli import devices
+
+    devices.add_status_options(parser)
+
+
 def _bench(parser: argparse.ArgumentParser) -> None:
     from vof.gateways.cli import bench
 
@@ -62,6 +92,11 @@ def _completion(parser: argparse.ArgumentParser) -> None:
 
 
 VERBS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
+    "connect": ("attach a remote disk to this kernel", _connect),
+    "connect-all": ("attach every disk of vof.conf", _connect_all),
+    "disconnect": ("detach a disk", _disconnect),
+    "list": ("list attached disks", _list),
+    "status": ("show all of an attached disk", _status),
     "info": ("tell what a device is", _info),
     "bench": ("measure a block device, by reading", _bench),
     "doctor": ("find what keeps this machine from using devices", _doctor),

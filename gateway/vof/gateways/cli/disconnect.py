@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""``vofctl disconnect``: an attached disk, or all, taken away again. Local, and soon."""
+
+from __future__ import annotations
+
+import argparse
+
+from vof.errors import ConfigError, VofError
+from vof.gateways.attach.blockdev import Kernel
+from vof.gateways.attach.ending import end, find
+from vof.gateways.cli.attached import add_state_option, state_folder
+from vof.gateways.cli.exits import Exit, exit_of
+from vof.gateways.cli.output import add_output_option, wants_json, write_json
+from vof.gateways.cli.telling import tell_error
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Give the verb its options."""
+    parser.add_argument("disk", nargs="?", metavar="NAME|DEVICE|TVQN", help="the disk")
+    parser.add_argument("--all", action="store_true", help="every disk there is")
+    parser.add_argument(
+        "--force", action="store_true", help="also while it is in use: what is in flight fails"
+    )
+    add_state_option(parser)
+    add_output_option(parser)
+    parser.set_defaults(run=run)
+
+
+def run(given: argparse.Namespace) -> Exit:
+    """Disconnect what is named."""
+    if given.all == (given.disk is not None):
+        raise ConfigError("name one disk, or say --all")
+    folder, kernel = state_folder(given), Kernel()
+    entries = folder.entries()
+    if not given.all:
+        entries = [find(given.disk, entries, kernel)]
+    status, done = Exit.DONE, []
+    for entry in entries:
+        try:
+            end(entry, folder, kernel, force=given.force)
+            done.append(entry.name)
+        except VofError as error:
+            if not given.all:
+                raise
+            tell_error(f"{entry.name}: {error}")
+            status = exit_of(error)
+    if wants_json(given):
+        write_json({"disconnected": done})
+    return status
