@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Words for what a device says in numbers, and text of others that stays on its line."""
+"""Words for what a device says in numbers."""
 
 from __future__ import annotations
 
@@ -36,9 +36,3 @@ def feature_names(features: int, names: Mapping[int, str]) -> list[str]:
     known = {int(bit): str(bit.name) for bit in CommonFeature} | dict(names)
     bits = [1 << place for place in range(64) if features >> place & 1]
     return [known.get(bit, f"bit{bit.bit_length() - 1}") for bit in bits]
-
-
-def one_line(value: object) -> str:
-    """Return a value as text that stays on its line."""
-    text = str(value)
-    return text if text.isprintable() else text.encode("unicode_escape").decode("ascii")

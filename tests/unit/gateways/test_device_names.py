@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from vof.gateways.device_names import device_type, feature_names, one_line, vendor_name
+from vof.gateways.device_names import device_type, feature_names, vendor_name
+from vof.gateways.one_line import one_line
 from vof.wire.constants import VENDOR_VTGT
 
 

@@ -13,7 +13,7 @@ import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 
-from vof.gateways.device_names import one_line
+from vof.gateways.one_line import one_line
 
 SCHEMA = 1
 """The form of the JSON of every verb; it grows when a key goes or changes its meaning."""

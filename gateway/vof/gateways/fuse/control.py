@@ -14,10 +14,10 @@ from datetime import UTC, datetime
 from vof.errors import ConfigError, VofError
 from vof.gateways import control_string
 from vof.gateways.control_string import COMMANDS, ControlCommand, parse_control_string
-from vof.gateways.device_names import one_line
 from vof.gateways.fuse.devices import Devices
 from vof.gateways.fuse.nodes import Access, BytesHandle, File, Handle, Opening
 from vof.gateways.fuse.options import OPTIONS
+from vof.gateways.one_line import one_line
 from vof.initiator.parameters import PARAMETERS, SessionParameters
 
 FILE_NAME = "virtio-fabrics"

@@ -24,7 +24,6 @@ from vof.gateways.crypto.jobs import (
     max_input,
 )
 from vof.gateways.crypto.keys import MAX_KEY_FILE, read_key
-from vof.gateways.device_names import one_line
 from vof.gateways.fuse.crypto_device import CryptoDevice, KeySessions
 from vof.gateways.fuse.crypto_operation import OperationFile, OperationHandle
 from vof.gateways.fuse.errnos import fuse_errno
@@ -38,6 +37,7 @@ from vof.gateways.fuse.nodes import (
     Opening,
     TextFile,
 )
+from vof.gateways.one_line import one_line
 from vof.initiator.parameters import parse_integer
 from vof.wire.crypto import KeyType, Service
 

@@ -12,10 +12,10 @@ from vof.gateways.device_names import (
     FEATURES,
     device_type,
     feature_names,
-    one_line,
     vendor_name,
 )
 from vof.gateways.fuse.contents import Contents, Facts
+from vof.gateways.one_line import one_line
 from vof.initiator.session import Session
 
 
