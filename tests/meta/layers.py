@@ -5,6 +5,7 @@ The layers import in one direction, ``wire → fabric → engine → initiator �
 ``target`` knows ``wire`` only, so that one mistake cannot sit in both ends and cancel out; so does
 ``decode``, which follows both from outside.
 ``implementation`` says which of two that do the same is used, and may be asked by both ends.
+``notify`` tells systemd how a program is doing, whichever end that is.
 """
 
 from __future__ import annotations
@@ -16,14 +17,17 @@ from pathlib import Path
 ALLOWED = {
     "errors": frozenset[str](),
     "implementation": frozenset({"errors"}),
+    "notify": frozenset[str](),
     "wire": frozenset({"errors"}),
     "fabric": frozenset({"errors", "wire"}),
     "engine": frozenset({"errors", "implementation", "wire", "fabric"}),
     "initiator": frozenset({"errors", "wire", "fabric", "engine"}),
     "drivers": frozenset({"errors", "wire", "fabric", "engine", "initiator"}),
-    "gateways": frozenset({"errors", "wire", "fabric", "engine", "initiator", "drivers", "decode"}),
+    "gateways": frozenset(
+        {"errors", "notify", "wire", "fabric", "engine", "initiator", "drivers", "decode"}
+    ),
     "decode": frozenset({"errors", "wire"}),
-    "target": frozenset({"errors", "implementation", "wire"}),
+    "target": frozenset({"errors", "implementation", "notify", "wire"}),
 }
 """The other layers each may import."""
 

@@ -21,6 +21,7 @@ from pathlib import Path
 
 from vof import __version__
 from vof.errors import VofError
+from vof.notify import notify
 from vof.target.config import Config, Settings, load
 from vof.target.demo import demo_config, demo_words
 from vof.target.listening import check as check_listening
@@ -141,6 +142,7 @@ def _run(config: Config, path: Path | None, demo: Path | None = None) -> int:
     if demo:
         _say(demo_words(demo, target.address, target.port))
     _say(f"vof-target: listening on {target.listening_on}\n")
+    notify(f"READY=1\nSTATUS=listening on {target.listening_on}")
     while signal.sigwait(_SIGNALS) == signal.SIGHUP:
         if path is None:
             event(logging.WARNING, "not-reloaded", reason="a demo has no configuration file")
@@ -149,6 +151,7 @@ def _run(config: Config, path: Path | None, demo: Path | None = None) -> int:
             target.reload(load(path))
         except VofError as error:
             event(logging.ERROR, "not-reloaded", reason=f"{error}; nothing was changed")
+    notify("STOPPING=1")
     # In a thread of its own, because a disk that hangs must not keep the process.
     stopper = threading.Thread(target=target.stop, name="vof-stop", daemon=True)
     stopper.start()

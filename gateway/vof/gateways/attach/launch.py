@@ -24,10 +24,10 @@ from pathlib import Path
 from vof import errors
 from vof.errors import VofError
 from vof.gateways.attach.blockdev import Kernel
-from vof.gateways.attach.notify import notify
 from vof.gateways.attach.plan import Plan
 from vof.gateways.attach.state import END, Claim, Record, StateFolder
 from vof.gateways.attach.supervisor import supervise
+from vof.notify import notify
 
 LOG = "log"
 """The supervisor's log and nbdkit's, in the entry's folder."""

@@ -16,9 +16,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from vof import __version__
-from vof.errors import VofError
+from vof.errors import ConfigError, VofError
 from vof.gateways.fuse.daemon import in_background
 from vof.gateways.fuse.options import FLAGS, OPTIONS, MountOptions, mount_options
+from vof.gateways.settings import effective
+from vof.gateways.settings.merged import load
+from vof.gateways.settings.schema import parse_tvqns
+from vof.notify import notify
 
 HELPER_PREFIX = "mount."
 """Under a name that starts like this, mount(8) has called."""
@@ -33,7 +37,12 @@ def main(argv: Sequence[str] | None = None, program: str | None = None) -> int:
     parser = helper_arguments(program) if helper else arguments()
     given = parser.parse_args(argv)
     try:
-        options = mount_options(given.words, given.options)
+        if not helper and given.config is not None:
+            options = _configured(given.config, given.words, given.options)
+        elif given.words:
+            options = mount_options(given.words, given.options)
+        else:
+            raise ConfigError("name a mountpoint, or a mount of vof.conf with --config")
     except VofError as error:
         return _fail(str(error))
     if helper and given.fake:
@@ -41,7 +50,7 @@ def main(argv: Sequence[str] | None = None, program: str | None = None) -> int:
     # Before the background's change to /.
     options.mountpoint = str(Path(options.mountpoint).absolute())
     if not helper and given.foreground:
-        return _fail(_serve(options, lambda: None, background=False))
+        return _fail(_serve(options, lambda: _tell_systemd(options), background=False))
     return _fail(in_background(lambda ready: _serve(options, ready, background=True)))
 
 
@@ -49,7 +58,8 @@ def arguments() -> argparse.ArgumentParser:
     """Return the arguments of a user's call."""
     parser = argparse.ArgumentParser(
         prog="vof-mount",
-        usage="vof-mount [-f] [-o OPTIONS] [TVQN...] MOUNTPOINT",
+        usage="vof-mount [-f] [-o OPTIONS] [TVQN...] MOUNTPOINT\n"
+        "       vof-mount [-f] [-o OPTIONS] --config NAME",
         description="Show remote virtio devices, reached by Virtio-over-Fabrics, as files.",
         epilog="\n".join(
             (
@@ -66,8 +76,9 @@ def arguments() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     parser.add_argument(
-        "words", nargs="+", metavar="[TVQN...] MOUNTPOINT", help="the devices, and where"
+        "words", nargs="*", metavar="[TVQN...] MOUNTPOINT", help="the devices, and where"
     )
+    parser.add_argument("--config", metavar="NAME", help="a mount of vof.conf(5)")
     parser.add_argument(
         "-o", dest="options", action="append", default=[], metavar="OPTIONS", help="see below"
     )
@@ -90,6 +101,31 @@ def helper_arguments(program: str) -> argparse.ArgumentParser:
     parser.add_argument("-t", dest="type", help="no effect")
     parser.add_argument("-N", dest="namespace", help="no effect: mount(8) is in it already")
     return parser
+
+
+def _configured(name: str, words: Sequence[str], option_lists: Sequence[str]) -> MountOptions:
+    """Return what vof.conf says of the mount; the command line's options come last, and win.
+
+    Raises ConfigError.
+    """
+    if words:
+        raise ConfigError(
+            f"--config {name} names devices and mountpoint already: leave out the rest"
+        )
+    found = effective.mount(load(), name)
+    mountpoint = found.text("mountpoint") or ""
+    tvqns = parse_tvqns("tvqns", found.text("tvqns") or "")
+    options = []
+    for key, value in found.given(OPTIONS).items():
+        if key not in FLAGS:
+            options.append(f"{key}={value}")
+        elif found.flag(key):
+            options.append(key)
+    return mount_options([*tvqns, mountpoint], [*options, *option_lists])
+
+
+def _tell_systemd(options: MountOptions) -> None:
+    notify(f"READY=1\nSTATUS=mounted on {options.mountpoint}")
 
 
 def _serve(options: MountOptions, ready: Callable[[], None], *, background: bool) -> str | None:
