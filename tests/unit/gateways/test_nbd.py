@@ -240,7 +240,7 @@ class TestParameters:
             NbdGateway(print, print).config("tvnq", "x")
         assert str(caught.value) == (
             "unknown parameter 'tvnq'; known are tvqn, taddr, tport, transport, ivqn, iaddr, "
-            "iport, dialect, queue_size, timeout, queues, block_path"
+            "iport, dialect, queue_size, eager, timeout, queues, block_path"
         )
 
     def test_help_and_dump_name_them_all(self) -> None:
@@ -248,7 +248,7 @@ class TestParameters:
             assert re.search(rf"^  {key}= +\S", help_text(), re.MULTILINE)
         dumped = dict(line.split("=", 1) for line in dump_plugin().splitlines())
         assert dumped["vof_parameters"] == ",".join(PARAMETERS)
-        assert dumped["vof_transports"] == "tcp"
+        assert dumped["vof_transports"] == "tcp,rdma"
         assert dumped["vof_dialects"] == "auto,proposal,v2,v5"
         assert re.fullmatch(r"\d+\.\d+\.\d+", dumped["vof_version"])
 
