@@ -16,6 +16,7 @@ from collections.abc import Sequence
 import pyverbs.enums as e
 from pyverbs.wr import SGE, SendWR
 
+from vof.target.rdma.send_queue import FIRST_IDENT
 from vof.wire.keyed import KeyedDescriptor
 from vof.wire.structs import COMPLETION_SIZE
 
@@ -114,7 +115,8 @@ class WorkRequests:
 def _request(opcode: int, flags: int) -> tuple[SGE, SendWR]:
     """Return a work request with one SGE, whose fields it follows."""
     sge = SGE(0, 0, 0)
-    request = SendWR(0, opcode, 1, sg=[sge], send_flags=flags)
+    # One that fails tells its end unasked, and then has to be known as a sender's.
+    request = SendWR(FIRST_IDENT, opcode, 1, sg=[sge], send_flags=flags)
     request.close()  # frees its own copy of the SGE's fields
     request.sg_list = sge
     return sge, request
