@@ -96,6 +96,41 @@ def test_there_are_fewer_associations_than_target_ids() -> None:
         parse("[target]\ntargets=65536\n", "x")
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("tcp", ("tcp",)),
+        ("rdma", ("rdma",)),
+        ("tcp,rdma", ("tcp", "rdma")),
+        ("rdma , tcp", ("tcp", "rdma")),
+    ],
+)
+def test_transports(text: str, expected: tuple[str, ...]) -> None:
+    settings = parse(f"[target]\ntransport = {text}\n", "x").settings
+    assert tuple(item.value for item in settings.transports) == expected
+    assert settings == Settings(transport=",".join(expected))
+
+
+@pytest.mark.parametrize("text", ["udp", "tcp,", "", "tcp rdma", "rdma,rdma", "TCP"])
+def test_transports_that_there_are_not(text: str) -> None:
+    with pytest.raises(ConfigError, match=r"\[target\] transport: .*use tcp or rdma, or tcp,rdma"):
+        parse(f"[target]\ntransport = {text}\n", "x")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("off", 0), ("0", 0), ("4K", 4096), ("1M", 1 << 20), ("5000", 5000), ("64M", 64 << 20)],
+)
+def test_eager(text: str, expected: int) -> None:
+    assert parse(f"[target]\neager = {text}\n", "x").settings.eager == expected
+
+
+@pytest.mark.parametrize("text", ["4095", "65M", "-1", "on", "1X", ""])
+def test_eager_that_cannot_be(text: str) -> None:
+    with pytest.raises(ConfigError, match=r"\[target\] eager: "):
+        parse(f"[target]\neager = {text}\n", "x")
+
+
 def test_rng_and_crypto() -> None:
     config = parse(
         """
