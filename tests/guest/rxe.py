@@ -64,6 +64,12 @@ def set_up_alone() -> None:
     _add_device(ALONE)
 
 
+def set_up_spare(port: Port) -> None:
+    """A device beside the others, for who takes it away again."""
+    _add_dummy(port.interface, port.address)
+    _add_device(port)
+
+
 def set_up_unserved() -> None:
     _add_dummy("unserved", UNSERVED)
 

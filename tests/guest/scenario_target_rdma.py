@@ -10,7 +10,7 @@ from tests.guest.suite import run_suite
 
 scenario = Scenario()
 
-SUITES = ("serving",)
+SUITES = ("serving", "hostile", "recordings", "process")
 """What `run_suite` runs of `tests/target/rdma`."""
 
 
@@ -23,7 +23,22 @@ def serving() -> None:
     _suite("serving")
 
 
-@scenario.step(needs=("serving",))
+@scenario.step(timeout=200)
+def recordings() -> None:
+    _suite("recordings")
+
+
+@scenario.step(needs=("serving", "recordings"))
 def not_ready() -> dict[str, int]:
     """How often a device was sent something that it had posted no receive for."""
     return {port.device: port.counter("send_rnr_err") for port in (rxe.NEAR, rxe.FAR)}
+
+
+@scenario.step(needs=("not_ready",), timeout=400)
+def hostile() -> None:
+    _suite("hostile")
+
+
+@scenario.step(timeout=200)
+def process() -> None:
+    _suite("process")

@@ -123,7 +123,7 @@ class TargetProcess:
                 continue
             self.said.append(line)
             found = re.fullmatch(
-                r"vof-target: listening on (?P<host>.+):(?P<port>\d+) \(tcp\)", line
+                r"vof-target: listening on (?P<host>\S+):(?P<port>\d+) \((tcp|rdma)\)(, .+)?", line
             )
             if found:
                 return found

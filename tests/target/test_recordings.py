@@ -148,6 +148,9 @@ class Replay:
             for line in lines:
                 self.message(json.loads(line))
 
+    def open(self) -> Peer:
+        return Peer(self.address)
+
     def message(self, message: dict[str, object]) -> None:
         number = message["conn"]
         assert isinstance(number, int)
@@ -157,7 +160,7 @@ class Replay:
             return
         data = bytes.fromhex(str(message["hex"]))
         if number not in self.peers:
-            self.peers[number] = Peer(self.address)
+            self.peers[number] = self.open()
             self.sent[number], self.recorded[number] = Stream(), Stream()
             self.in_flight[number] = {}
         if message["dir"] == "i2t":

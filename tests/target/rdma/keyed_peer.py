@@ -43,7 +43,7 @@ from vof.wire.structs import ConnectCommand
 
 Address = tuple[str, int]
 
-PATIENCE = 60.0
+PATIENCE = 30.0
 SIZE = 4 << 20
 """Bytes of the memory that the target may use."""
 
@@ -89,6 +89,7 @@ class KeyedPeer:
         self._reaped: list[Any] = []
         self._ids = 0
         self.closed = False
+        self._keeps = False
         try:
             self._connect(address, responder_resources, receives)
         except BaseException:
@@ -214,7 +215,8 @@ class KeyedPeer:
                     del self._reaped[: place + 1]
                     start = item.wr_id * _SLOT
                     data = bytes(self.messages.view[start : start + item.byte_len])
-                    self.post_receive(item.wr_id)
+                    if not self._keeps:
+                        self.post_receive(item.wr_id)
                     return data
             self._reap(deadline)
 
@@ -283,9 +285,17 @@ class KeyedPeer:
         return encode_keyed_connect(command, self.memory.part(0, 1024))
 
     def connect(
-        self, target_id: int = CONTROL, queue: int = 0, *, tvqn: str = BLOCK0, ivqn: str = IVQN
+        self,
+        target_id: int = CONTROL,
+        queue: int = 0,
+        *,
+        tvqn: str = BLOCK0,
+        ivqn: str = IVQN,
+        keep: bool = False,
     ) -> int:
-        """Connect; return the target id that the completion brings."""
+        """Connect; return the target id that the completion brings. `keep` never posts its receive
+        again."""
+        self._keeps = keep
         self.send(self.connect_message(target_id, queue, tvqn=tvqn, ivqn=ivqn))
         answer = self.completion()
         assert answer[:3] == (0, 0x1234, 0), answer

@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""The program over RDMA: where it listens, what it says, how it ends. Runs inside a guest: see
+`tests.guest.scenario_target_rdma`.
+"""
+
+from __future__ import annotations
+
+import re
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.guest import rxe
+from tests.target.peer import BLOCK1, IN, OK, Association
+from tests.target.process import TargetProcess, run
+from tests.target.rdma.association import KeyedAssociation
+from tests.target.rdma.conftest import rdma_config
+
+NOBODYS = "10.40.1.77"
+"""An address of another machine, which is not there."""
+
+
+def config_file(folder: Path, **changes: object) -> Path:
+    path = folder / "vtgt.conf"
+    path.write_text(rdma_config(folder, **changes), encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize("transport", ["rdma", "tcp,rdma"])
+@pytest.mark.parametrize(
+    ("address", "words"),
+    [
+        (
+            rxe.UNSERVED,
+            f"no RDMA device serves the address {rxe.UNSERVED}; set address in [target] to one "
+            "that is served: ",
+        ),
+        ("127.0.0.1", "no RDMA device serves the address 127.0.0.1; set address in [target]"),
+        (NOBODYS, f"cannot listen on {NOBODYS}"),
+    ],
+)
+def test_addresses_that_are_not_served(
+    tmp_path: Path, transport: str, address: str, words: str
+) -> None:
+    result = run(config_file(tmp_path, transport=transport, address=address))
+    (line,) = result.stderr.splitlines()
+    assert words in line
+    if "is served" in words:
+        assert f"{rxe.FAR.address} ({rxe.FAR.device})" in line
+    assert (result.returncode, result.stdout) == (1, "")
+
+
+@pytest.fixture(scope="module")
+def spare() -> rxe.Port:
+    """A device that nobody else needs."""
+    port = rxe.Port("spare", "rxe3", "10.40.3.1")
+    rxe.set_up_spare(port)
+    return port
+
+
+@pytest.fixture(scope="module")
+def everywhere(
+    tmp_path_factory: pytest.TempPathFactory, spare: rxe.Port
+) -> Iterator[TargetProcess]:
+    """One on every address and both transports."""
+    path = config_file(tmp_path_factory.mktemp("x"), transport="tcp,rdma", address="0.0.0.0")
+    with TargetProcess("-v", path) as process:
+        yield process
+
+
+def test_every_address_is_served(
+    everywhere: TargetProcess, spare: rxe.Port, tmp_path: Path
+) -> None:
+    port = everywhere.address[1]
+    line = everywhere.said[-1]
+    assert f"0.0.0.0:{port} (tcp)" in line
+    for place in (rxe.ALONE, rxe.NEAR, rxe.FAR, spare):
+        assert f"{place.address}:{port} (rdma)" in line
+    for place in (rxe.ALONE, rxe.FAR):
+        with KeyedAssociation((place.address, port)) as association:
+            assert association.queue.request(IN, room=512)[0] == OK
+    result = run(config_file(tmp_path, address=rxe.FAR.address, port=port))
+    (line,) = result.stderr.splitlines()
+    assert f"cannot listen on {rxe.FAR.address} port {port} for RDMA" in line
+    assert "free it, or set another address or port in [target]" in line
+    assert result.returncode == 1
+
+
+def test_operations_are_logged(everywhere: TargetProcess) -> None:
+    with KeyedAssociation((rxe.FAR.address, everywhere.address[1])) as association:
+        assert association.queue.request(IN, room=512)[0] == OK
+    line = everywhere.line("queue=0 .*event=operations")
+    assert re.search(r" reads=2 writes=2 sends=2 ", line), line
+
+
+def test_a_device_is_removed(everywhere: TargetProcess, spare: rxe.Port) -> None:
+    """Who uses it is ended, and nobody else."""
+    port = everywhere.address[1]
+    with (
+        KeyedAssociation((spare.address, port)) as victim,
+        KeyedAssociation((rxe.FAR.address, port), BLOCK1) as other,
+        Association((rxe.FAR.address, port), BLOCK1) as stream,
+    ):
+        # It waits until nobody has the device open any more, this process included.
+        subprocess.Popen(["rdma", "link", "delete", spare.device])
+        line = everywhere.line("event=device-removed")
+        assert f"device={spare.device}" in line
+        assert f"{spare.address} is not served until the target is started again" in line
+        assert victim.is_closed()
+        assert other.queue.request(IN, room=512)[0] == OK
+        assert stream.queue.request(IN, room=512)[0] == OK
+
+
+def test_it_stops_with_connections(everywhere: TargetProcess) -> None:
+    with KeyedAssociation((rxe.FAR.address, everywhere.address[1])) as association:
+        everywhere.signal(signal.SIGTERM)
+        assert association.is_closed()
+        assert everywhere.wait() == 0
+    assert sum("event=device-removed" in line for line in everywhere.log) == 1
