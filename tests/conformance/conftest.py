@@ -10,7 +10,7 @@ from typing import Any, Protocol, TypeVar
 
 import pytest
 
-from tests.conformance.ways import BY_HAND, ONE_DIALECT, WAYS, Way
+from tests.conformance.ways import BY_HAND, ONE_DIALECT, RDMA_ADDRESS, WAYS, Way
 from tests.support.implementations import implementation, on_both
 from tests.support.loopback import nothing_left_open
 from tests.target.process import TargetProcess
@@ -31,7 +31,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "way" not in metafunc.fixturenames:
         on_both(metafunc)
         return
-    ways = ONE_DIALECT if metafunc.definition.get_closest_marker("one_dialect") else WAYS
+    once = {"one_dialect", "rdma_once"} if RDMA_ADDRESS else {"one_dialect"}
+    marks = {mark.name for mark in metafunc.definition.iter_markers()}
+    ways = ONE_DIALECT if once & marks else WAYS
     metafunc.parametrize(
         ("way", "implementation"),
         [pytest.param(way, way.implementation, id=way.name) for way in ways],

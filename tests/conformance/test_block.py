@@ -126,6 +126,7 @@ class TestRequests:
                     call()
 
     @each_disk_one_over_rdma
+    @pytest.mark.rdma_once
     def test_beyond_the_capacity_is_an_error_of_that_request(
         self, served: Served, tvqn: str
     ) -> None:
@@ -149,6 +150,7 @@ class TestRequests:
 
 
 @pytest.mark.rdma
+@pytest.mark.rdma_once
 def test_a_read_only_device_refuses_what_changes_it(served: Served) -> None:
     driver = served.block(READ_ONLY)
     assert read(driver, 0, 4096) == bytes(4096)
@@ -162,6 +164,7 @@ def test_a_read_only_device_refuses_what_changes_it(served: Served) -> None:
 
 class TestSession:
     @pytest.mark.rdma
+    @pytest.mark.rdma_once
     def test_many_one_after_the_other_leave_nothing(self, served: Served) -> None:
         for _ in range(served.way.rounds(20)):
             driver = served.block(FILE, 2)

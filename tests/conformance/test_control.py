@@ -170,6 +170,7 @@ class TestProperties:
 
 class TestConfig:
     @each_device_one_over_rdma
+    @pytest.mark.rdma_once
     def test_any_width_at_any_offset(self, served: Served, tvqn: str) -> None:
         control = served.session(tvqn).control
         size = CONFIG_SIZES[tvqn]
@@ -206,6 +207,7 @@ class TestConfig:
 
 
 @pytest.mark.rdma
+@pytest.mark.rdma_once
 def test_a_config_field_that_a_driver_may_write(served: Served) -> None:
     session = attach(served, DISK)
     other = attach(served, DISK)
@@ -278,6 +280,7 @@ def test_keepalive(served: Served, tvqn: str) -> None:
 
 class TestEnd:
     @each_device_one_over_rdma
+    @pytest.mark.rdma_once
     def test_disconnect(self, served: Served, tvqn: str) -> None:
         """It ends the association alone, and soon its target id is free."""
         session = attach(served, tvqn)
@@ -299,6 +302,7 @@ class TestEnd:
         assert session.is_lost()
 
     @each_device_one_over_rdma
+    @pytest.mark.rdma_once
     def test_reset(self, served: Served, tvqn: str) -> None:
         """The device forgets what was agreed on; its queues stay connected (ours)."""
         session = attach(served, tvqn)
@@ -329,10 +333,20 @@ class TestEnd:
         wait_until(lambda: next_id(served, tvqn) == 0, "the end of all of them")
 
 
+@pytest.mark.one_dialect
+@pytest.mark.rdma
+def test_auto_is_the_latest(served: Served) -> None:
+    session = served.open(Session.open, DISK, dialect="auto")
+    assert session.dialect == V5.name
+    assert session.control.get_device_id() == DEVICE_IDS[DISK]
+
+
 @pytest.mark.rdma
 def test_a_reset_under_requests(served: Served) -> None:
-    """Those in flight are answered or fail, and the queue serves on."""
-    driver = served.block(DISK, 1)
+    """Those in flight are answered, and the queue serves on. Not through eager buffers, which a
+    reset takes away."""
+    changes = {"eager": False} if served.way.eager else {}
+    driver = served.open(lambda parameters: BlockDriver.open(parameters, 1), DISK, **changes)
     write(driver, 0, b"x" * 65536)
     data = [memoryview(bytearray(65536)) for _ in range(8)]
     requests = [driver.start_read(0, each) for each in data]

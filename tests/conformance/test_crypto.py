@@ -205,6 +205,7 @@ class TestAkcipher:
 
 
 @pytest.mark.rdma
+@pytest.mark.rdma_once
 def test_the_largest_operation(served: Served) -> None:
     """And one that is larger is not sent."""
     driver = served.crypto(CRYPTO)
@@ -277,6 +278,7 @@ def digest(number: int) -> Operation:
 
 
 @pytest.mark.rdma
+@pytest.mark.rdma_once
 def test_many_threads(served: Served) -> None:
     driver = served.crypto(CRYPTO)
 

@@ -124,6 +124,7 @@ def test_many_threads_share_a_device(served: Served) -> None:
 
 
 @pytest.mark.rdma
+@pytest.mark.rdma_once
 def test_tasks_share_a_device(served: Served) -> None:
     driver = served.rng(FILE)
     found: list[bytes] = []

@@ -98,6 +98,7 @@ def test_as_many_buffers_as_there_may_be(served: Served) -> None:
 
 
 @pytest.mark.rdma
+@pytest.mark.rdma_once
 def test_every_length_around_a_page(served: Served) -> None:
     """Of the buffers of one request, by the sector that is all a device knows."""
     driver = served.block(FILE, 1)

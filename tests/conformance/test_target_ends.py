@@ -38,7 +38,6 @@ def load(driver: BlockDriver, threads: int) -> tuple[list[Background[None]], lis
 
 @pytest.mark.one_dialect
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
-@pytest.mark.rdma
 def test_under_load(spawn: Spawn, how: signal.Signals) -> None:
     process, parameters = spawn(FILE)
     driver = BlockDriver.open(parameters, 4)

@@ -8,7 +8,8 @@ without a device is asked, so that nothing is left out by itself.
 
 A test that asks for ``served`` or ``spawn`` runs once for each way; one marked ``one_dialect``,
 in the latest dialect alone. Marked ``rdma`` are those that run in the guest, where everything takes
-ten times as long: what depends on how buffers, answers and ends travel, and no more than that.
+ten times as long: what depends on how buffers, answers and ends travel, and no more than that; and
+``rdma_once`` those of them that run in one dialect there.
 """
 
 from __future__ import annotations

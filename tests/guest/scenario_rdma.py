@@ -12,7 +12,14 @@ import sys
 import time
 from typing import Any
 
-from tests.guest import rxe, scenario_fabric, scenario_rdma_gateways, scenario_target_rdma, verbs
+from tests.guest import (
+    rxe,
+    scenario_conformance,
+    scenario_fabric,
+    scenario_rdma_gateways,
+    scenario_target_rdma,
+    verbs,
+)
 from tests.guest.steps import Scenario, expect, run
 from tests.guest.suite import run_suite
 
@@ -142,7 +149,12 @@ def mend_the_wire() -> dict[str, Any]:
     return exchange(rxe.FAR)
 
 
-for part in (scenario_target_rdma, scenario_rdma_gateways, scenario_fabric):
+for part in (
+    scenario_target_rdma,
+    scenario_conformance,
+    scenario_rdma_gateways,
+    scenario_fabric,
+):
     scenario.include(part.scenario)
 
 if __name__ == "__main__":
