@@ -37,7 +37,6 @@ PROFILED = 3.0
 """Seconds of each profile."""
 
 TVQN = "virtio-target/block/bench0.service"
-IMAGE = Path("/dev/shm/bench.img")
 SIZE = 128 << 20
 
 CONFIG = f"""\
@@ -49,7 +48,7 @@ port = {{port}}
 [bench0]
 tvqn = {TVQN}
 model = block
-backend = driver=block-posix,path={IMAGE}
+backend = driver=block-posix,path={{image}}
 """
 
 
@@ -58,20 +57,21 @@ def target(
     name: str, transports: str, port: int, *command: str, variables: dict[str, str] | None = None
 ) -> Iterator[Place]:
     config, log = EXCHANGE / f"{name}.conf", EXCHANGE / f"{name}.log"
-    config.write_text(CONFIG.format(transports=transports, port=port), encoding="utf-8")
+    image = Path("/dev/shm", f"{name}.img")  # whoever serves one has it for himself
+    image.write_bytes(os.urandom(1 << 20) * (SIZE >> 20))
+    text = CONFIG.format(transports=transports, port=port, image=image)
+    config.write_text(text, encoding="utf-8")
     words = [word.format(config=config) for word in command]
     with service(*words, log=log, environment=variables) as process:
         wait_until(name, lambda: "listening on" in log.read_text(encoding="utf-8"), 120)
         yield Place(rxe.FAR.address, port, TVQN, process.pid)
+    image.unlink()
 
 
 @scenario.step(timeout=300)
 def set_up_rdma() -> list[str]:
     rxe.load()
     rxe.set_up_wire()
-    with IMAGE.open("wb") as image:
-        for _mebibyte in range(SIZE >> 20):
-            image.write(os.urandom(1 << 20))
     return description()
 
 
