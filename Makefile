@@ -15,10 +15,11 @@ unexport PYTHONHOME
 PYTHON := .venv/bin/python
 PYTEST := $(PYTHON) -m pytest
 ARGS ?=
+DESTDIR ?=
 SECONDS ?= 600
 
 .DEFAULT_GOAL := help
-.PHONY: help setup native demo check bench bench-rdma soak sanitize fuzz lint format test-unit test-guest clean
+.PHONY: help setup native demo check bench bench-rdma soak sanitize fuzz lint format test-unit test-guest install clean
 
 help: ## list these verbs
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' Makefile | while IFS=$$'\t' read -r verb text; do
@@ -80,6 +81,9 @@ sanitize: ## the native parts under AddressSanitizer, UndefinedBehaviorSanitizer
 fuzz: ## look for input that harms the native parsers; SECONDS=600 is how long
 	@tools/setup.sh native-check
 	$(PYTHON) -m tests.fuzz.run --seconds $(SECONDS) $(ARGS)
+
+install: ## install programs, rules, units and manuals; DESTDIR= is a folder to do it in
+	@tools/install.sh "$(DESTDIR)"
 
 clean: ## remove what was built, .venv included
 	@rm -rf .venv build .mypy_cache .pytest_cache .ruff_cache .hypothesis gateway/*.egg-info

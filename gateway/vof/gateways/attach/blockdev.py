@@ -213,10 +213,13 @@ def wait_for_receivers(device: BlockDevice, count: int, timeout: float) -> bool:
 
 
 def wait_until_free(device: BlockDevice) -> bool:
-    """Return whether the kernel lets go of a device that was detached, soon."""
+    """Return whether the kernel lets go of a device that was detached, soon.
+
+    Not while it is in use: that is not waited for.
+    """
     deadline = time.monotonic() + _FREE_TIMEOUT
     while device.is_attached:
-        if time.monotonic() > deadline:
+        if device.uses() or time.monotonic() > deadline:
             return False
         time.sleep(_POLL)
     return True

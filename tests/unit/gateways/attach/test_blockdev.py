@@ -109,6 +109,8 @@ def test_a_size_that_does_not_come(kernel: Kernel) -> None:
 
 def test_until_free(kernel: Kernel, monkeypatch: pytest.MonkeyPatch) -> None:
     device = kernel.device(0)
+    assert not wait_until_free(device)  # in use: at once
+    (kernel.proc / "self/mountinfo").unlink()
     timer = threading.Timer(0.01, (device.folder / "pid").unlink)
     timer.start()
     assert wait_until_free(device)
