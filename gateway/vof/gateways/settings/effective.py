@@ -31,6 +31,7 @@ BUILT_IN_VALUES: Mapping[str, str] = {
     "transport": SessionParameters.transport,
     "iport": "0",
     "dialect": SessionParameters.dialect,
+    "eager": "on",
     "timeout": "0",
     "filter": "auto",
     "readonly": "no",

@@ -14,7 +14,7 @@ from enum import Enum
 from vof.initiator.parameters import TRANSPORTS
 from vof.wire.dialect import DIALECT_NAMES
 
-_KNOWN = {"dialect": DIALECT_NAMES, "transport": TRANSPORTS}
+_KNOWN = {"dialect": DIALECT_NAMES, "eager": ("on", "off"), "transport": TRANSPORTS}
 """What options can be whose values argparse does not check."""
 
 
