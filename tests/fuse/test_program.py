@@ -190,3 +190,18 @@ def test_it_leaves_the_terminal(folder: Path) -> None:
     assert run.stdout == "done\n"
     assert is_mounted(folder)
     subprocess.run(["umount", folder], check=True)
+
+
+def test_what_is_configured_for_a_mountpoint(
+    folder: Path,
+    tmp_path: Path,
+    mount: MakeMount,
+    rng: ScriptedRng,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("VOF_CONFIG_DIR", str(tmp_path))
+    text = f"[mount rng]\nmountpoint = {folder}\ntvqns = {RNG_TVQN}\ntport = {rng.port}\n"
+    (tmp_path / "vof.conf").write_text(text, encoding="utf-8")
+    mount()
+    with (folder / "rng0" / "random").open("rb") as file:
+        assert len(file.read(16)) == 16

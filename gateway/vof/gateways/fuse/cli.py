@@ -16,12 +16,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from vof import __version__
-from vof.errors import ConfigError, VofError
+from vof.errors import VofError
+from vof.gateways.fuse.configured import Configured, by_mountpoint, by_name
 from vof.gateways.fuse.daemon import in_background
 from vof.gateways.fuse.options import FLAGS, OPTIONS, MountOptions, mount_options
-from vof.gateways.settings import effective
 from vof.gateways.settings.merged import load
-from vof.gateways.settings.schema import parse_tvqns
 from vof.notify import notify
 
 HELPER_PREFIX = "mount."
@@ -36,13 +35,12 @@ def main(argv: Sequence[str] | None = None, program: str | None = None) -> int:
     helper = program.startswith(HELPER_PREFIX)
     parser = helper_arguments(program) if helper else arguments()
     given = parser.parse_args(argv)
+    if not helper and bool(given.words) == bool(given.config):
+        parser.error("either MOUNTPOINT or --config NAME is needed")
     try:
-        if not helper and given.config is not None:
-            options = _configured(given.config, given.words, given.options)
-        elif given.words:
-            options = mount_options(given.words, given.options)
-        else:
-            raise ConfigError("name a mountpoint, or a mount of vof.conf with --config")
+        found = _configured(given)
+        words = given.words or [found.mountpoint]
+        options = mount_options(words, given.options, found.options, found.tvqns)
     except VofError as error:
         return _fail(str(error))
     if helper and given.fake:
@@ -78,7 +76,7 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument(
         "words", nargs="*", metavar="[TVQN...] MOUNTPOINT", help="the devices, and where"
     )
-    parser.add_argument("--config", metavar="NAME", help="a mount of vof.conf(5)")
+    parser.add_argument("--config", metavar="NAME", help="the mount that vof.conf(5) calls so")
     parser.add_argument(
         "-o", dest="options", action="append", default=[], metavar="OPTIONS", help="see below"
     )
@@ -103,25 +101,12 @@ def helper_arguments(program: str) -> argparse.ArgumentParser:
     return parser
 
 
-def _configured(name: str, words: Sequence[str], option_lists: Sequence[str]) -> MountOptions:
-    """Return what vof.conf says of the mount; the command line's options come last, and win.
-
-    Raises ConfigError.
-    """
-    if words:
-        raise ConfigError(
-            f"--config {name} names devices and mountpoint already: leave out the rest"
-        )
-    found = effective.mount(load(), name)
-    mountpoint = found.text("mountpoint") or ""
-    tvqns = parse_tvqns("tvqns", found.text("tvqns") or "")
-    options = []
-    for key, value in found.given(OPTIONS).items():
-        if key not in FLAGS:
-            options.append(f"{key}={value}")
-        elif found.flag(key):
-            options.append(key)
-    return mount_options([*tvqns, mountpoint], [*options, *option_lists])
+def _configured(given: argparse.Namespace) -> Configured:
+    """Return what the configuration says of the mount that is meant. Raises ConfigError."""
+    settings = load()
+    if given.words:
+        return by_mountpoint(settings, given.words[-1])
+    return by_name(settings, given.config)
 
 
 def _tell_systemd(options: MountOptions) -> None:

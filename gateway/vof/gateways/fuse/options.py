@@ -10,7 +10,7 @@ from __future__ import annotations
 import grp
 import os
 import pwd
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from vof.errors import ConfigError
@@ -71,18 +71,28 @@ class MountOptions:
     """Options for libfuse."""
 
 
-def mount_options(words: Iterable[str], option_lists: Iterable[str]) -> MountOptions:
+def mount_options(
+    words: Iterable[str],
+    option_lists: Iterable[str],
+    configured: Mapping[str, str] | None = None,
+    tvqns: Sequence[str] = (),
+) -> MountOptions:
     """Return what the words before and with the mountpoint, and every ``-o``, ask for.
 
-    Raises ConfigError.
+    ``configured`` are options, and ``tvqns`` devices, that hold where these say nothing. Raises
+    ConfigError.
     """
     *sources, mountpoint = words
     options = MountOptions(mountpoint)
+    for key, value in (configured or {}).items():
+        if key not in FLAGS:
+            _set(options, key, value)
+        elif value == "yes":
+            options.fuse.add(key)
     names = [name for source in sources for name in source.split(",")]
-    for name in names:
-        if name and name not in NO_DEVICE:
-            options.tvqns.append(check_name("tvqn", name))
-    options.source = ",".join(sources) or "vof"
+    names = [name for name in names if name and name not in NO_DEVICE] or list(tvqns)
+    options.tvqns += (check_name("tvqn", name) for name in names)
+    options.source = ",".join(sources or names) or "vof"
     for option_list in option_lists:
         for option in option_list.split(","):
             if option:

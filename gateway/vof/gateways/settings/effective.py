@@ -103,45 +103,57 @@ def device(
     named = identity in settings.sections
     if not named:
         given["tvqn"] = check_name("tvqn", target)
-    values = _values(settings, identity, given, built_in or {})
+    values = _values(settings, Kind.DEVICE, identity, given, built_in or {})
     return Effective(target if named else None, values)
 
 
 def mount(
     settings: Settings,
-    name: str,
+    name: str | None,
     overrides: Mapping[str, str] | None = None,
     built_in: Mapping[str, str] | None = None,
 ) -> Effective:
-    """Return what holds for the mount called ``name``. Raises ConfigError if there is none."""
-    identity = (Kind.MOUNT, name)
+    """Return what holds for the mount called ``name``, or for one that has no section.
+
+    Raises ConfigError, also for a name that is not there.
+    """
+    identity = None if name is None else (Kind.MOUNT, name)
     own = {"timeout": f"{DEFAULT_TIMEOUT:g}", **(built_in or {})}
-    values = _values(settings, identity, overrides or {}, own)
-    if identity not in settings.sections:
+    values = _values(settings, Kind.MOUNT, identity, overrides or {}, own)
+    if identity is not None and identity not in settings.sections:
         known = ", ".join(settings.mounts) or "none"
         raise ConfigError(f"there is no [mount {name}] in the configuration; there are: {known}")
     return Effective(name, values)
 
 
 def _values(
-    settings: Settings, identity: Id, given: Mapping[str, str], built_in: Mapping[str, str]
+    settings: Settings,
+    kind: Kind,
+    identity: Id | None,
+    given: Mapping[str, str],
+    built_in: Mapping[str, str],
 ) -> Mapping[str, Value]:
     """Return each key's value from the strongest that has it."""
-    settings.require(DEFAULTS, identity)
-    known = KEYS[identity[0]]
+    sections = [each for each in (DEFAULTS, identity) if each is not None]
+    settings.require(*sections)
+    known = KEYS[kind]
     for key, text in given.items():
         known[key].check(key, text)
     layers: list[Mapping[str, Value]] = [
         {key: Value(None, BUILT_IN) for key in known},
         _built_in(settings, built_in),
-        *(
-            settings.sections[each].values
-            for each in (DEFAULTS, identity)
-            if each in settings.sections
-        ),
+        *(settings.sections[each].values for each in sections if each in settings.sections),
         {key: Value(text, COMMAND_LINE) for key, text in given.items()},
     ]
-    return {key: value for layer in layers for key, value in layer.items() if key in known}
+    values = {key: value for layer in layers for key, value in layer.items() if key in known}
+    for key, value in values.items():
+        # What [defaults] may say need not do for every kind of section.
+        if value.origin.source is Source.FILE and value.text is not None:
+            try:
+                known[key].check(key, value.text)
+            except ConfigError as error:
+                raise ConfigError(f"{value.origin}: {error}") from None
+    return values
 
 
 def _built_in(settings: Settings, own: Mapping[str, str]) -> Mapping[str, Value]:
