@@ -64,8 +64,8 @@ class Command:
         ]
 
 
-def as_stream(path: Path) -> Iterator[dict[str, object]]:
-    """The messages of a recording, in the form of one over TCP."""
+def as_stream(path: Path, tail: int) -> Iterator[dict[str, object]]:
+    """The messages of a recording, in the form of one over TCP; `tail` is the device's."""
     found: list[tuple[int, str, Command, bytes]] = []
     open_: dict[int, list[Command]] = {}
     asked: dict[int, tuple[int, int]] = {}
@@ -96,7 +96,11 @@ def as_stream(path: Path) -> Iterator[dict[str, object]]:
                 text = command.message + b"".join(data for _buffer, data in readable)
                 yield {"conn": conn, "dir": direction, "hex": text.hex()}
         else:
-            yield {"conn": conn, "dir": direction, "hex": _completed(command, completion).hex()}
+            yield {
+                "conn": conn,
+                "dir": direction,
+                "hex": _completed(command, completion, tail).hex(),
+            }
 
 
 def _answered(commands: list[Command], completion: bytes) -> Command:
@@ -109,12 +113,16 @@ def _answered(commands: list[Command], completion: bytes) -> Command:
     return command
 
 
-def _completed(command: Command, completion: bytes) -> bytes:
+def _completed(command: Command, completion: bytes, tail: int) -> bytes:
     opcode, ident = struct.unpack_from("<HH", command.message)
     status, _id, _ndesc, value = struct.unpack("<HHH2xQ", completion)
     if opcode != VRING:
         return struct.pack("<HHH2xQ", status, ident, 0, value)
-    return _answer(ident, value, command.whole(writable=True))
+    # The reference target writes buffers to their ends even where it says that it used less.
+    written = command.whole(writable=True)
+    lengths = written_lengths(value, [len(data) for _buffer, data in written], tail)
+    cut = [(item, data[:size]) for (item, data), size in zip(written, lengths, strict=True)]
+    return _answer(ident, value, cut)
 
 
 def _answer(ident: int, value: int, written: list[tuple[Described, bytes]]) -> bytes:

@@ -23,23 +23,28 @@ NOBODYS = "10.40.1.77"
 """An address of another machine, which is not there."""
 
 
-def config_file(folder: Path, **changes: object) -> Path:
+def config_file(folder: Path, port: int = 0, **changes: object) -> Path:
     path = folder / "vtgt.conf"
-    path.write_text(rdma_config(folder, **changes), encoding="utf-8")
+    text = rdma_config(folder, **changes)
+    path.write_text(text.replace("port = 0", f"port = {port}"), encoding="utf-8")
     return path
 
 
-@pytest.mark.parametrize("transport", ["rdma", "tcp,rdma"])
 @pytest.mark.parametrize(
-    ("address", "words"),
+    ("transport", "address", "words"),
     [
         (
+            "rdma",
             rxe.UNSERVED,
             f"no RDMA device serves the address {rxe.UNSERVED}; set address in [target] to one "
             "that is served: ",
         ),
-        ("127.0.0.1", "no RDMA device serves the address 127.0.0.1; set address in [target]"),
-        (NOBODYS, f"cannot listen on {NOBODYS}"),
+        (
+            "tcp,rdma",
+            "127.0.0.1",
+            "no RDMA device serves the address 127.0.0.1; set address in [target]",
+        ),
+        ("rdma", NOBODYS, f"cannot listen on {NOBODYS}"),
     ],
 )
 def test_addresses_that_are_not_served(
