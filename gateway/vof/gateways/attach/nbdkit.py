@@ -83,12 +83,17 @@ def command(plan: Plan, folder: Path, filter_file: Path | None) -> Command:
     arguments += ["python", str(plugin_path())]
     arguments += [f"{key}={value}" for key, value in plan.plugin.items()]
     arguments.append("block_path=yes")
-    # nbdkit's Python looks for its packages beside the first python3 in PATH.
-    environment = {**os.environ, "PATH": _path()}
-    environment.pop("PYTHONHOME", None)
+    return Command(arguments, environment())
+
+
+def environment() -> dict[str, str]:
+    """Return the environment in which nbdkit's Python finds this vof."""
+    # It looks for its packages beside the first python3 in PATH.
+    found = {**os.environ, "PATH": _path()}
+    found.pop("PYTHONHOME", None)
     if sys.prefix != sys.base_prefix:
-        environment["VIRTUAL_ENV"] = sys.prefix
-    return Command(arguments, environment)
+        found["VIRTUAL_ENV"] = sys.prefix
+    return found
 
 
 class Nbdkit:

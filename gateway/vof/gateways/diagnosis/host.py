@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
+from vof.gateways.attach.nbdkit import environment
+
 TIMEOUT = 10.0
 """Seconds a program may take to say something about itself."""
 
@@ -23,10 +25,11 @@ class Ran(NamedTuple):
 
 
 def run(command: Sequence[str | Path]) -> Ran:
-    """Run a program that tells something and ends."""
+    """Run a program that tells something and ends, as nbdkit is run to attach a disk."""
     try:
         done = subprocess.run(
             command,
+            env=environment(),
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,

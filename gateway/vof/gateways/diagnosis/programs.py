@@ -3,25 +3,16 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 from vof import __version__
-from vof.errors import VofError
+from vof.errors import ConfigError, VofError
+from vof.gateways.attach.nbdkit import plugin_path
 from vof.gateways.diagnosis.finding import Finding, Status, lacking
 from vof.gateways.diagnosis.host import Host, Ran
 from vof.gateways.nbdkit_filter import filter_path
 
-PLUGIN = "vof_plugin.py"
-
 _INSTALL = "install nbdkit and nbdkit-plugin-python (Debian's names)"
-
-
-def plugin_path() -> Path:
-    """Return our plugin: of the checkout this runs from, or as it was installed."""
-    checkout = Path(__file__).resolve().parents[4] / "nbdkit-plugin" / PLUGIN
-    return checkout if checkout.exists() else Path(sys.prefix) / "share" / "vof" / PLUGIN
 
 
 def check_nbdkit(host: Host, *, needed: bool) -> Iterator[Finding]:
@@ -47,16 +38,18 @@ def check_nbdkit(host: Host, *, needed: bool) -> Iterator[Finding]:
 
 
 def _check_plugin(host: Host, *, needed: bool) -> Finding:
-    path = plugin_path()
-    if not path.exists():
+    try:
+        path = plugin_path()
+    except ConfigError as error:
         fix = "install vof once more: its data files are part of it"
-        return lacking("plugin", f"there is no {path}", fix, needed=needed)
+        return lacking("plugin", str(error), fix, needed=needed)
     ran = host.run(["nbdkit", "python", path, "--dump-plugin"])
     version = _pairs(ran).get("vof_version")
     if version is None:
         words = ran.error.strip().splitlines() or ["it said nothing"]
         text = f"nbdkit's Python cannot run {path}: {words[0]}"
-        return lacking("plugin", text, "activate the environment vof is in", needed=needed)
+        fix = "install nbdkit's plugin for the Python that vof is installed for"
+        return lacking("plugin", text, fix, needed=needed)
     if version != __version__:
         text = f"nbdkit's Python finds vof {version}, and this is {__version__}"
         fix = "put the folder of this vofctl first in PATH, or remove the other"

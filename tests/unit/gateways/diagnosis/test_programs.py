@@ -62,7 +62,7 @@ def test_a_python_without_vof(tmp_path: Path) -> None:
     _nbdkit, plugin, _fast = found(tmp_path, DUMP_PLUGIN, Ran(1, "", error))
     assert plugin.status is Status.WRONG
     assert plugin.text.endswith("vof_plugin.py: the Python package 'vof' is not installed")
-    assert plugin.fix == "activate the environment vof is in"
+    assert plugin.fix == "install nbdkit's plugin for the Python that vof is installed for"
 
 
 def test_another_vof(tmp_path: Path) -> None:
@@ -71,9 +71,12 @@ def test_another_vof(tmp_path: Path) -> None:
 
 
 def test_no_plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(programs, "plugin_path", lambda: tmp_path / "vof_plugin.py")
+    def refuse() -> Path:
+        raise ConfigError("vof_plugin.py is not in /here")
+
+    monkeypatch.setattr(programs, "plugin_path", refuse)
     _nbdkit, plugin, _fast = found(tmp_path)
-    assert plugin.text == f"there is no {tmp_path}/vof_plugin.py"
+    assert (plugin.status, plugin.text) == (Status.WRONG, "vof_plugin.py is not in /here")
 
 
 def test_no_filter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
