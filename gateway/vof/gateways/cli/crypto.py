@@ -16,6 +16,7 @@ from typing import IO
 from vof.drivers.crypto import CryptoDriver
 from vof.errors import ConfigError, DeviceError, VofError
 from vof.gateways.cli.exits import Exit
+from vof.gateways.cli.output import add_output_option, wants_json, write_json
 from vof.gateways.cli.target_options import add_target_options, target_parameters
 from vof.gateways.crypto.algorithms import ALGORITHMS, Algorithm, Operation, offered
 from vof.gateways.crypto.jobs import (
@@ -28,7 +29,7 @@ from vof.gateways.crypto.jobs import (
     max_input,
 )
 from vof.gateways.crypto.keys import MAX_KEY_FILE, read_key
-from vof.gateways.crypto.listing import listing
+from vof.gateways.crypto.listing import facts, listing
 from vof.initiator.parameters import parse_integer
 from vof.wire.crypto import Service
 
@@ -54,6 +55,7 @@ def add_verbs(parser: argparse.ArgumentParser) -> None:
     text = "list what the device offers"
     verb = verbs.add_parser("algorithms", help=text, description=text, allow_abbrev=False)
     verb.set_defaults(run=run_algorithms)
+    add_output_option(verb)
     add_target_options(verb)
 
 
@@ -82,7 +84,13 @@ def _add_operation_options(verb: argparse.ArgumentParser, operation: Operation) 
 def run_algorithms(given: argparse.Namespace) -> int:
     """List what the device offers."""
     with _opened(given) as driver:
-        sys.stdout.write(listing(driver, offered(driver).values()))
+        known = offered(driver).values()
+        if wants_json(given):
+            write_json(
+                {"algorithms": [{"name": each.name} | dict(facts(driver, each)) for each in known]}
+            )
+        else:
+            sys.stdout.write(listing(driver, known))
     return Exit.DONE
 
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -101,6 +102,20 @@ class TestWork:
         assert (status, error) == (0, "")
         assert output.startswith(b"aes-128-ecb ")
         assert b"\necdsa-p521-sha512 " in output
+
+    def test_algorithms_as_json(self, run: Run, target: tuple[str, ...]) -> None:
+        status, output, error = run("crypto", "algorithms", *target, "-o", "json")
+        assert (status, error) == (0, "")
+        found = json.loads(output)
+        assert list(found) == ["schema", "algorithms"]
+        # The same as the text, in the same order.
+        lines = run("crypto", "algorithms", *target)[1].decode().splitlines()
+        expected = []
+        for line in lines:
+            name, *pairs = line.split()
+            expected.append({"name": name} | dict(pair.split("=") for pair in pairs))
+        assert found["algorithms"] == expected
+        assert expected[0].items() >= {"name": "aes-128-ecb", "service": "cipher"}.items()
 
 
 class TestModes:

@@ -81,7 +81,7 @@ class TestBash:
             ("vofctl bench disk0 -o ", {"text", "json"}),
             ("vofctl completion ", {"bash", "zsh"}),
             ("vofctl validate /etc/host", {str(path) for path in Path("/etc").glob("host*")}),
-            ("vofctl filter path ", {"-h", "--help"}),
+            ("vofctl filter path ", {"-h", "--help", "-o", "--output"}),
             ("vofctl nonsense --tv", set()),
         ],
     )
