@@ -4,7 +4,8 @@
 The layers import in one direction, ``wire → fabric → engine → initiator → drivers → gateways``;
 ``target`` knows ``wire`` only, so that one mistake cannot sit in both ends and cancel out; so does
 ``decode``, which follows both from outside.
-``implementation`` says which of two that do the same is used, and may be asked by both ends.
+``implementation`` says which of two that do the same is used, and may be asked by both ends;
+``counts`` are records that both ends count in.
 ``notify`` tells systemd how a program is doing, whichever end that is.
 """
 
@@ -18,16 +19,17 @@ ALLOWED = {
     "errors": frozenset[str](),
     "implementation": frozenset({"errors"}),
     "notify": frozenset[str](),
+    "counts": frozenset[str](),
     "wire": frozenset({"errors"}),
-    "fabric": frozenset({"errors", "wire"}),
-    "engine": frozenset({"errors", "implementation", "wire", "fabric"}),
+    "fabric": frozenset({"counts", "errors", "wire"}),
+    "engine": frozenset({"counts", "errors", "implementation", "wire", "fabric"}),
     "initiator": frozenset({"errors", "wire", "fabric", "engine"}),
     "drivers": frozenset({"errors", "wire", "fabric", "engine", "initiator"}),
     "gateways": frozenset(
         {"errors", "notify", "wire", "fabric", "engine", "initiator", "drivers", "decode"}
     ),
     "decode": frozenset({"errors", "wire"}),
-    "target": frozenset({"errors", "implementation", "notify", "wire"}),
+    "target": frozenset({"counts", "errors", "implementation", "notify", "wire"}),
 }
 """The other layers each may import."""
 

@@ -3,22 +3,28 @@
 
 #define STATUS_UNWRITTEN 0xff
 
-static const char *name_of(enum vof_blk_type type)
+static const struct {
+    enum vof_blk_type type;
+    const char *name;
+} KINDS[VOF_BLOCK_KINDS] = {
+    {VOF_BLK_IN, "VIRTIO_BLK_T_IN"},
+    {VOF_BLK_OUT, "VIRTIO_BLK_T_OUT"},
+    {VOF_BLK_FLUSH, "VIRTIO_BLK_T_FLUSH"},
+    {VOF_BLK_DISCARD, "VIRTIO_BLK_T_DISCARD"},
+    {VOF_BLK_WRITE_ZEROES, "VIRTIO_BLK_T_WRITE_ZEROES"},
+};
+
+const char *vof_block_kind_name(unsigned kind)
 {
-    switch (type) {
-    case VOF_BLK_IN:
-        return "VIRTIO_BLK_T_IN";
-    case VOF_BLK_OUT:
-        return "VIRTIO_BLK_T_OUT";
-    case VOF_BLK_FLUSH:
-        return "VIRTIO_BLK_T_FLUSH";
-    case VOF_BLK_DISCARD:
-        return "VIRTIO_BLK_T_DISCARD";
-    case VOF_BLK_WRITE_ZEROES:
-        return "VIRTIO_BLK_T_WRITE_ZEROES";
-    default:
-        return "request";
-    }
+    return KINDS[kind].name;
+}
+
+static uint8_t kind_of(enum vof_blk_type type)
+{
+    uint8_t kind = 0;
+    while (kind < VOF_BLOCK_KINDS - 1 && KINDS[kind].type != type)
+        kind++;
+    return kind;
 }
 
 /* A thread keeps to one queue, so that its data stays near it. */
@@ -114,7 +120,9 @@ void vof_block_prepare(const struct vof_block *block, struct vof_block_request *
     item->out[0] = (struct iovec){item->command,
                                   (size_t)(header - item->command) + VOF_BLK_HEADER_SIZE};
     item->out[1] = (struct iovec){data, length};
-    request->what = name_of(type);
+    request->kind = kind_of(type);
+    request->data_bytes = length;
+    request->what = vof_block_kind_name(request->kind);
     request->out = item->out;
     request->out_count = data_out && length ? 2 : 1;
     request->timeout = block->timeout;
@@ -165,6 +173,8 @@ static enum vof_result run(struct vof_block *block, enum vof_blk_type type, uint
     if (vof_queue_submit(queue, &request, 1)) {
         vof_queue_wait(queue, request, false);
         result = vof_block_judge(&item, failed);
+        if (result == VOF_FAILED)
+            vof_queue_count_failed(queue, request->kind);
     }
     vof_queue_give_back_id(queue, (uint16_t)id, item.descriptors);
     return result;

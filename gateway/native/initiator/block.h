@@ -18,6 +18,10 @@
 
 enum { VOF_BLOCK_MAX_QUEUES = 128, VOF_BLOCK_MAX_SEGMENTS = 126 };
 
+/* The first kinds that requests are counted as (see vof_queue_counts), and their names. */
+enum { VOF_BLOCK_KINDS = 5 };
+const char *vof_block_kind_name(unsigned kind);
+
 /* What the device is, in bytes where it has a unit. Fixed, but for the size. */
 struct vof_geometry {
     uint64_t size;            /* a multiple of the block; see vof_block_resize */

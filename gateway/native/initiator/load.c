@@ -77,7 +77,10 @@ static unsigned reap(struct load *load, struct vof_request **again, int64_t now,
         load->done = slot->next;
         load->in_flight--;
         struct vof_failed failed;
-        if (vof_block_judge(&slot->item, &failed) == VOF_CARRIED) {
+        enum vof_result how = vof_block_judge(&slot->item, &failed);
+        if (how == VOF_FAILED)
+            vof_queue_count_failed(load->queue, slot->item.request.kind);
+        if (how == VOF_CARRIED) {
             load->result->requests++;
             load->result->bytes += load->plan->block_size;
             count_latency(load->result, now - slot->started);

@@ -179,6 +179,20 @@ void vof_queue_statistics(struct vof_queue *queue, struct vof_statistics *statis
     pthread_mutex_unlock(&queue->lock);
 }
 
+void vof_queue_counts(struct vof_queue *queue, struct vof_count counts[VOF_KINDS])
+{
+    pthread_mutex_lock(&queue->lock);
+    memcpy(counts, queue->counts, sizeof queue->counts);
+    pthread_mutex_unlock(&queue->lock);
+}
+
+void vof_queue_count_failed(struct vof_queue *queue, uint8_t kind)
+{
+    pthread_mutex_lock(&queue->lock);
+    queue->counts[kind].failed++;
+    pthread_mutex_unlock(&queue->lock);
+}
+
 void vof_queue_activity(struct vof_queue *queue, struct vof_activity *activity)
 {
     pthread_mutex_lock(&queue->lock);
@@ -265,9 +279,9 @@ static void append_to_outbox(struct vof_queue *queue, struct vof_request *reques
     queue->outbox_end = &request->next_out;
 }
 
-static void enter(struct vof_queue *queue, struct vof_request *request)
+static void enter(struct vof_queue *queue, struct vof_request *request, int64_t now)
 {
-    int64_t deadline = request->timeout ? vof_now() + request->timeout : 0;
+    int64_t deadline = request->timeout ? now + request->timeout : 0;
     request->outcome = VOF_IN_FLIGHT;
     atomic_store_explicit(&request->deadline, deadline, memory_order_relaxed);
     atomic_store_explicit(&request->sent, false, memory_order_relaxed);
@@ -277,6 +291,7 @@ static void enter(struct vof_queue *queue, struct vof_request *request)
 
 bool vof_queue_submit(struct vof_queue *queue, struct vof_request *const *requests, unsigned count)
 {
+    int64_t now = vof_now();
     pthread_mutex_lock(&queue->lock);
     if (vof_queue_has_failed(queue)) {
         pthread_mutex_unlock(&queue->lock);
@@ -285,8 +300,9 @@ bool vof_queue_submit(struct vof_queue *queue, struct vof_request *const *reques
     for (unsigned i = 0; i < count; i++) {
         requests[i]->following = requests[i]->given_lead = false;
         requests[i]->sequence = queue->sequence++;
+        requests[i]->submitted_at = now;
         atomic_store_explicit(&requests[i]->state, VOF_STATE_FLIGHT, memory_order_relaxed);
-        enter(queue, requests[i]);
+        enter(queue, requests[i], now);
     }
     queue->statistics.submitted += count;
     bool send = !queue->sending;
@@ -305,7 +321,7 @@ bool vof_queue_resubmit(struct vof_queue *queue, struct vof_request *request)
         pthread_mutex_unlock(&queue->lock);
         return false;
     }
-    enter(queue, request);
+    enter(queue, request, vof_now());
     bool send = !queue->sending;
     /* Its waiter may have slept since the lead was given up with the old connection. */
     bool lead = !queue->leading && queue->followers;

@@ -24,6 +24,7 @@
 #include <stdint.h>
 #include <sys/uio.h>
 
+#include "counts.h"
 #include "initiator/completion_parser.h"
 
 struct vof_queue;
@@ -43,6 +44,8 @@ struct vof_request {
     unsigned out_count;
     struct vof_landing landing;
     int64_t timeout;     /* nanoseconds until the queue is given up for its sake; 0: never */
+    uint8_t kind;        /* what it is counted as, below VOF_KINDS */
+    uint64_t data_bytes; /* that are counted once it is answered */
     /* Called once, by whichever thread ended the request, which nothing touches any more. Who waits
      * for it may have seen that before: `owner` has to outlive both. May be NULL; must not block. */
     void (*on_done)(void *owner);
@@ -53,6 +56,7 @@ struct vof_request {
     /* CLOCK_MONOTONIC, 0: none, or none any more: it has passed, or the request is not in flight. */
     _Atomic int64_t deadline;
     uint64_t sequence;              /* order of submission */
+    int64_t submitted_at;           /* CLOCK_MONOTONIC, for the first time */
     _Atomic uint32_t state;         /* see queue_internal.h; also the futex of who sleeps on it */
     atomic_bool sent;               /* its sender has let go of it */
     struct vof_request *next_out;   /* in the outbox, among what arrived, or what is handed back */
@@ -69,7 +73,7 @@ enum vof_failure {
     VOF_ENDED_HERE,      /* by vof_queue_end_here */
 };
 
-enum { VOF_REASON_SIZE = 200 };
+enum { VOF_REASON_SIZE = 200, VOF_KINDS = 32 };
 
 struct vof_statistics {
     uint64_t submitted, completed;       /* requests */
@@ -176,5 +180,10 @@ struct vof_activity {
 
 void vof_queue_activity(struct vof_queue *queue, struct vof_activity *activity);
 void vof_queue_statistics(struct vof_queue *queue, struct vof_statistics *statistics);
+
+/* What was done so far, by kind. That a device has failed a request of `kind`, which was answered,
+ * its caller says. */
+void vof_queue_counts(struct vof_queue *queue, struct vof_count counts[VOF_KINDS]);
+void vof_queue_count_failed(struct vof_queue *queue, uint8_t kind);
 
 #endif

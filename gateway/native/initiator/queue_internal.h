@@ -67,6 +67,7 @@ struct vof_queue {
     struct vof_completion_parser parser;
     struct vof_request *arrived; /* of the receive in progress, by next_out, newest first */
     uint8_t *scratch;
+    int64_t received_at; /* CLOCK_MONOTONIC, when a receive has brought something */
 
     /* Asynchronous events: what a completion without a command lands in. */
     bool takes_events;
@@ -76,6 +77,7 @@ struct vof_queue {
     struct vof_queue *next_queue, **place; /* see fork.c */
 
     struct vof_statistics statistics; /* of sends by who sends, the others under `lock` or leading */
+    struct vof_count counts[VOF_KINDS]; /* under `lock` */
 };
 
 /* End a request and wake its waiter: it is not to be touched afterwards. Not under `lock`. */

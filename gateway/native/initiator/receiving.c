@@ -98,6 +98,24 @@ static void wake_up(struct woken woken)
         wake_thread(woken.state);
 }
 
+/* Under `lock`. */
+static void count(struct vof_queue *queue, const struct vof_request *request,
+                  enum vof_outcome outcome)
+{
+    struct vof_count *count = &queue->counts[request->kind];
+    if (outcome != VOF_ARRIVED) {
+        count->requests++;
+        count->lost++;
+        return;
+    }
+    /* By who leads, which has received it. */
+    vof_count_answered(count, queue->received_at - request->submitted_at);
+    if (request->landing.completion.status)
+        count->refused++;
+    else
+        count->data_bytes += request->data_bytes;
+}
+
 void vof_request_finish(struct vof_queue *queue, struct vof_request *request,
                         enum vof_outcome outcome)
 {
@@ -106,6 +124,7 @@ void vof_request_finish(struct vof_queue *queue, struct vof_request *request,
     request->outcome = outcome;
     pthread_mutex_lock(&queue->lock);
     queue->statistics.completed++;
+    count(queue, request, outcome);
     struct woken woken = change_state(queue, request, VOF_STATE_DONE);
     pthread_mutex_unlock(&queue->lock);
     if (on_done)
@@ -365,6 +384,7 @@ bool vof_queue_pump(struct vof_queue *queue, bool nonblocking)
         return true;
     }
     size_t bytes = (size_t)received;
+    queue->received_at = vof_now();
     pthread_mutex_lock(&queue->lock);
     queue->statistics.receives++;
     queue->statistics.bytes_received += bytes;

@@ -191,6 +191,8 @@ class BlockDriver:
         arrival = request.queue.wait(request.pending)
         written = sum(arrival.lengths)
         has_status = not arrival.completion.status and arrival.lengths[-1] == 1
+        if has_status and request.status[0] != Status.OK:
+            request.queue.fabric.count_failed(request.what)
         self._judge(
             request.what,
             arrival.completion.status,

@@ -217,7 +217,7 @@ class CryptoDriver:
         except RemoteProtocolError as error:
             raise self._violation(str(error)) from None
         if status != Status.OK:
-            raise _device_error(request.what, status)
+            raise _failed(request, status)
         with self._mutex:
             # Two sessions that are one would mix up their keys.
             known = session_id in self._sessions
@@ -277,7 +277,7 @@ class CryptoDriver:
             raise self._violation(f"{request.what} completed without a status byte")
         status = request.buffers[-1][0]
         if status != Status.OK:
-            raise _device_error(request.what, status)
+            raise _failed(request, status)
 
     def _start(self, what: str, slots: Slots, wire: WireRequest, *, wait: bool) -> _InFlight:
         *results, last = wire.writable
@@ -390,6 +390,11 @@ _FAILURES = {
     Status.NOSPC: (errno.ENOSPC, "has no room for"),
     Status.KEY_REJECTED: (errno.EKEYREJECTED, "rejected the signature or key of"),
 }
+
+
+def _failed(request: _InFlight, status: int) -> DeviceError:
+    request.queue.fabric.count_failed(request.what)
+    return _device_error(request.what, status)
 
 
 def _device_error(what: str, status: int) -> DeviceError:

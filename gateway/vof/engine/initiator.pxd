@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # The C of gateway/native/initiator, as native.pyx uses it.
-from libc.stdint cimport int64_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 
 cdef extern from "sys/uio.h" nogil:
@@ -19,6 +19,20 @@ cdef extern from "wire.h" nogil:
         uint16_t command_id
         uint16_t ndesc
         uint64_t value
+
+
+cdef extern from "counts.h" nogil:
+    enum:
+        VOF_LATENCY_BUCKETS
+
+    struct vof_count:
+        uint64_t requests
+        uint64_t data_bytes
+        uint64_t refused
+        uint64_t failed
+        uint64_t lost
+        uint64_t nanoseconds
+        uint64_t *latencies
 
 
 cdef extern from "initiator/completion_parser.h" nogil:
@@ -49,6 +63,8 @@ cdef extern from "initiator/queue.h" nogil:
         unsigned out_count
         vof_landing landing
         int64_t timeout
+        uint8_t kind
+        uint64_t data_bytes
         void (*on_done)(void *owner) noexcept nogil
         void *owner
         vof_outcome outcome
@@ -79,6 +95,7 @@ cdef extern from "initiator/queue.h" nogil:
 
     enum:
         VOF_REASON_SIZE
+        VOF_KINDS
 
     ctypedef void vof_on_lost(vof_queue *queue, void *context, vof_request *in_flight) noexcept
 
@@ -112,6 +129,8 @@ cdef extern from "initiator/queue.h" nogil:
     int vof_queue_fd(const vof_queue *queue)
     void vof_queue_activity(vof_queue *queue, vof_activity *activity)
     void vof_queue_statistics(vof_queue *queue, vof_statistics *statistics)
+    void vof_queue_counts(vof_queue *queue, vof_count *counts)
+    void vof_queue_count_failed(vof_queue *queue, uint8_t kind)
 
 
 cdef extern from "initiator/gate.h" nogil:
@@ -130,6 +149,9 @@ cdef extern from "initiator/block.h" nogil:
     enum:
         VOF_BLOCK_MAX_QUEUES
         VOF_BLOCK_MAX_SEGMENTS
+        VOF_BLOCK_KINDS
+
+    const char *vof_block_kind_name(unsigned kind)
 
     struct vof_geometry:
         uint64_t size

@@ -3,6 +3,7 @@ import socket
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
+from vof.counts import Counts
 from vof.errors import VofError
 from vof.fabric.interface import Activity, InFlight, OnLost, Statistics
 from vof.fabric.pending import Pending
@@ -65,6 +66,8 @@ class NativeQueue:
     def resubmit(self, item: InFlight) -> None: ...
     def activity(self) -> Activity: ...
     def statistics(self) -> Statistics: ...
+    def counts(self) -> Counts: ...
+    def count_failed(self, what: str) -> None: ...
 
 class _Limits(Protocol):
     """Bytes; what the device is."""

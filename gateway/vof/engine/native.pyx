@@ -11,6 +11,7 @@ import os
 import socket as sockets
 import time
 
+from vof.counts import MAX_KINDS, OTHER, Count
 from vof.errors import ConfigError, LocalProtocolError, RemoteProtocolError, SessionLost
 from vof.fabric import stream_requests
 from vof.fabric.interface import Activity, Statistics
@@ -34,6 +35,8 @@ from vof.engine.initiator cimport *
 
 _NANOSECONDS = 1_000_000_000
 _RESERVED = bytes(2)
+_BLOCK_KINDS = tuple(vof_block_kind_name(i).decode() for i in range(VOF_BLOCK_KINDS))
+assert VOF_KINDS == MAX_KINDS
 
 
 cdef int64_t _nanoseconds(timeout) except -1:
@@ -87,6 +90,8 @@ cdef class _Flight:
         self.request.landing.fill = self.parts + out + writable
         self.request.landing.lengths = self.lengths
         self.request.timeout = queue._timeout
+        self.request.kind = queue._kind_of(pending.what)
+        self.request.data_bytes = <uint64_t>pending.data_bytes
         self.request.on_done = _flight_done
         self.request.owner = <void *>self
 
@@ -180,6 +185,7 @@ cdef class NativeQueue:
     cdef vof_queue *queue
     cdef int64_t _timeout
     cdef object _given, _found, _lost
+    cdef dict _kinds  # what requests are counted as: their names, in the order of the numbers
     cdef readonly str name
     cdef readonly object framing
 
@@ -190,6 +196,7 @@ cdef class NativeQueue:
         self.name = name
         self.framing = framing
         self._lost = on_lost
+        self._kinds = {name: kind for kind, name in enumerate(_BLOCK_KINDS)}
         self.queue = vof_queue_new(fd, _c_framing(framing), size, _on_lost, <void *>self)
         if not self.queue:
             os.close(fd)
@@ -397,6 +404,35 @@ cdef class NativeQueue:
         """Return what ended the queue when it took no more; it may go on by now."""
         error = self.error
         return SessionLost(f"{self.name}: connection lost") if error is None else error
+
+    cdef uint8_t _kind_of(self, str what) except 255:
+        kind = self._kinds.get(what)
+        if kind is None:
+            kind = len(self._kinds)
+            if kind >= VOF_KINDS - 1:
+                return VOF_KINDS - 1
+            self._kinds[what] = kind
+        return kind
+
+    def counts(self):
+        cdef vof_count counts[VOF_KINDS]
+        vof_queue_counts(self.queue, counts)
+        found = {}
+        for name, kind in (*self._kinds.items(), (OTHER, VOF_KINDS - 1)):
+            if counts[kind].requests:
+                found[name] = Count(
+                    counts[kind].requests,
+                    counts[kind].data_bytes,
+                    counts[kind].refused,
+                    counts[kind].failed,
+                    counts[kind].lost,
+                    counts[kind].nanoseconds / _NANOSECONDS,
+                    tuple([counts[kind].latencies[i] for i in range(VOF_LATENCY_BUCKETS)]),
+                )
+        return found
+
+    def count_failed(self, str what):
+        vof_queue_count_failed(self.queue, self._kind_of(what))
 
     def activity(self):
         cdef vof_activity activity

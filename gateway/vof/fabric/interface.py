@@ -12,6 +12,7 @@ import socket
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol, TypeAlias
 
+from vof.counts import Counts
 from vof.errors import VofError
 from vof.fabric.pending import Pending
 from vof.wire.stream import Arrival
@@ -204,6 +205,12 @@ class Queue(Protocol):
     def activity(self) -> Activity: ...
 
     def statistics(self) -> Statistics: ...
+
+    def counts(self) -> Counts:
+        """Return what was done so far, by the commands' names."""
+
+    def count_failed(self, what: str) -> None:
+        """Say that a device has failed a request of that name, which was counted as answered."""
 
 
 OnLost: TypeAlias = Callable[[Queue, VofError, Sequence[InFlight]], None]

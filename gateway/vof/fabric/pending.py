@@ -23,6 +23,7 @@ class Pending:
         "buffers",
         "carrier",
         "command_id",
+        "data_bytes",
         "deadline",
         "done",
         "error",
@@ -30,6 +31,7 @@ class Pending:
         "on_done",
         "parts",
         "sequence",
+        "submitted_at",
         "tail",
         "what",
     )
@@ -60,6 +62,10 @@ class Pending:
         """Called once, from whichever thread ended the command; must not block."""
         self.deadline: float | None = None
         """``time.monotonic()`` at which the queue is given up for this command's sake."""
+        self.data_bytes = 0
+        """What it is counted with once it is answered: data, that is no header and no status."""
+        self.submitted_at = 0.0
+        """``time.monotonic()`` of its submission, where the fabric is Python's."""
         self.carrier: object = None
         """What the fabric keeps with the command while it is in flight."""
         self.sequence = 0
@@ -74,3 +80,9 @@ class Pending:
             raise self.error.again()
         assert self.arrival is not None
         return self.arrival
+
+
+def data_bytes(readable: Sequence[int], writable: Sequence[int], tail: int) -> int:
+    """Return how much of a request is data: all but the header, which is the first device-readable
+    descriptor, and the tail."""
+    return sum(readable[1:]) + sum(writable) - tail

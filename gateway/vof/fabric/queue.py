@@ -19,7 +19,9 @@ from collections.abc import Callable
 from threading import Lock
 from typing import cast
 
+from vof.counts import Tally
 from vof.errors import RemoteProtocolError, SessionLost, VofError
+from vof.fabric.ended import count_ended
 from vof.fabric.interface import Activity, InFlight, OnLost, Queue
 from vof.fabric.leader import Leadership
 from vof.fabric.pending import Pending
@@ -63,6 +65,8 @@ class BaseQueue(ABC):
         self._timeout = timeout
         self._sequence = itertools.count()
         self._submitted = self._completed = 0
+        self._tally = tally = Tally()
+        self.counts, self.count_failed = tally.counts, tally.failed
 
     # What a carrier does.
 
@@ -107,6 +111,7 @@ class BaseQueue(ABC):
 
     def submit(self, pending: Pending) -> None:
         pending.sequence = next(self._sequence)
+        pending.submitted_at = time.monotonic()
         self._submit(pending)
 
     def resubmit(self, item: InFlight) -> None:
@@ -159,6 +164,7 @@ class BaseQueue(ABC):
     def _finish(self, pending: Pending) -> None:
         with self._mutex:
             self._completed += 1
+        count_ended(self._tally, pending)
         self._leadership.finish(pending)
 
     def _take_event(self, event: AsyncEvent) -> None:

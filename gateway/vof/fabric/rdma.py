@@ -22,7 +22,7 @@ from vof.fabric.eager import EagerRange
 from vof.fabric.interface import InFlight, OnLost, Statistics
 from vof.fabric.keyed_requests import Carriage, KeyedForm
 from vof.fabric.link import Link
-from vof.fabric.pending import Pending
+from vof.fabric.pending import Pending, data_bytes
 from vof.fabric.queue import EVENTS, BaseQueue
 from vof.fabric.ticks import TICK, tick_of
 from vof.wire.dialect import Framing
@@ -106,6 +106,7 @@ class RdmaQueue(BaseQueue):
             return None
         pending = Pending(what, command_id, (), len(readable), writable, tail)
         pending.carrier = carriage
+        pending.data_bytes = data_bytes(readable, sizes, tail)
         return pending
 
     def release(self, pending: Pending) -> None:

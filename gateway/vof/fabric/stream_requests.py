@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from vof.fabric.interface import Queue
-from vof.fabric.pending import Pending
+from vof.fabric.pending import Pending, data_bytes
 from vof.wire.dialect import Framing
 from vof.wire.framing import encode_request
 from vof.wire.stream import encode_connect
@@ -51,7 +51,9 @@ def prepare(
         return None
     lengths = [len(buffer) for buffer in writable]
     command = encode_request(queue.framing, command_id, readable, lengths)
-    return Pending(what, command_id, [command, *payload], len(readable), writable, tail)
+    pending = Pending(what, command_id, [command, *payload], len(readable), writable, tail)
+    pending.data_bytes = data_bytes(readable, lengths, tail)
+    return pending
 
 
 def prepare_connect(what: str, command: ConnectCommand, body: ConnectBody) -> Pending:

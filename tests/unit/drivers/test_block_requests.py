@@ -37,6 +37,7 @@ from tests.support.protocol_numbers import (
 from tests.support.scripted_target import Command, Device, Hold, ScriptedTarget, completion, on
 from tests.support.target_fixtures import Serve
 from tests.unit.drivers.opening import descriptors, device, header, open_driver
+from vof.counts import add_counts
 from vof.drivers.block import BlockDriver
 from vof.errors import (
     CompletionError,
@@ -300,6 +301,9 @@ class TestStatus:
         assert (caught.value.status, caught.value.errno) == (status, number)
         target.hooks.clear()
         all_requests()[name](driver)  # only that request has failed
+        counts = add_counts(queue.fabric.counts() for queue in driver.session.virtqueues)
+        count = counts[f"VIRTIO_BLK_T_{name.upper()}"]
+        assert (count.requests, count.failed, count.lost) == (2, 1, 0)
 
     def test_an_error_may_come_with_less_data(
         self, target: ScriptedTarget, driver: BlockDriver

@@ -24,6 +24,7 @@ from tests.unit.drivers.crypto_device import (
     queues_of,
 )
 from tests.unit.drivers.opening import descriptors
+from vof.counts import add_counts
 from vof.drivers.crypto import CryptoDriver
 from vof.errors import (
     CompletionError,
@@ -198,6 +199,10 @@ class TestStatus:
         assert (caught.value.status, caught.value.errno) == (status, number)
         del answers.instead[DIGEST]
         assert digest(driver)
+        counts = add_counts(queue.fabric.counts() for queue in driver.session.virtqueues)
+        assert counts["hash"][2:5] == (0, 1, 0)
+        counts = add_counts(queue.fabric.counts() for queue in driver.session.virtqueues)
+        assert counts["hash"][2:5] == (0, 1, 0)
 
     @pytest.mark.parametrize(
         ("status", "number"),

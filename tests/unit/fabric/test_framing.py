@@ -207,6 +207,8 @@ class TestCarrier:
             block.read(memoryview(bytearray(512)), 0)
         assert caught.value.args == told
         peer.result()
+        count = device.queue.counts()["VIRTIO_BLK_T_IN"]
+        assert count[:5] == (1, 512, 0, 1, 0)
 
     def test_tells_of_a_refusal(self, device: Device, block: NativeBlock) -> None:
         def far() -> None:
@@ -218,6 +220,8 @@ class TestCarrier:
             block.write(bytes(512), 0)
         assert caught.value.args[:2] == ("VIRTIO_BLK_T_OUT", 5)
         peer.result()
+        count = device.queue.counts()["VIRTIO_BLK_T_OUT"]
+        assert count[:5] == (1, 0, 1, 0, 0)
 
     def test_tells_of_a_completion_without_a_status(
         self, device: Device, block: NativeBlock, framing: Framing
