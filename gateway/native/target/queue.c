@@ -11,7 +11,7 @@
 
 enum { IDLE_SECONDS = 2 }; /* after which a queue keeps no memory */
 
-static int64_t now(void)
+int64_t vof_served_now(void)
 {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
@@ -77,6 +77,7 @@ static int receive(struct vof_served_queue *queue)
     message.msg_iovlen = (size_t)vof_intake_space(&queue->intake, pieces);
     count = recvmsg(queue->setup.fd, &message, 0);
     if (count > 0) {
+        queue->received_at = vof_served_now();
         vof_intake_advance(&queue->intake, (size_t)count);
         return 0;
     }
@@ -95,7 +96,7 @@ static int receive(struct vof_served_queue *queue)
 static bool overdue(const struct vof_served_queue *queue)
 {
     int64_t deadline = atomic_load(&queue->deadline);
-    return deadline && now() > deadline;
+    return deadline && vof_served_now() > deadline;
 }
 
 /* Everything whole that was received is in progress or answered: get more. */
@@ -103,6 +104,7 @@ static int go_on_receiving(struct vof_served_queue *queue, struct vof_report *re
 {
     int error = vof_outbox_flush(&queue->outbox);
 
+    vof_count_sent(queue);
     if (!error) {
         if (queue->over || overdue(queue)) {
             if (!queue->busy)
@@ -158,7 +160,7 @@ void vof_served_queue_stop(struct vof_served_queue *queue)
 
 void vof_served_queue_finish(struct vof_served_queue *queue, double seconds)
 {
-    atomic_store(&queue->deadline, now() + (int64_t)(seconds * 1e9));
+    atomic_store(&queue->deadline, vof_served_now() + (int64_t)(seconds * 1e9));
 }
 
 static bool good(const struct vof_served_queue_setup *setup)
@@ -201,7 +203,7 @@ void vof_served_queue_close(struct vof_served_queue *queue)
     while (queue->busy) {
         struct vof_task *task = vof_task_collect(&queue->returns, true);
         if (task) {
-            queue->busy--;
+            vof_busy(queue, -1);
             vof_pipe_give(&task->device->pipes, &task->pipe, false);
             vof_task_end(queue, task);
         } else {

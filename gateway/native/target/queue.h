@@ -15,6 +15,7 @@
 
 #include <stdatomic.h>
 
+#include "counts.h"
 #include "target/device.h"
 
 struct vof_served_queue;
@@ -69,6 +70,15 @@ void vof_served_queue_stop(struct vof_served_queue *queue);
 
 /* From any thread: end after `seconds` even if the peer has sent more. */
 void vof_served_queue_finish(struct vof_served_queue *queue, double seconds);
+
+/* What was answered, by type: read, write, flush, discard, write zeroes, and any other. From any
+ * thread; what is being received at the moment may be missing. */
+enum { VOF_SERVED_KINDS = 6 };
+void vof_served_queue_counts(const struct vof_served_queue *queue,
+                             struct vof_count counts[VOF_SERVED_KINDS]);
+
+/* Requests that other threads execute at the moment. From any thread. */
+uint32_t vof_served_queue_busy(const struct vof_served_queue *queue);
 
 /* Wait for what is in progress, which is not answered any more, and forget the queue. */
 void vof_served_queue_close(struct vof_served_queue *queue);

@@ -78,6 +78,7 @@ struct vof_task *vof_task_begin(struct vof_served_queue *queue, const struct vof
     task->head_size = vof_completion_head_size(framing, command);
     task->writable = command->writable;
     task->command_id = command->command_id;
+    task->received_at = queue->received_at;
     task->error = 0;
     task->again = false;
     if (request->action == VOF_READ && request->length >= PIPED_READ && task->device->store.piped)
@@ -167,7 +168,7 @@ int vof_task_complete(struct vof_served_queue *queue, struct vof_task *task)
             return ENOMEM;
         }
         if (queue->returns.wake >= 0 && vof_task_submit(task)) {
-            queue->busy++;
+            vof_busy(queue, 1);
             return 0;
         }
         vof_task_run(task);
@@ -175,6 +176,7 @@ int vof_task_complete(struct vof_served_queue *queue, struct vof_task *task)
     vof_id_finish(queue, task->command_id);
     vof_note_failure(queue, &task->request, task->error);
     error = send_answer(queue, task);
+    vof_count_task(queue, task);
     vof_task_end(queue, task);
     return error;
 }
@@ -186,7 +188,7 @@ int vof_collect(struct vof_served_queue *queue)
         int error;
         if (!task)
             break;
-        queue->busy--;
+        vof_busy(queue, -1);
         error = vof_task_complete(queue, task);
         if (error)
             return error;
@@ -201,7 +203,7 @@ int vof_await(struct vof_served_queue *queue, bool or_socket)
     uint64_t count;
 
     if (task) {
-        queue->busy--;
+        vof_busy(queue, -1);
         return vof_task_complete(queue, task);
     }
     if (poll(wanted, or_socket ? 2 : 1, -1) < 0)

@@ -37,7 +37,7 @@ static int dispatch(struct vof_served_queue *queue, const struct vof_request *re
             return ENOMEM;
         }
         if (vof_task_submit(task)) {
-            queue->busy++;
+            vof_busy(queue, 1);
             return 0;
         }
     }
@@ -78,6 +78,7 @@ static int send_memory(struct vof_served_queue *queue, const struct vof_request 
     };
     int error = vof_add_head(queue);
 
+    vof_count_quick(queue, request, false);
     return error ? error : vof_outbox_send(&queue->outbox, pieces, 2, false);
 }
 
@@ -90,6 +91,7 @@ static int execute_gathered(struct vof_served_queue *queue, const struct vof_req
     enum vof_framing framing = queue->setup.stream.framing;
     size_t head_size = vof_completion_head_size(framing, command);
     size_t size = head_size + command->writable;
+    bool failed = false;
     int error;
     uint8_t *place = vof_outbox_room(&queue->outbox, size, &error);
 
@@ -98,6 +100,7 @@ static int execute_gathered(struct vof_served_queue *queue, const struct vof_req
     if (is_quick(queue, request)) {
         error = vof_execute(device, request, place + head_size, command->writable);
         vof_note_failure(queue, request, error);
+        failed = error || request->action == VOF_REFUSE;
     } else if (request->action == VOF_READ) {
         if (vof_store_read_now(&device->store, place + head_size, request->length, request->offset))
             return 0;
@@ -108,6 +111,7 @@ static int execute_gathered(struct vof_served_queue *queue, const struct vof_req
     vof_put_completion_head(place, framing, command, queue->intake.segments);
     vof_outbox_add(&queue->outbox, size);
     vof_id_finish(queue, command->command_id);
+    vof_count_quick(queue, request, failed);
     *done = true;
     return 0;
 }

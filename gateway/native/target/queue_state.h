@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
  * What the parts of a queue share: queue.c receives, queue_execute.c executes, queue_answers.c
- * keeps the requests in progress and answers them.
+ * keeps the requests in progress and answers them, queue_counts.c counts them.
  *
- * Owns the state of one queue. For those three files only; see queue.h for the rest of the world.
+ * Owns the state of one queue. For those four files only; see queue.h for the rest of the world.
  */
 #ifndef VOF_TARGET_QUEUE_STATE_H
 #define VOF_TARGET_QUEUE_STATE_H
@@ -29,6 +29,12 @@ struct vof_work_area {
     uint16_t finished[VOF_MOST_FINISHED];
 };
 
+/* Requests of one kind that were answered at once, since the last look at the clock. */
+struct vof_quick {
+    uint32_t requests, failed;
+    uint64_t data_bytes;
+};
+
 struct vof_served_queue {
     struct vof_served_queue_setup setup;
     struct vof_work_area *area;
@@ -38,7 +44,7 @@ struct vof_served_queue {
     uint32_t finished; /* ids in `area`: answered since the last receive, and so still in flight */
     struct vof_task *tasks; /* `width` of them, made when the first is needed */
     struct vof_task *free_tasks;
-    uint32_t busy; /* tasks in other threads */
+    uint32_t busy; /* tasks in other threads; changed by vof_busy alone, since others look */
     bool over;     /* the stream has ended */
     struct vof_returns returns;
     struct {
@@ -47,6 +53,10 @@ struct vof_served_queue {
         uint64_t sector;
         int error;
     } failures; /* of the disk, not reported yet: how many, and the first of them */
+    int64_t received_at; /* monotonic nanoseconds, of the last receive */
+    struct vof_quick quick[VOF_SERVED_KINDS];
+    bool any_quick;
+    struct vof_count counts[VOF_SERVED_KINDS]; /* changed by the serving thread alone, others look */
     _Atomic bool stop;
     _Atomic int64_t deadline; /* monotonic nanoseconds, 0 for none */
 };
@@ -112,6 +122,21 @@ int vof_collect(struct vof_served_queue *queue);
 
 /* Wait until a task is done and complete it; with `or_socket`, or until the socket is readable. */
 int vof_await(struct vof_served_queue *queue, bool or_socket);
+
+static inline void vof_busy(struct vof_served_queue *queue, int by)
+{
+    __atomic_store_n(&queue->busy, queue->busy + (uint32_t)by, __ATOMIC_RELAXED);
+}
+
+/* queue.c: CLOCK_MONOTONIC in nanoseconds. */
+int64_t vof_served_now(void);
+
+/* queue_counts.c: what was executed at once is counted when its answer is sent, with one look at
+ * the clock for all of them; a task by itself. */
+void vof_count_quick(struct vof_served_queue *queue, const struct vof_request *request,
+                     bool failed);
+void vof_count_sent(struct vof_served_queue *queue);
+void vof_count_task(struct vof_served_queue *queue, const struct vof_task *task);
 
 /* queue_execute.c: execute the last command, a request. Returns an enum vof_event or VOF_GO_ON. */
 int vof_served_queue_execute(struct vof_served_queue *queue, struct vof_report *report);

@@ -32,6 +32,7 @@ struct vof_task {
     size_t head_size;          /* only its last byte here where the rest is in a pipe */
     uint32_t writable;
     uint16_t command_id;
+    int64_t received_at; /* monotonic nanoseconds */
     int error; /* of the disk, 0 for none */
     bool again; /* the pipe did not do: to be executed once more, without one */
     uint8_t small[VOF_SMALL_ANSWER];

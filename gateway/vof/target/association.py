@@ -18,12 +18,13 @@ import heapq
 import logging
 import threading
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 from vof.errors import RemoteProtocolError
 from vof.target.devices.device import Device
 from vof.target.logline import event
+from vof.target.work import Ledger, Work
 from vof.wire.constants import CONTROL_QUEUE_TARGET_ID, AsyncEvent, DeviceStatus, Transport
 from vof.wire.dialect import Dialect
 
@@ -249,6 +250,8 @@ class Attachment:
     association: Association
     queue: int | None
     """The virtqueue's index; None for the control queue."""
+    work: Work = field(default_factory=Work)
+    """What is done here."""
 
 
 class AssociationTable:
@@ -256,6 +259,7 @@ class AssociationTable:
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
+        self.ledger = Ledger()
         self._changed = threading.Condition()
         self._devices: dict[str, Device] = {}
         self._active: dict[int, Association] = {}
@@ -313,7 +317,9 @@ class AssociationTable:
                 if queue in association.queues:
                     raise Refusal(errno.EBUSY, f"queue {queue} is connected already")
                 association.queues.add(queue)
-                return self._attach(association, queue, link)
+                attachment = self._attach(association, queue, link)
+                self.ledger.enter(attachment.work, association.device.tvqn, queue)
+                return attachment
 
     def release(self, attachment: Attachment) -> None:
         """A connection is gone, and so is everything that was executed for it."""
@@ -324,6 +330,7 @@ class AssociationTable:
         if attachment.queue is None:
             association.end("disconnected", level=logging.INFO)
         else:
+            self.ledger.leave(attachment.work)
             with association.lock:
                 association.queues.discard(attachment.queue)
         with self._changed:
@@ -338,6 +345,15 @@ class AssociationTable:
         """Return the devices there are now."""
         with self._changed:
             return list(self._devices.values())
+
+    def users(self) -> dict[str, int]:
+        """Return how many associations each device has now."""
+        with self._changed:
+            users = dict.fromkeys(self._devices, 0)
+            for association in self._active.values():
+                tvqn = association.device.tvqn
+                users[tvqn] = users.get(tvqn, 0) + 1
+            return users
 
     def notify(self, device: Device, event: AsyncEvent) -> None:
         """Send an event to all initiators of the device whose dialect has any."""

@@ -46,6 +46,7 @@ class Connection:
                 self._channel,
                 attachment.association,
                 attachment.queue,
+                work=attachment.work,
                 threads=self._threads,
                 name=self.name,
                 failed=self._fail,

@@ -3,6 +3,7 @@
 
 from collections.abc import Iterable
 
+from vof.counts import Counts
 from vof.target.native_events import NativeEvent
 
 FRAMING_SEGMENTS: int
@@ -81,6 +82,10 @@ class Queue:
     def flush(self) -> None: ...
     def stop(self) -> None: ...
     def finish(self, grace: float) -> None: ...
+    def counts(self) -> Counts:
+        """Return what was answered natively; what is being received may be missing."""
+    def busy(self) -> int:
+        """Return how many requests threads of the device execute at the moment."""
     def close(self) -> None:
         """Wait for what is in progress. Idempotent."""
 

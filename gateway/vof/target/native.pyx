@@ -16,6 +16,7 @@ from cpython.buffer cimport PyBuffer_Release, PyObject_GetBuffer
 
 import os
 
+from vof.counts import OTHER, Count
 from vof.errors import RemoteProtocolError
 from vof.target.backends.direct import CUT_SHORT
 from vof.target.native_events import ControlCommand, DiskError, Request
@@ -25,6 +26,15 @@ cdef extern from "<sys/uio.h>" nogil:
     struct iovec:
         void *iov_base
         size_t iov_len
+
+cdef extern from "counts.h" nogil:
+    enum: VOF_LATENCY_BUCKETS
+    struct vof_count:
+        uint64_t requests
+        uint64_t data_bytes
+        uint64_t failed
+        uint64_t nanoseconds
+        uint64_t *latencies
 
 cdef extern from "target/command_parser.h" nogil:
     enum: VOF_MAX_PLAIN_OPCODES, VOF_FAULT_TEXT_SIZE, VOF_DIALECT_NAME_SIZE
@@ -138,6 +148,9 @@ cdef extern from "target/queue.h" nogil:
     int vof_served_queue_answer(vof_served_queue *queue, const uint8_t *area)
     int vof_served_queue_send(vof_served_queue *queue, const uint8_t *data, size_t size)
     int vof_served_queue_flush(vof_served_queue *queue)
+    enum: VOF_SERVED_KINDS
+    void vof_served_queue_counts(const vof_served_queue *queue, vof_count *counts)
+    uint32_t vof_served_queue_busy(const vof_served_queue *queue)
     void vof_served_queue_stop(vof_served_queue *queue)
     void vof_served_queue_finish(vof_served_queue *queue, double seconds)
     void vof_served_queue_close(vof_served_queue *queue)
@@ -165,6 +178,13 @@ RULE_WRITE_ZEROES = <int>VOF_RULE_WRITE_ZEROES
 RULE_PERSIST = <int>VOF_RULE_PERSIST
 RECEIVE_SIZE = <int>VOF_RECEIVE_SIZE
 OUTBOX_SIZE = <int>VOF_OUTBOX_SIZE
+
+# What requests are counted as, in the order of C.
+_KINDS = (
+    "VIRTIO_BLK_T_IN", "VIRTIO_BLK_T_OUT", "VIRTIO_BLK_T_FLUSH", "VIRTIO_BLK_T_DISCARD",
+    "VIRTIO_BLK_T_WRITE_ZEROES", OTHER,
+)
+assert len(_KINDS) == VOF_SERVED_KINDS
 
 # Requests of one device that may wait for its disk at the same time.
 cdef unsigned POOL_THREADS = 16
@@ -283,6 +303,7 @@ cdef class Queue:
     # What the queue uses lives at least as long.
     cdef Device device
     cdef Rules rules
+    cdef dict last_counts  # once it is closed
 
     def __init__(self, Device device not None, Rules rules not None, int fd, *, width, dialect,
                  max_ndesc, max_transfer, plain_opcodes, framing, largest_kept):
@@ -358,8 +379,32 @@ cdef class Queue:
         if self.queue is not NULL:
             vof_served_queue_finish(self.queue, grace)
 
+    def counts(self):
+        # With the GIL held, as in close.
+        cdef vof_count counts[VOF_SERVED_KINDS]
+        if self.queue is NULL:
+            return self.last_counts or {}
+        vof_served_queue_counts(self.queue, counts)
+        found = {}
+        for kind, name in enumerate(_KINDS):
+            if counts[kind].requests:
+                found[name] = Count(
+                    requests=counts[kind].requests,
+                    data_bytes=counts[kind].data_bytes,
+                    failed=counts[kind].failed,
+                    seconds=counts[kind].nanoseconds / 1e9,
+                    latencies=tuple(
+                        [counts[kind].latencies[i] for i in range(VOF_LATENCY_BUCKETS)]
+                    ),
+                )
+        return found
+
+    def busy(self):
+        return 0 if self.queue is NULL else vof_served_queue_busy(self.queue)
+
     def close(self):
         cdef vof_served_queue *queue = self.queue
+        self.last_counts = self.counts()
         self.queue = NULL
         if queue is not NULL:
             with nogil:

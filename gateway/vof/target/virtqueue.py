@@ -27,6 +27,7 @@ from vof.target.commands import execute
 from vof.target.completions import ResponseBuffer, answer
 from vof.target.ending import Stalled
 from vof.target.native_events import ControlCommand, DiskError, Request
+from vof.target.work import Work
 from vof.target.workers import Workers
 from vof.wire.constants import Opcode
 from vof.wire.dialect import Dialect, Framing
@@ -50,6 +51,7 @@ class Virtqueue:
         association: Association,
         index: int,
         *,
+        work: Work,
         threads: int,
         name: str,
         failed: Callable[[Exception], None],
@@ -59,6 +61,7 @@ class Virtqueue:
         self._channel = channel
         self._association = association
         self._index = index
+        self._work = work
         self._threads = threads
         self._name = name
         self._failed = failed
@@ -76,6 +79,7 @@ class Virtqueue:
             return
         seat = self._association.seat
         self._native = seat.open_native(self._channel.fileno(), self._threads, dialect)
+        self._work.native = self._native
         if self._native:
             try:
                 self._serve_native(self._native)
@@ -151,7 +155,7 @@ class Virtqueue:
                 case Request(payload, room):
                     with payload:  # whoever kept it would find other bytes there
                         writable = memoryview(bytearray(room))
-                        used = association.seat.handle(self._index, payload, writable)
+                        used = self._work.execute(association.seat, self._index, payload, writable)
                     assert used == room
                     queue.answer(writable)
                 case DiskError() as error:
@@ -195,7 +199,7 @@ class Virtqueue:
         """Execute a request and send its completion."""
         writable = self._responses.take(command.in_length)
         seat = self._association.seat
-        used = seat.handle(self._index, command.payload, writable)
+        used = self._work.execute(seat, self._index, command.payload, writable)
         parts = answer(self._framing, command, writable, used, seat.tail)
         # From here on the peer may use the id again.
         self._in_flight.discard(command.command_id)

@@ -20,6 +20,7 @@ from vof.target.backends.memory import MemoryBackend
 from vof.target.devices import block
 from vof.target.devices.block import BlockDevice, BlockOptions, BlockSeat
 from vof.target.native_events import ControlCommand, Request
+from vof.target.work import Work
 from vof.wire.blk import Feature
 from vof.wire.constants import CommonFeature
 from vof.wire.dialect import PROPOSAL, V5, Dialect
@@ -96,6 +97,27 @@ def test_the_framing_of_v5(rig: Rig) -> None:
     )
     assert rig.memory[3 * 512 : 4 * 512] == data
     queue.close()
+
+
+def test_what_is_counted(rig: Rig) -> None:
+    queue = rig.queue(native.FRAMING_LENGTHS)
+    assert queue.counts() == {}
+    rig.ours.sendall(
+        b"".join(vq(ident, struct.pack("<IIQ", 0, 0, ident), 513) for ident in range(3))
+        + vq(3, struct.pack("<IIQ", 0, 0, 1 << 40), 513)
+        + vq(4, struct.pack("<IIQ", 1, 0, 3) + bytes(1024), 1)
+    )
+    rig.ours.shutdown(socket.SHUT_WR)
+    assert queue.serve() is None
+    for _closed in range(2):
+        counts = queue.counts()
+        assert set(counts) == {"VIRTIO_BLK_T_IN", "VIRTIO_BLK_T_OUT"}
+        assert counts["VIRTIO_BLK_T_IN"][:5] == (4, 3 * 512, 0, 1, 0)
+        assert counts["VIRTIO_BLK_T_OUT"][:5] == (1, 1024, 0, 0, 0)
+        assert sum(counts["VIRTIO_BLK_T_IN"].latencies) == 4
+        assert counts["VIRTIO_BLK_T_IN"].seconds > 0
+        assert queue.busy() == 0
+        queue.close()
 
 
 def test_what_is_left_to_python(rig: Rig) -> None:
@@ -209,14 +231,19 @@ requests = st.tuples(
 )
 
 
+Counted = dict[str, tuple[int, int, int, int, int]]
+"""Of each kind: requests, data, refused, failed, lost."""
+
+
 def serve_all(
     monkeypatch: pytest.MonkeyPatch,
     name: str,
     dialect: Dialect,
     features: int,
     items: list[tuple[int, int, bytes, int]],
-) -> tuple[list[bytes], bytes]:
-    """Return the area that each request has come back with, and then the whole disk."""
+) -> tuple[list[bytes], bytes, Counted]:
+    """Return the area that each request has come back with, the whole disk, and what was
+    counted."""
     monkeypatch.setenv(VARIABLE, name)
     backend = MemoryBackend(SIZE)
     backend.write(memoryview(bytes(range(256)) * (SIZE // 256)), 0, persist=False)
@@ -227,14 +254,16 @@ def serve_all(
     ours, theirs = socket.socketpair()
     ours.settimeout(PATIENCE)
     areas = []
+    work = Work()
     with ours, theirs:
         queue = seat.open_native(theirs.fileno(), 1, dialect)
         assert (queue is not None) == (name == "native")
+        work.native = queue
         for kind, sector, data, room in items:
             payload = struct.pack("<IIQ", kind, 0, sector) + data
             if not queue:
                 area = memoryview(bytearray(b"\xee" * room))
-                assert seat.handle(0, memoryview(payload), area) == room
+                assert work.execute(seat, 0, memoryview(payload), area) == room
                 areas.append(bytes(area))
                 continue
             head = encode_request(dialect.framing, 5, [len(payload)], [room])
@@ -242,18 +271,21 @@ def serve_all(
             ours.sendall(head + payload + struct.pack("<HH12x", 2, 6))
             while isinstance(event := queue.serve(), Request):
                 area = memoryview(bytearray(room))
-                assert seat.handle(0, event.payload, area) == room
+                assert work.execute(seat, 0, event.payload, area) == room
                 event.payload.release()
                 queue.answer(area)
             queue.flush()
             size = 16 if dialect is V5 else 40
             areas.append(ours.recv(size + room, socket.MSG_WAITALL)[size:])
         if queue:
+            ours.shutdown(socket.SHUT_WR)
+            assert queue.serve() is None
             queue.close()
     whole = memoryview(bytearray(SIZE))
     backend.read(whole, 0)
     device.close()
-    return areas, bytes(whole)
+    counted = {kind: count[:5] for kind, count in work.counts().items()}
+    return areas, bytes(whole), counted
 
 
 @given(

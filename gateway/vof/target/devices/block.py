@@ -17,8 +17,14 @@ from typing import Any, NamedTuple, Self
 from vof.errors import ConfigError
 from vof.implementation import use_native
 from vof.target.backends.interface import Backend, NativeLimits
-from vof.target.devices.block_request import BlockRequests, Extent, RequestLimits
-from vof.target.devices.device import Device, Seat
+from vof.target.devices.block_request import (
+    BlockRequests,
+    Extent,
+    RequestLimits,
+    kind_of,
+    result_of,
+)
+from vof.target.devices.device import Device, Result, Seat
 from vof.target.logline import event
 from vof.target.native_events import DiskError
 from vof.target.values import Values, flag, integer, power_of_two, text_up_to
@@ -310,6 +316,14 @@ class BlockSeat(Seat):
 
     def handle(self, queue: int, readable: memoryview, writable: memoryview) -> int:
         return self._requests.handle(readable, writable)
+
+    def kind_of(self, queue: int, readable: memoryview) -> str:
+        return kind_of(readable)
+
+    def result_of(
+        self, queue: int, readable: memoryview, writable: memoryview, used: int
+    ) -> Result:
+        return result_of(readable, writable, used)
 
     def open_native(self, fd: int, threads: int, dialect: Dialect) -> native.Queue | None:
         if not self._device.native or not self._native_rules:

@@ -12,11 +12,14 @@ back.
 from __future__ import annotations
 
 import logging
+import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from vof.counts import OTHER
 from vof.errors import RemoteProtocolError
 from vof.target.backends.interface import Backend
+from vof.target.devices.device import Result
 from vof.target.logline import Throttle, event
 from vof.wire.blk import (
     DISCARD_SEGMENT,
@@ -32,6 +35,7 @@ from vof.wire.blk import (
 )
 
 _HEADER_SIZE = REQUEST_HEADER.size
+_FILLING = frozenset({RequestType.IN, RequestType.GET_ID, RequestType.GET_LIFETIME})
 _SEGMENT_SIZE = DISCARD_SEGMENT.size
 _OK, _IOERR, _UNSUPP = int(Status.OK), int(Status.IOERR), int(Status.UNSUPP)
 _IN = int(RequestType.IN)
@@ -254,6 +258,22 @@ class BlockRequests:
                 more=held or None,
                 reason=reason,
             )
+
+
+def kind_of(readable: memoryview) -> str:
+    """Return the name under which a request is counted."""
+    try:
+        return f"VIRTIO_BLK_T_{RequestType(REQUEST_HEADER.unpack_from(readable)[0]).name}"
+    except (ValueError, struct.error):
+        return OTHER
+
+
+def result_of(readable: memoryview, writable: memoryview, used: int) -> Result:
+    """Return what is counted of a request that was answered."""
+    if not used or writable[-1] != Status.OK:
+        return Result(0, failed=True)
+    kind = REQUEST_HEADER.unpack_from(readable)[0]
+    return Result(used - 1 if kind in _FILLING else len(readable) - _HEADER_SIZE, failed=False)
 
 
 def _unsupported(rules: Rules, sector: int, data: memoryview, area: memoryview) -> int:

@@ -20,8 +20,9 @@ from typing import Self
 from vof.errors import RemoteProtocolError
 from vof.target.backends.crypto_interface import CryptoBackend
 from vof.target.devices.crypto_answers import refuse, zero
+from vof.target.devices.crypto_results import kind_of, result_of
 from vof.target.devices.crypto_sessions import SessionTable, wipe
-from vof.target.devices.device import Device, Seat
+from vof.target.devices.device import Device, Result, Seat
 from vof.target.values import Values, integer, size_within
 from vof.wire.constants import CommonFeature, DeviceId
 from vof.wire.crypto import (
@@ -167,6 +168,15 @@ class CryptoSeat(Seat):
         except BadRequest as error:
             refuse(error.status, readable, writable, control=control)
             return len(writable)
+
+    def kind_of(self, queue: int, readable: memoryview) -> str:
+        return kind_of(readable, control=queue == self._device.control_queue)
+
+    def result_of(
+        self, queue: int, readable: memoryview, writable: memoryview, used: int
+    ) -> Result:
+        control = queue == self._device.control_queue
+        return result_of(readable, writable, used, control=control)
 
     def close(self) -> None:
         self._sessions.clear()

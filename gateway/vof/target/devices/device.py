@@ -11,8 +11,9 @@ device-writable ones.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
+from vof.counts import OTHER
 from vof.wire.dialect import Dialect
 from vof.wire.stream import StreamLimits
 
@@ -27,6 +28,13 @@ class DeviceFailure(Exception):
 
 class Unanswered(Exception):
     """A request was given up because ``stop_waiting`` was called. Ends its connection."""
+
+
+class Result(NamedTuple):
+    """What is counted of a request that was executed."""
+
+    data_bytes: int
+    failed: bool
 
 
 class Seat(ABC):
@@ -62,6 +70,16 @@ class Seat(ABC):
         device could complete such a request, DeviceFailure and Unanswered. Errors of the device
         itself are otherwise part of the result, in the way of the device type.
         """
+
+    def kind_of(self, queue: int, readable: memoryview) -> str:
+        """Return the name under which such a request is counted, one of a few."""
+        return OTHER
+
+    def result_of(
+        self, queue: int, readable: memoryview, writable: memoryview, used: int
+    ) -> Result:
+        """Return what is counted of a request that ``handle`` has executed."""
+        return Result(used, failed=False)
 
     def open_native(self, fd: int, threads: int, dialect: Dialect) -> native.Queue | None:
         """Return what serves a virtqueue's connected socket natively, None where nothing does.

@@ -117,5 +117,8 @@ class RngSeat(Seat):
         except OSError as error:
             raise DeviceFailure(error.strerror or str(error)) from error
 
+    def kind_of(self, queue: int, readable: memoryview) -> str:
+        return "read"
+
     def stop_waiting(self) -> None:
         self._device.pace.stop(self._waiter)

@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""What is counted of a target's requests, and that it outlives the connections."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.unit.target.place import Place
+from vof.target.devices.device import DeviceFailure, Result, Seat
+from vof.target.work import Ledger, Work
+
+
+class ScriptedSeat(Seat):
+    """Answers as its request says."""
+
+    def __init__(self, work: Work) -> None:
+        self._work = work
+        self.seen_in_flight: list[int] = []
+
+    def reset(self) -> None: ...
+
+    def choose_features(self, features: int) -> None: ...
+
+    def read_config(self) -> bytes:
+        return b""
+
+    def write_config(self, offset: int, data: bytes) -> bool:
+        return False
+
+    def kind_of(self, queue: int, readable: memoryview) -> str:
+        return bytes(readable).decode()
+
+    def handle(self, queue: int, readable: memoryview, writable: memoryview) -> int:
+        self.seen_in_flight.append(self._work.in_flight)
+        if bytes(readable) == b"break":
+            raise DeviceFailure("gone")
+        return len(writable)
+
+    def result_of(
+        self, queue: int, readable: memoryview, writable: memoryview, used: int
+    ) -> Result:
+        return Result(used, failed=bytes(readable) == b"fail")
+
+
+def test_requests_are_counted_by_kind_and_end() -> None:
+    work = Work()
+    seat = ScriptedSeat(work)
+    room = memoryview(bytearray(7))
+    for name in (b"good", b"good", b"fail"):
+        assert work.execute(seat, 0, memoryview(name), room) == 7
+    with pytest.raises(DeviceFailure):
+        work.execute(seat, 0, memoryview(b"break"), room)
+    counts = work.counts()
+    assert counts["good"][:5] == (2, 14, 0, 0, 0)
+    assert counts["fail"][:5] == (1, 7, 0, 1, 0)
+    assert counts["break"][:5] == (1, 0, 0, 0, 1)
+    assert seat.seen_in_flight == [1] * 4
+    assert work.in_flight == 0
+
+
+def test_the_ledger_keeps_what_was_done_on_connections_that_are_gone() -> None:
+    ledger = Ledger()
+    works = [Work(), Work(), Work()]
+    for work, queue in zip(works, (0, 0, 1), strict=True):
+        ledger.enter(work, "disk", queue)
+        work.execute(ScriptedSeat(work), queue, memoryview(b"read"), memoryview(bytearray(1)))
+    first, second = ledger.read()
+    assert (first.tvqn, first.queue, first.connections) == ("disk", 0, 2)
+    assert first.counts["read"].requests == 2
+    assert second.counts["read"].requests == 1
+    for work in works:
+        ledger.leave(work)
+        ledger.leave(work)  # twice is no more
+    first, second = ledger.read()
+    assert (first.connections, second.connections) == (0, 0)
+    assert first.counts["read"].requests == 2
+    assert second.counts["read"].requests == 1
+
+
+def test_a_table_enters_virtqueues_and_no_control_queue() -> None:
+    place = Place()
+    control = place.control()
+    assert place.table.users() == {"dev": 1}
+    queue = place.queue(control.association.target_id, 2)
+    (entry,) = place.table.ledger.read()
+    assert (entry.tvqn, entry.queue, entry.connections) == ("dev", 2, 1)
+    place.table.release(queue)
+    (entry,) = place.table.ledger.read()
+    assert entry.connections == 0
+    place.table.release(control)
+    assert place.table.users() == {"dev": 0}
