@@ -5,7 +5,7 @@ The layers import in one direction, ``wire → fabric → engine → initiator �
 ``target`` knows ``wire`` only, so that one mistake cannot sit in both ends and cancel out; so does
 ``decode``, which follows both from outside.
 ``implementation`` says which of two that do the same is used, and may be asked by both ends;
-``counts`` are records that both ends count in.
+``counts`` are records that both ends count in, and ``logline`` is how both log.
 ``notify`` tells systemd how a program is doing, whichever end that is.
 """
 
@@ -20,16 +20,20 @@ ALLOWED = {
     "implementation": frozenset({"errors"}),
     "notify": frozenset[str](),
     "counts": frozenset[str](),
+    "logline": frozenset[str](),
     "wire": frozenset({"errors"}),
     "fabric": frozenset({"counts", "errors", "wire"}),
     "engine": frozenset({"counts", "errors", "implementation", "wire", "fabric"}),
     "initiator": frozenset({"errors", "wire", "fabric", "engine"}),
     "drivers": frozenset({"errors", "wire", "fabric", "engine", "initiator"}),
     "gateways": frozenset(
-        {"errors", "notify", "wire", "fabric", "engine", "initiator", "drivers", "decode"}
+        {
+            *("counts", "errors", "logline", "wire", "fabric", "engine", "initiator", "drivers"),
+            *("decode", "notify"),
+        }
     ),
     "decode": frozenset({"errors", "wire"}),
-    "target": frozenset({"counts", "errors", "implementation", "notify", "wire"}),
+    "target": frozenset({"counts", "errors", "implementation", "logline", "notify", "wire"}),
 }
 """The other layers each may import."""
 

@@ -180,5 +180,5 @@ class Log:
 
 @pytest.fixture
 def log(caplog: pytest.LogCaptureFixture) -> Log:
-    caplog.set_level(logging.DEBUG, "vof.target")
+    caplog.set_level(logging.DEBUG, "vof")
     return Log(caplog)

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import dataclasses
 import errno
-import logging
+import functools
 import traceback
 from collections.abc import Callable, Iterable
 from threading import Lock
@@ -27,6 +27,7 @@ from vof.engine.choice import keep_thread
 from vof.errors import CompletionError, ConfigError, DeviceError, SessionLost, VofError
 from vof.gateways.attach.block_path import enter_block_path
 from vof.gateways.disk import Disk
+from vof.gateways.session_log import log_ended, log_opened, log_resized
 from vof.initiator.parameters import (
     PARAMETERS as SESSION_PARAMETERS,
 )
@@ -45,8 +46,6 @@ __all__ = [
     "help_text",
     "keep_thread",
 ]
-
-logger = logging.getLogger(__name__)
 
 MAX_QUEUES = 128
 
@@ -86,7 +85,7 @@ def _resize_reporter(tvqn: str) -> Callable[[int, int], None]:
             advice = "clients see it when they connect again"
         else:
             advice = "requests beyond its end fail, and clients have to connect again"
-        logger.warning("vof: '%s' has %d bytes now, not %d; %s", tvqn, now, before, advice)
+        log_resized(tvqn, before, now, advice)
 
     return report
 
@@ -264,6 +263,7 @@ class NbdGateway:
                 parameters = dataclasses.replace(self._parameters, tvqn=tvqn)
                 disk = Disk(BlockDriver.open(parameters, self._queues))
                 disk.driver.on_resize = _resize_reporter(tvqn)
+                self._follow(disk.driver.session)
                 self._disks[tvqn] = disk
                 self._debug(_describe(disk))
             self._users[disk] = self._users.get(disk, 0) + 1
@@ -274,6 +274,10 @@ class NbdGateway:
             self.close(export)
             raise
         return export
+
+    def _follow(self, session: Session) -> None:
+        log_opened(session)
+        session.when_ended(functools.partial(log_ended, session))
 
     def close(self, export: Export) -> None:
         """End one NBD connection's use of its device."""

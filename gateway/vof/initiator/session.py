@@ -91,6 +91,7 @@ class Session:
         self._queues: list[Queue] = []
         self._watch: ConfigWatch | None = None
         self.virtqueues: list[Virtqueue] = []
+        self._on_end: Callable[[VofError], None] = lambda _error: None
         self.target_id: int | None = None
         self.features = 0
         """The feature bits both sides have, once negotiated."""
@@ -187,6 +188,15 @@ class Session:
     def dialect(self) -> str:
         """Name of the dialect spoken."""
         return self._dialect.name
+
+    def when_ended(self, call: Callable[[VofError], None]) -> None:
+        """Have ``call`` told what ended the session, once, from any thread; it must not block."""
+        with self._mutex:
+            error = self._error
+            if error is None:
+                self._on_end = call
+        if error is not None:
+            call(error)
 
     def look(self) -> None:
         """Notice connections that ended while nobody waited on them. Does not block."""
@@ -315,6 +325,8 @@ class Session:
                 return
             self._error = error
             self.state = state
+            on_end = self._on_end
+        on_end(error)
         for queue in self._queues:
             queue.fail(error)
         if self._watch and os.getpid() == self._owner:

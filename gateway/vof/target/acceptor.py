@@ -18,11 +18,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from vof.errors import RemoteProtocolError
+from vof.logline import Throttle, event
 from vof.target.association import AssociationTable, Attachment
 from vof.target.config import Settings
 from vof.target.connection import Connection
 from vof.target.handshake import Handshake, PeerClosed
-from vof.target.logline import Throttle, event
 
 _ACCEPTS_AT_ONCE = 64
 _PAUSE = 0.1

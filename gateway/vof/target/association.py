@@ -22,8 +22,8 @@ from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 from vof.errors import RemoteProtocolError
+from vof.logline import event
 from vof.target.devices.device import Device
-from vof.target.logline import event
 from vof.target.work import Ledger, Work
 from vof.wire.constants import CONTROL_QUEUE_TARGET_ID, AsyncEvent, DeviceStatus, Transport
 from vof.wire.dialect import Dialect

@@ -21,11 +21,11 @@ from pathlib import Path
 
 from vof import __version__
 from vof.errors import VofError
+from vof.logline import event, log_to_stderr, logger
 from vof.notify import notify
 from vof.target.config import Config, Settings, load
 from vof.target.demo import demo_config, demo_words
 from vof.target.listening import check as check_listening
-from vof.target.logline import event, logger
 from vof.target.server import STOP_TIMEOUT, Target, close_all, open_devices
 from vof.target.values import integer
 from vof.wire.constants import DEFAULT_PORT, Transport
@@ -43,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = _arguments()
     options = parser.parse_args(argv)
     _check_usage(parser, options)
-    _log_to_stderr(verbose=options.verbose)
+    log_to_stderr("vof-target: ", logging.DEBUG if options.verbose else logging.WARNING)
     if not options.check:
         # Blocked before anything is made that has to be removed again, and before any thread is
         # there, so that all of them inherit it: sigwait takes the signals, and nothing is
@@ -113,16 +113,6 @@ def _check_usage(parser: argparse.ArgumentParser, options: argparse.Namespace) -
         parser.error("give either CONFIG, --check CONFIG or --demo [DIR]")
     if options.demo is None and (options.address, options.port) != ("127.0.0.1", DEFAULT_PORT):
         parser.error("--address and --port go with --demo; CONFIG has its own")
-
-
-def _log_to_stderr(*, verbose: bool) -> None:
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("vof-target: %(message)s"))
-    logger.handlers[:] = [handler]
-    logger.propagate = False
-    logger.setLevel(logging.DEBUG if verbose else logging.WARNING)
-    # A closed stderr is no reason for a traceback, nor to stop.
-    logging.raiseExceptions = False
 
 
 def _check(path: Path) -> int:

@@ -18,9 +18,11 @@ The body of get_keyed_eager_buf travels by key: where there is one, the transpor
 from __future__ import annotations
 
 import errno
+import logging
 from collections.abc import Callable
 
 from vof.errors import RemoteProtocolError
+from vof.logline import event
 from vof.target.association import Association
 from vof.wire.constants import (
     CONFIG_WIDTHS,
@@ -72,6 +74,16 @@ def execute(association: Association, head: bytes) -> Completion:
     if opcode == Opcode.CONNECT:
         raise RemoteProtocolError("a second Connect on one connection")
     status, value = handlers[opcode](association, head)
+    if status:
+        event(
+            logging.DEBUG,
+            "command-refused",
+            tvqn=association.device.tvqn,
+            ivqn=association.ivqn,
+            target_id=association.target_id,
+            opcode=f"{opcode:#06x}",
+            status=status,
+        )
     return Completion(status=status, command_id=command_id, value=value)
 
 

@@ -8,12 +8,11 @@ queue. Owns the words of those lines. Must not know how a connection is closed.
 from __future__ import annotations
 
 import logging
-import traceback
 
 from vof.errors import RemoteProtocolError
+from vof.logline import describe, event
 from vof.target.association import Association
 from vof.target.devices.device import DeviceFailure, Unanswered
-from vof.target.logline import event
 
 
 class Stalled(Exception):
@@ -40,11 +39,5 @@ def end_by(error: Exception, association: Association, peer: str) -> None:
         event(logging.DEBUG, "closed", peer=peer, reason=error.strerror)
         return
     else:
-        what, reason, level = "internal-error", _describe(error), logging.ERROR
+        what, reason, level = "internal-error", describe(error), logging.ERROR
     association.end(what, reason, level=level, peer=peer)
-
-
-def _describe(error: Exception) -> str:
-    """Name an exception that nobody expected, and the place it came from, in one line."""
-    place = traceback.extract_tb(error.__traceback__)[-1]
-    return f"{type(error).__name__} at {place.name}, line {place.lineno}: {error}"

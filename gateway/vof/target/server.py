@@ -17,11 +17,11 @@ from types import TracebackType
 from typing import Self
 
 from vof.errors import ConfigError
+from vof.logline import event
 from vof.target.association import AssociationTable
 from vof.target.config import Config, DeviceConfig, Settings
 from vof.target.devices.device import Device
 from vof.target.listening import Listening
-from vof.target.logline import event
 from vof.target.size_watch import SizeWatch
 
 STOP_TIMEOUT = 10.0

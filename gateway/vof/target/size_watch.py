@@ -10,8 +10,8 @@ from __future__ import annotations
 import logging
 import threading
 
+from vof.logline import event
 from vof.target.association import AssociationTable
-from vof.target.logline import event
 from vof.wire.constants import AsyncEvent
 
 _INTERVAL = 0.5

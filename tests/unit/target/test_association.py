@@ -84,7 +84,7 @@ def test_a_released_queue_can_be_connected_again(place: Place) -> None:
 
 
 def test_the_end_is_logged_once(place: Place, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO, "vof.target")
+    caplog.set_level(logging.INFO, "vof")
     association = place.control("a b").association
     place.queue(0, 0, "a b")
     association.end("violation", "first", peer="[::1]:1")

@@ -246,7 +246,7 @@ def test_a_failing_disk(kind: int, caplog: pytest.LogCaptureFixture) -> None:
     backend.failing = EIO
     segment = struct.pack("<QII", 0, 1, 0)
     data = {IN: b"", OUT: bytes(512), FLUSH: b""}.get(kind, segment)
-    with caplog.at_level(logging.ERROR, "vof.target"):
+    with caplog.at_level(logging.ERROR, "vof"):
         for _ in range(3):
             assert request(seat, kind, 0, data, room=512) == (IOERR, bytes(512))
     (record,) = caplog.records

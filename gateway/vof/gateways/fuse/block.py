@@ -8,7 +8,7 @@ regular files do and disks do not: the end of the file, openings for writing, O_
 from __future__ import annotations
 
 import errno
-import logging
+import functools
 from collections.abc import Sequence
 
 import trio
@@ -18,10 +18,9 @@ from vof.drivers.block_geometry import read_block_config
 from vof.gateways.disk import Disk
 from vof.gateways.fuse.contents import Contents, Facts
 from vof.gateways.fuse.nodes import Access, File, Handle, Opening
+from vof.gateways.session_log import log_resized
 from vof.initiator.session import Session
 from vof.wire.blk import FIELDS_BY_FEATURE, Feature
-
-logger = logging.getLogger(__name__)
 
 MAX_THREADS = 16
 """Requests of one disk that are worked on at once."""
@@ -42,9 +41,7 @@ def open_block(session: Session) -> Contents:
         yield from config
 
     disk = Disk(driver)
-    driver.on_resize = lambda before, now: logger.warning(
-        "'%s' has %d bytes now, not %d", session.tvqn, now, before
-    )
+    driver.on_resize = functools.partial(log_resized, session.tvqn)
     return Contents(
         children={"disk": DiskFile(disk)},
         facts=facts,

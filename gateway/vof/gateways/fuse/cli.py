@@ -21,6 +21,7 @@ from vof.gateways.fuse.configured import Configured, by_mountpoint, by_name
 from vof.gateways.fuse.daemon import in_background
 from vof.gateways.fuse.options import FLAGS, OPTIONS, MountOptions, mount_options
 from vof.gateways.settings.merged import load
+from vof.logline import LineFormatter, is_journal
 from vof.notify import notify
 
 HELPER_PREFIX = "mount."
@@ -125,10 +126,10 @@ def _log(*, background: bool) -> None:
     handler: logging.Handler
     if not background:
         handler = logging.StreamHandler(sys.stderr)
-        handler.setFormatter(logging.Formatter("vof-mount: %(message)s"))
+        handler.setFormatter(LineFormatter("vof-mount: ", journal=is_journal(2)))
     elif Path(SYSLOG).exists():
         handler = logging.handlers.SysLogHandler(SYSLOG, logging.handlers.SysLogHandler.LOG_DAEMON)
-        handler.setFormatter(logging.Formatter(f"vof-mount[{os.getpid()}]: %(message)s"))
+        handler.setFormatter(LineFormatter(f"vof-mount[{os.getpid()}]: "))
     else:
         handler = logging.NullHandler()
     root = logging.getLogger()

@@ -17,6 +17,7 @@ from vof.drivers.crypto import CryptoDriver
 from vof.errors import DeviceError, VofError
 from vof.gateways.crypto.jobs import Job
 from vof.gateways.crypto.keys import Key
+from vof.logline import event
 from vof.wire.crypto import Service, Status
 from vof.wire.crypto_operations import DataRequest
 from vof.wire.crypto_parameters import (
@@ -25,8 +26,6 @@ from vof.wire.crypto_parameters import (
     CipherParameters,
     Parameters,
 )
-
-logger = logging.getLogger(__name__)
 
 ATTEMPTS = 3
 """Sessions that an operation is tried in, where the device forgets them."""
@@ -63,7 +62,7 @@ class CryptoDevice:
             async with self._control:
                 await self.driver.destroy_session_in_task(service, session_id)
         except VofError as error:
-            logger.debug("ending session %d: %s", session_id, error)
+            event(logging.DEBUG, "session-kept", session=session_id, reason=str(error))
 
 
 class KeySessions:

@@ -23,11 +23,11 @@ from vof.gateways.fuse.crypto import open_crypto
 from vof.gateways.fuse.info import info_text
 from vof.gateways.fuse.nodes import Folder, Node, TextFile
 from vof.gateways.fuse.rng import open_rng
+from vof.gateways.session_log import log_ended, log_opened
 from vof.initiator.parameters import SessionParameters
 from vof.initiator.session import Session
+from vof.logline import describe, event
 from vof.wire.constants import DeviceId
-
-logger = logging.getLogger(__name__)
 
 OPENERS: dict[int, Opener] = {
     DeviceId.BLOCK: open_block,
@@ -70,9 +70,14 @@ class Device(Folder):
                     nursery.start_soon(self._watch)
                     if self._contents.run is not None:
                         nursery.start_soon(self._contents.run)
-            except Exception as error:
-                # A mistake of ours in one device must not end the mount.
-                logger.exception("%s: internal error; please report it", self.name)
+            except Exception as error:  # noqa: BLE001 - one device, not the mount
+                event(
+                    logging.ERROR,
+                    "internal-error",
+                    tvqn=self.session.tvqn,
+                    device=self.name,
+                    reason=describe(error),
+                )
                 self.session.fail(SessionLost(f"internal error: {error!r}"))
                 self._notice()
 
@@ -94,7 +99,7 @@ class Device(Folder):
         if error is not None and self._lost_at is None:
             self._lost_at = datetime.now(UTC)
             self.changed_ns = int(self._lost_at.timestamp() * 1e9)
-            logger.warning("%s: %s", self.name, error)
+            log_ended(self.session, error, self.name)
             self._contents.lost(error)
 
     def _info(self) -> str:
@@ -153,7 +158,7 @@ class Devices(Folder):
         self._devices[device.name] = device
         self.changed_ns = device.changed_ns
         self._nursery.start_soon(device.run)
-        logger.info("%s: '%s' at %s", device.name, *key)
+        log_opened(session, device.name)
         return device
 
     async def destroy(self, tvqn: str, where: str | None = None) -> None:

@@ -24,6 +24,7 @@ from vof.gateways.fuse.errnos import fuse_errno
 from vof.gateways.fuse.nodes import File, Folder, Handle, Node, Opening
 from vof.gateways.fuse.ownership import Ownership
 from vof.gateways.fuse.tree import Inodes
+from vof.logline import describe, event
 
 if TYPE_CHECKING:
     from pyfuse3 import (
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
         StatvfsData,
     )
 
-logger = logging.getLogger(__name__)
 
 CACHED_ATTRIBUTES = 3600.0
 """Seconds the kernel may keep the attributes of a file whose content it may keep."""
@@ -57,9 +57,13 @@ def _answer(function: _Handler[_P, _T]) -> _Handler[_P, _T]:
             raise
         except (VofError, OSError) as error:
             raise pyfuse3.FUSEError(fuse_errno(error)) from None
-        except Exception:
-            # One request fails; letting it through would end the mount.
-            logger.exception("internal error in %s; please report it", function.__name__)
+        except Exception as error:  # noqa: BLE001 - letting it through would end the mount
+            event(
+                logging.ERROR,
+                "internal-error",
+                request=function.__name__,
+                reason=describe(error),
+            )
             raise pyfuse3.FUSEError(errno.EIO) from None
 
     return handler
@@ -260,4 +264,4 @@ def _notify(poll_handle: PollHandle) -> None:
     try:
         poll_handle.notify()
     except OSError as error:
-        logger.debug("poll notification: %s", error)
+        event(logging.DEBUG, "poll-notification", reason=error.strerror)

@@ -21,8 +21,7 @@ from vof.gateways.fuse.devices import Devices
 from vof.gateways.fuse.mountpoint import catch_stderr, check_mountpoint
 from vof.gateways.fuse.operations import Operations
 from vof.gateways.fuse.options import MountOptions
-
-logger = logging.getLogger(__name__)
+from vof.logline import describe, event
 
 MAX_REQUESTS = 1024
 """Requests of the kernel that can wait at once without holding up others; each costs a task."""
@@ -39,8 +38,8 @@ def run(options: MountOptions, ready: Callable[[], None]) -> str | None:
     service = _Service(options, ready)
     try:
         trio.run(service.run)
-    except Exception as error:
-        logger.exception("internal error; please report it")
+    except Exception as error:  # noqa: BLE001 - told in one line
+        event(logging.ERROR, "internal-error", reason=describe(error))
         return f"internal error: {error!r}; please report it"
     return service.failure
 
@@ -86,7 +85,7 @@ class _Service:
     async def _leave_on_signal(self, devices: Devices) -> None:
         with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
             async for number in signals:
-                logger.info("leaving on %s", signal.Signals(number).name)
+                event(logging.INFO, "leaving", signal=signal.Signals(number).name)
                 if self._mounted:
                     await devices.close()
                     pyfuse3.terminate()

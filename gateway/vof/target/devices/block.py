@@ -16,6 +16,7 @@ from typing import Any, NamedTuple, Self
 
 from vof.errors import ConfigError
 from vof.implementation import use_native
+from vof.logline import event
 from vof.target.backends.interface import Backend, NativeLimits
 from vof.target.devices.block_request import (
     BlockRequests,
@@ -25,7 +26,6 @@ from vof.target.devices.block_request import (
     result_of,
 )
 from vof.target.devices.device import Device, Result, Seat
-from vof.target.logline import event
 from vof.target.native_events import DiskError
 from vof.target.values import Values, flag, integer, power_of_two, text_up_to
 from vof.wire.blk import (

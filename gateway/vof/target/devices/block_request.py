@@ -18,9 +18,9 @@ from dataclasses import dataclass
 
 from vof.counts import OTHER
 from vof.errors import RemoteProtocolError
+from vof.logline import Throttle, event
 from vof.target.backends.interface import Backend
 from vof.target.devices.device import Result
-from vof.target.logline import Throttle, event
 from vof.wire.blk import (
     DISCARD_SEGMENT,
     GET_ID_SIZE,

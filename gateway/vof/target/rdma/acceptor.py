@@ -24,10 +24,10 @@ from pyverbs.cmid import CMID, CMEvent
 from pyverbs.pyverbs_error import PyverbsError
 
 from vof.errors import RemoteProtocolError
+from vof.logline import Throttle, event
 from vof.target.association import AssociationTable, TransportOffer
 from vof.target.config import Settings
 from vof.target.ending import Stalled
-from vof.target.logline import Throttle, event
 from vof.target.rdma.connection import CONTROL_RECEIVES, MAX_DESCS, SPARE, Connection
 from vof.target.rdma.endpoint import Endpoint
 from vof.target.rdma.greeting import Greeting, Welcome

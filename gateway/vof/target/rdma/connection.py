@@ -20,10 +20,10 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict
 
+from vof.logline import event
 from vof.target.association import Attachment
 from vof.target.async_events import Mailbox
 from vof.target.ending import Stalled, end_by
-from vof.target.logline import event
 from vof.target.rdma.eager import EagerRange
 from vof.target.rdma.endpoint import Endpoint
 from vof.target.rdma.greeting import Greeting, Welcome

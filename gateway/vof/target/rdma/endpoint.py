@@ -25,7 +25,7 @@ from pyverbs.pyverbs_error import PyverbsError
 from pyverbs.qp import QP, QPAttr, QPCap, QPInitAttr
 from pyverbs.wr import SGE, RecvWR, SendWR
 
-from vof.target.logline import event
+from vof.logline import event
 from vof.target.rdma.memory import NotRegistered, Region
 from vof.target.rdma.verbs import (
     LOCAL,

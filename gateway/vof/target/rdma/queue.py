@@ -23,9 +23,9 @@ from functools import partial
 from typing import Protocol
 
 from vof.errors import RemoteProtocolError
+from vof.logline import Throttle, event
 from vof.target.association import Association
 from vof.target.commands import execute
-from vof.target.logline import Throttle, event
 from vof.target.rdma.eager import EagerRange
 from vof.target.rdma.memory import Chunk, NotRegistered, Pool
 from vof.target.rdma.send_queue import SendQueue, pieces
