@@ -53,11 +53,15 @@ def config(key: str, value: str) -> None:
 
 
 def get_ready() -> None:
-    _gateway.probe()
+    _gateway.get_ready()
 
 
 def after_fork() -> None:
     _gateway.after_fork()
+
+
+def cleanup() -> None:
+    _gateway.cleanup()
 
 
 def list_exports(_readonly: bool, _is_tls: bool) -> Iterable[tuple[str, str]]:

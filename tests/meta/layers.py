@@ -5,7 +5,8 @@ The layers import in one direction, ``wire → fabric → engine → initiator �
 ``target`` knows ``wire`` only, so that one mistake cannot sit in both ends and cancel out; so does
 ``decode``, which follows both from outside.
 ``implementation`` says which of two that do the same is used, and may be asked by both ends;
-``counts`` are records that both ends count in, and ``logline`` is how both log.
+``counts`` are records that both ends count in, ``logline`` is how both log, and ``metrics`` how
+both show what they counted.
 ``notify`` tells systemd how a program is doing, whichever end that is.
 """
 
@@ -21,6 +22,7 @@ ALLOWED = {
     "notify": frozenset[str](),
     "counts": frozenset[str](),
     "logline": frozenset[str](),
+    "metrics": frozenset({"counts", "errors", "logline"}),
     "wire": frozenset({"errors"}),
     "fabric": frozenset({"counts", "errors", "wire"}),
     "engine": frozenset({"counts", "errors", "implementation", "wire", "fabric"}),
@@ -29,11 +31,13 @@ ALLOWED = {
     "gateways": frozenset(
         {
             *("counts", "errors", "logline", "wire", "fabric", "engine", "initiator", "drivers"),
-            *("decode", "notify"),
+            *("decode", "metrics", "notify"),
         }
     ),
     "decode": frozenset({"errors", "wire"}),
-    "target": frozenset({"counts", "errors", "implementation", "logline", "notify", "wire"}),
+    "target": frozenset(
+        {"counts", "errors", "implementation", "logline", "metrics", "notify", "wire"}
+    ),
 }
 """The other layers each may import."""
 

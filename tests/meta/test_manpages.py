@@ -24,9 +24,14 @@ from vof.gateways.crypto.algorithms import ALGORITHMS
 from vof.gateways.fuse import cli as mount
 from vof.gateways.fuse import control
 from vof.gateways.fuse import options as mount_options
+from vof.gateways.session_book import SessionBook
+from vof.gateways.session_metrics import session_families
 from vof.gateways.settings import schema
 from vof.gateways.settings.effective import BUILT_IN_VALUES
+from vof.metrics.families import common_families
 from vof.target import cli
+from vof.target.config import Config
+from vof.target.server import Target
 
 PAGES = sorted(path for path in (ROOT / "man").glob("*.[1-8]"))
 PLUGIN = ROOT / "nbdkit-plugin" / "vof_plugin.py"
@@ -204,6 +209,37 @@ def test_configuration_defaults() -> None:
     for key in sorted(BUILT_IN_VALUES.keys() - {"iport"}):
         entry = text.partition(f".It Cm {key}\n")[2].partition(".It ")[0]
         assert re.search(rf"\b{BUILT_IN_VALUES[key]}\b", entry), key
+
+
+# The page of the metrics.
+
+
+def test_metrics() -> None:
+    """Every family that the programs serve is in the page, and nothing else is."""
+    named = page("vof-metrics.7").keys("METRICS OF GATEWAYS", "METRICS OF THE TARGET")
+    named |= page("vof-metrics.7").keys("METRICS OF EVERY PROGRAM")
+    families = [
+        *session_families(SessionBook()),
+        *Target(Config()).metrics(),
+        *common_families("any"),
+    ]
+    served = {
+        f"{family.name}_total" if family.type == "counter" else family.name for family in families
+    }
+    assert named == served
+
+
+def test_events() -> None:
+    """The events to watch are events that are logged."""
+    text = page("vof-metrics.7").text.partition("Those to watch:")[2].partition(".El")[0]
+    named = set(re.findall(r"^\.Li ([\w-]+)", text, re.MULTILINE))
+    source = "".join(
+        path.read_text(encoding="utf-8")
+        for folder in ("gateways", "target")
+        for path in (PACKAGE / folder).rglob("*.py")
+    )
+    assert {"violation", "lost", "internal-error"} <= named
+    assert {name for name in named if f'"{name}"' not in source} == set()
 
 
 # The pages of vofctl and of the crypto files.

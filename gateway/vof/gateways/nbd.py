@@ -15,10 +15,11 @@ from __future__ import annotations
 import dataclasses
 import errno
 import functools
+import logging
 import traceback
 from collections.abc import Callable, Iterable
 from threading import Lock
-from typing import Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from vof import __version__
 from vof.drivers.block import DEFAULT_QUEUES, BlockDriver
@@ -27,15 +28,23 @@ from vof.engine.choice import keep_thread
 from vof.errors import CompletionError, ConfigError, DeviceError, SessionLost, VofError
 from vof.gateways.attach.block_path import enter_block_path
 from vof.gateways.disk import Disk
+from vof.gateways.session_book import SessionBook
 from vof.gateways.session_log import log_ended, log_opened, log_resized
 from vof.initiator.parameters import (
     PARAMETERS as SESSION_PARAMETERS,
 )
 from vof.initiator.parameters import TRANSPORTS, SessionParameters, parse_integer
 from vof.initiator.session import Session
+from vof.logline import log_to_stderr
+from vof.metrics.endpoint import FORM, Endpoint
 from vof.wire.blk import Feature
 from vof.wire.dialect import DIALECT_NAMES
 from vof.wire.names import check_name
+
+if TYPE_CHECKING:
+    from prometheus_client.core import Metric
+
+    from vof.metrics.exposition import Exposition
 
 __all__ = [
     "PARAMETERS",
@@ -51,6 +60,7 @@ MAX_QUEUES = 128
 
 PARAMETERS = SESSION_PARAMETERS | {
     "tvqn": "name of the target's device; without it the NBD export name is the tvqn",
+    "metrics": f"where to serve metrics: {FORM} (default: nowhere)",
     "queues": f"virtqueues to use at most, 1 to {MAX_QUEUES} (default: one for two CPUs, up to 4)",
     "block_path": "yes where this kernel's own nbd is the client: see the manual (default no)",
 }
@@ -211,6 +221,9 @@ class NbdGateway:
         self._mutex = Lock()
         self._disks: dict[str, Disk] = {}
         self._users: dict[Disk, int] = {}
+        self._book = SessionBook()
+        self._metrics: Endpoint | None = None
+        self._exposition: Exposition | None = None
 
     def config(self, key: str, value: str) -> None:
         """Take one ``key=value``. Raises ConfigError."""
@@ -220,27 +233,51 @@ class NbdGateway:
             if value not in {"yes", "no"}:
                 raise ConfigError(f"block_path={value}: use yes or no")
             self._block_path = value == "yes"
+        elif key == "metrics":
+            self._metrics = Endpoint.parse(key, value)
         elif key in SESSION_PARAMETERS:
             self._parameters.set(key, value)
         else:
             raise ConfigError(f"unknown parameter '{key}'; known are {', '.join(PARAMETERS)}")
 
-    def probe(self) -> None:
-        """Look whether the device is there and is a virtio-blk, while the user still sees an error.
+    def get_ready(self) -> None:
+        """Do what can go wrong while the user still sees an error: look whether the device is there
+        and is a virtio-blk, and listen where metrics are wanted.
 
-        Nothing stays open. Without ``tvqn=`` there is nothing to look for yet.
+        Of the device nothing stays open. Without ``tvqn=`` there is nothing to look for yet.
         """
+        self._probe()
+        if self._metrics is not None:
+            from vof.metrics.exposition import Exposition  # noqa: PLC0415 - only who wants it
+
+            self._exposition = Exposition(self._metrics, "nbdkit-vof-plugin", self._collect_metrics)
+
+    def after_fork(self) -> None:
+        """Prepare the process that serves: log to stderr, start what has a thread. Raises
+        ConfigError."""
+        log_to_stderr("nbdkit: vof: ", logging.INFO)
+        if self._block_path:
+            enter_block_path()  # first: threads inherit it
+        if self._exposition is not None:
+            self._exposition.start()
+
+    def cleanup(self) -> None:
+        """Serve metrics no more."""
+        if self._exposition is not None:
+            self._exposition.stop()
+
+    def _collect_metrics(self) -> Iterable[Metric]:
+        from vof.gateways.session_metrics import session_families  # noqa: PLC0415
+
+        return session_families(self._book)
+
+    def _probe(self) -> None:
         if self._parameters.tvqn is None:
             return
         # Bound to iport=, the probe's closing connection would hold the port that the session
         # needs.
         with Session.open(dataclasses.replace(self._parameters, iport=0)) as session:
             check_block_device(session)
-
-    def after_fork(self) -> None:
-        """Prepare the process that serves. Raises ConfigError."""
-        if self._block_path:
-            enter_block_path()
 
     def exports(self) -> Iterable[tuple[str, str]]:
         """Return the (name, description) of what can be listed: the device of ``tvqn=``."""
@@ -276,6 +313,7 @@ class NbdGateway:
         return export
 
     def _follow(self, session: Session) -> None:
+        self._book.enter(session)
         log_opened(session)
         session.when_ended(functools.partial(log_ended, session))
 
@@ -291,6 +329,7 @@ class NbdGateway:
             if self._disks.get(tvqn) is disk:
                 del self._disks[tvqn]
         disk.driver.close()
+        self._book.leave(disk.driver.session)
 
 
 def dump_plugin() -> str:

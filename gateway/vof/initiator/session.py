@@ -15,7 +15,7 @@ from __future__ import annotations
 import contextlib
 import errno as numbers
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from enum import Enum
 from threading import Lock
 
@@ -41,6 +41,9 @@ from vof.wire.constants import (
     Transport,
 )
 from vof.wire.dialect import AUTO, Dialect, Framing, dialects_by_name
+
+CONTROL = "control"
+"""What the control queue is called."""
 
 DEFAULT_MAX_SEGS = 128
 """Descriptors of a vring command where the target does not tell: what the reference target
@@ -183,6 +186,12 @@ class Session:
     def error(self) -> VofError | None:
         """What ended this session, or None while it lives."""
         return self._error
+
+    def queues(self) -> Mapping[str, Queue]:
+        """Return every connected queue by what it is called: ``control``, or the virtqueue's
+        index."""
+        virtqueues = {str(queue.index): queue.fabric for queue in list(self.virtqueues)}
+        return {CONTROL: self._queues[0], **virtqueues}
 
     @property
     def dialect(self) -> str:

@@ -72,6 +72,11 @@ class Acceptor:
         self._thread.join()
         os.close(self._wake)
 
+    def count(self) -> int:
+        """Return how many connections there are."""
+        with self._lock:
+            return len(self._connected) + len(self._pending)
+
     def connected(self) -> list[Connection]:
         """Return the connections that have a thread."""
         with self._lock:
@@ -126,9 +131,7 @@ class Acceptor:
 
     def _admit(self, sock: socket.socket, peer: str) -> None:
         settings = self.settings
-        with self._lock:
-            count = len(self._connected) + len(self._pending)
-        if count >= settings.connections:
+        if self.count() >= settings.connections:
             sock.close()
             held = self._full.admit()
             if held is not None:

@@ -16,12 +16,13 @@ import signal
 import sys
 import tempfile
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from vof import __version__
 from vof.errors import VofError
 from vof.logline import event, log_to_stderr, logger
+from vof.metrics.endpoint import NOWHERE
 from vof.notify import notify
 from vof.target.config import Config, Settings, load
 from vof.target.demo import demo_config, demo_words
@@ -127,8 +128,35 @@ def _run(config: Config, path: Path | None, demo: Path | None = None) -> int:
     """Serve until SIGTERM or SIGINT."""
     threading.stack_size(_STACK_SIZE)
     _raise_descriptor_limit(config.settings)
-    target = Target(config)
-    target.start()
+    with contextlib.ExitStack() as stack:
+        target = Target(config)
+        expose = _exposition(config, target, stack)
+        target.start()
+        expose()
+        return _serve(target, config, path, demo)
+
+
+def _exposition(config: Config, target: Target, stack: contextlib.ExitStack) -> Callable[[], None]:
+    """Listen where metrics are wanted, until ``stack`` ends; return what begins to serve them.
+
+    Raises VofError.
+    """
+    endpoint = config.settings.metrics
+    if endpoint == NOWHERE:
+        return lambda: None
+    from vof.metrics.exposition import Exposition  # noqa: PLC0415 - only who wants it pays for it
+
+    exposition = Exposition(endpoint, "vof-target", target.metrics)
+    stack.callback(exposition.stop)
+
+    def start() -> None:
+        exposition.start()
+        _say(f"vof-target: metrics at {exposition.endpoint}\n")
+
+    return start
+
+
+def _serve(target: Target, config: Config, path: Path | None, demo: Path | None) -> int:
     if demo:
         _say(demo_words(demo, target.address, target.port))
     _say(f"vof-target: listening on {target.listening_on}\n")

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
 from vof.errors import ConfigError
+from vof.metrics.endpoint import NOWHERE, Endpoint
 from vof.target.backends import CRYPTO_DRIVERS, DRIVERS, RNG_DRIVERS
 from vof.target.backends.crypto_interface import CryptoOptions
 from vof.target.backends.interface import BackendOptions
@@ -64,6 +65,8 @@ class Settings:
     """Seconds an initiator may take nothing of what is sent to it."""
     eager: int = 1 << 20
     """Bytes of the eager buffers of one virtqueue, RDMA only; 0 for none."""
+    metrics: Endpoint = NOWHERE
+    """Where metrics are served."""
 
     @property
     def transports(self) -> tuple[Transport, ...]:
@@ -193,6 +196,7 @@ def _settings(values: Values) -> Settings:
         handshake_timeout=values.take("handshake_timeout", seconds, default.handshake_timeout),
         send_timeout=values.take("send_timeout", seconds, default.send_timeout),
         eager=values.take("eager", _eager, default.eager),
+        metrics=values.take("metrics", _endpoint, default.metrics),
     )
     values.finish()
     return settings
@@ -233,6 +237,13 @@ def _eager(text: str) -> int:
             f"is not between {EAGER_MIN >> 10}K and {EAGER_MAX >> 20}M, nor off (or 0)"
         )
     return number
+
+
+def _endpoint(text: str) -> Endpoint:
+    try:
+        return Endpoint.parse("metrics", text)
+    except ConfigError as error:
+        raise ValueError(f"cannot be used: {error}") from None
 
 
 def _tvqn(text: str) -> str:

@@ -47,6 +47,9 @@ class Acceptor(Protocol):
     def stop_accepting(self) -> None:
         """Accept nothing more, and close every connection without an association."""
 
+    def count(self) -> int:
+        """Return how many connections there are."""
+
     def connected(self) -> Sequence[Served]:
         """Return the connections that have an association."""
 
@@ -92,6 +95,10 @@ class Listening:
         """Begin to accept."""
         for acceptor in self._acceptors:
             acceptor.start()
+
+    def count(self) -> int:
+        """Return how many connections there are, those without an association included."""
+        return sum(acceptor.count() for acceptor in self._acceptors)
 
     def apply(self, settings: Settings) -> None:
         """Let ``settings`` hold for what is accepted from now on."""

@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from vof.errors import ConfigError
 from vof.logline import event
@@ -23,6 +23,9 @@ from vof.target.config import Config, DeviceConfig, Settings
 from vof.target.devices.device import Device
 from vof.target.listening import Listening
 from vof.target.size_watch import SizeWatch
+
+if TYPE_CHECKING:
+    from prometheus_client.core import Metric
 
 STOP_TIMEOUT = 10.0
 """Seconds that a stop, or the removal of a device, may take."""
@@ -64,6 +67,13 @@ class Target:
     def listening_on(self) -> str:
         """Every address, port and transport, as a user reads it."""
         return ", ".join(self._listening.places) if self._listening else ""
+
+    def metrics(self) -> Iterator[Metric]:
+        """Yield what is to be known of the target at this moment."""
+        from vof.target.exposition import target_families  # noqa: PLC0415 - only who shows them
+
+        listening = self._listening
+        return target_families(self._table, listening.count if listening else lambda: 0)
 
     def reload(self, config: Config) -> None:
         """Serve what ``config`` says from now on; devices that are the same in both are not
@@ -153,7 +163,7 @@ class Target:
 
     def _apply(self, settings: Settings) -> None:
         before = self._config.settings
-        for key in ("transport", "address", "port"):
+        for key in ("transport", "address", "port", "metrics"):
             if getattr(before, key) != getattr(settings, key):
                 event(
                     logging.WARNING,

@@ -224,7 +224,7 @@ class TestParameters:
         values = {
             "tvqn": "a", "ivqn": "b", "taddr": "c", "tport": "1", "transport": "tcp",
             "iaddr": "d", "iport": "2", "dialect": "auto", "timeout": "3", "queues": "4",
-            "queue_size": "64", "eager": "off", "block_path": "no",
+            "queue_size": "64", "eager": "off", "metrics": "host:1", "block_path": "no",
         }  # fmt: skip
         assert set(values) == set(PARAMETERS)
         for key, value in values.items():
@@ -240,7 +240,7 @@ class TestParameters:
             NbdGateway(print, print).config("tvnq", "x")
         assert str(caught.value) == (
             "unknown parameter 'tvnq'; known are tvqn, taddr, tport, transport, ivqn, iaddr, "
-            "iport, dialect, queue_size, eager, timeout, queues, block_path"
+            "iport, dialect, queue_size, eager, timeout, metrics, queues, block_path"
         )
 
     def test_help_and_dump_name_them_all(self) -> None:
@@ -379,7 +379,7 @@ class TestSessions:
 class TestProbe:
     def test_leaves_nothing_open_and_sends_no_request(self, serve: Serve) -> None:
         opened = Opened(serve(), tvqn=TVQN)
-        opened.gateway.probe()
+        opened.gateway.get_ready()
         [connection] = opened.target.connections
         wait_until(lambda: connection.socket.fileno() < 0, "the end of the probe's connection")
         assert VRING not in opened.target.opcodes()
@@ -387,13 +387,13 @@ class TestProbe:
     def test_does_nothing_without_a_name(self) -> None:
         gateway = NbdGateway(print, print)
         gateway.config("tport", str(unused_port()))
-        gateway.probe()
+        gateway.get_ready()
         assert list(gateway.exports()) == []
 
     def test_does_not_use_up_the_local_port(self, serve: Serve) -> None:
         port = unused_ports(2)
         opened = Opened(serve(), tvqn=TVQN, iport=str(port), queues="1")
-        opened.gateway.probe()
+        opened.gateway.get_ready()
         export = opened.gateway.open("")
         probe, control, virtqueue = (each.peer[1] for each in opened.target.connections)
         assert probe != port
@@ -412,7 +412,7 @@ class TestProbe:
     ) -> None:
         opened = Opened(serve(device), tvqn=TVQN)
         with pytest.raises(error, match=text):
-            opened.gateway.probe()
+            opened.gateway.get_ready()
 
     def test_exports_are_listed(self, serve: Serve) -> None:
         opened = Opened(serve(), tvqn=TVQN)

@@ -23,6 +23,7 @@ from vof.gateways.fuse.crypto import open_crypto
 from vof.gateways.fuse.info import info_text
 from vof.gateways.fuse.nodes import Folder, Node, TextFile
 from vof.gateways.fuse.rng import open_rng
+from vof.gateways.session_book import SessionBook
 from vof.gateways.session_log import log_ended, log_opened
 from vof.initiator.parameters import SessionParameters
 from vof.initiator.session import Session
@@ -110,11 +111,12 @@ class Device(Folder):
 class Devices(Folder):
     """The root of the tree: fixed entries and the devices' folders.
 
-    ``nursery`` runs what the devices do on their own.
+    ``nursery`` runs what the devices do on their own; ``book`` is told of their sessions.
     """
 
-    def __init__(self, nursery: trio.Nursery) -> None:
+    def __init__(self, nursery: trio.Nursery, book: SessionBook | None = None) -> None:
         super().__init__()
+        self._book = book or SessionBook()
         self._fixed: dict[str, Node] = {}
         self._devices: dict[str, Device] = {}
         self._opening: set[tuple[str, str]] = set()
@@ -157,6 +159,7 @@ class Devices(Folder):
         device = Device(name or self._name_for(parameters.tvqn), session, contents)
         self._devices[device.name] = device
         self.changed_ns = device.changed_ns
+        self._book.enter(session)
         self._nursery.start_soon(device.run)
         log_opened(session, device.name)
         return device
@@ -176,13 +179,17 @@ class Devices(Folder):
         if len(found) > 1:
             raise ConfigError(f"'{tvqn}' is here from several targets: say taddr= and tport=")
         del self._devices[found[0].name]
-        await found[0].close()
+        await self._close(found[0])
 
     async def close(self) -> None:
         """Close all devices."""
         async with trio.open_nursery() as nursery:
             while self._devices:
-                nursery.start_soon(self._devices.popitem()[1].close)
+                nursery.start_soon(self._close, self._devices.popitem()[1])
+
+    async def _close(self, device: Device) -> None:
+        await device.close()
+        self._book.leave(device.session)
 
     def _check(self, name: str) -> None:
         if not is_name(name):

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, replace
 from vof.errors import ConfigError
 from vof.gateways.fuse.ownership import Ownership
 from vof.initiator.parameters import CONNECT_TIMEOUT, PARAMETERS, SessionParameters, parse_integer
+from vof.metrics.endpoint import FORM, Endpoint
 from vof.wire.names import check_name
 
 DEFAULT_TIMEOUT = 30.0
@@ -28,6 +29,7 @@ OPTIONS = {
     "uid": "owner of the files (default: who mounts)",
     "gid": "group of the files (default: that of who mounts)",
     "mode": "permissions of the files, in octal (default 600; info, random and the like 444)",
+    "metrics": f"where to serve metrics: {FORM} (default: nowhere)",
     "allow_other": "let other users in, as far as the permissions allow",
 }
 """Every option of ours with a line of help."""
@@ -67,6 +69,7 @@ class MountOptions:
         default_factory=lambda: SessionParameters(timeout=DEFAULT_TIMEOUT)
     )
     ownership: Ownership = field(default_factory=lambda: Ownership(os.getuid(), os.getgid()))
+    metrics: Endpoint | None = None
     fuse: set[str] = field(default_factory=set)
     """Options for libfuse."""
 
@@ -131,6 +134,8 @@ def _take(options: MountOptions, option: str) -> None:
 def _set(options: MountOptions, key: str, value: str) -> None:
     if key == "name":
         options.name = value
+    elif key == "metrics":
+        options.metrics = Endpoint.parse(key, value)
     elif key == "uid":
         options.ownership = replace(options.ownership, uid=_user(value))
     elif key == "gid":

@@ -7,10 +7,11 @@ mounted or open after.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import logging
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pyfuse3
 import trio
@@ -21,6 +22,7 @@ from vof.gateways.fuse.devices import Devices
 from vof.gateways.fuse.mountpoint import catch_stderr, check_mountpoint
 from vof.gateways.fuse.operations import Operations
 from vof.gateways.fuse.options import MountOptions
+from vof.gateways.session_book import SessionBook
 from vof.logline import describe, event
 
 MAX_REQUESTS = 1024
@@ -54,10 +56,11 @@ class _Service:
 
     async def run(self) -> None:
         async with trio.open_nursery() as nursery:
-            devices = Devices(nursery)
+            book = SessionBook()
+            devices = Devices(nursery, book)
             nursery.start_soon(self._leave_on_signal, devices)
             try:
-                with self._scope:
+                with self._scope, _metrics(self._options, book):
                     await self._serve(devices)
                 if self._scope.cancelled_caught and not self._mounted:
                     self.failure = "interrupted"
@@ -91,6 +94,24 @@ class _Service:
                     pyfuse3.terminate()
                     await trio.sleep(LEAVE_TIMEOUT)
                 self._scope.cancel()
+
+
+@contextlib.contextmanager
+def _metrics(options: MountOptions, book: SessionBook) -> Iterator[None]:
+    """Serve metrics meanwhile, where they are wanted. Raises VofError."""
+    if options.metrics is None:
+        yield
+        return
+    # Only who wants it pays for it.
+    from vof.gateways.session_metrics import session_families  # noqa: PLC0415
+    from vof.metrics.exposition import Exposition  # noqa: PLC0415
+
+    exposition = Exposition(options.metrics, "vof-mount", lambda: session_families(book))
+    try:
+        exposition.start()
+        yield
+    finally:
+        exposition.stop()
 
 
 def _mount(operations: Operations, mountpoint: str, options: MountOptions) -> None:

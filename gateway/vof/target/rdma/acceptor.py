@@ -91,6 +91,11 @@ class Acceptor:
             os.eventfd_write(self._wake, 1)
             self._lock.wait_for(lambda: not self._pending)
 
+    def count(self) -> int:
+        """Return how many connections there are."""
+        with self._lock:
+            return len(self._connected) + len(self._pending)
+
     def connected(self) -> list[Connection]:
         """Return the connections that have a thread."""
         with self._lock:
@@ -191,9 +196,7 @@ class Acceptor:
         endpoint.close()
 
     def _has_room(self, settings: Settings) -> bool:
-        with self._lock:
-            count = len(self._connected) + len(self._pending)
-        if count < settings.connections:
+        if self.count() < settings.connections:
             return True
         self._warn_of_refusal(None, f"{settings.connections} connections are the limit")
         return False

@@ -167,6 +167,7 @@ class Connection:
             ranges=self._range_of,
             limits=limits,
             largest=self.endpoint.max_message,
+            work=self._attachment.work,
         )
         with self._lock:
             self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)

@@ -29,6 +29,7 @@ from vof.target.commands import execute
 from vof.target.rdma.eager import EagerRange
 from vof.target.rdma.memory import Chunk, NotRegistered, Pool
 from vof.target.rdma.send_queue import SendQueue, pieces
+from vof.target.work import Work
 from vof.wire.constants import LaterOpcode, Opcode, TransportFeature
 from vof.wire.dialect import Framing
 from vof.wire.keyed import (
@@ -97,6 +98,7 @@ class KeyedQueue:
         ranges: Ranges,
         limits: KeyedLimits,
         largest: int,
+        work: Work,
     ) -> None:
         """``index`` is None for the control queue; ``largest`` is the longest read or write."""
         self._association = association
@@ -107,6 +109,7 @@ class KeyedQueue:
         self._ranges = ranges
         self._limits = limits
         self._largest = largest
+        self._work = work
         self._in_flight: set[int] = set()
         self._batch: set[int] = set()
         self._starved: deque[_Request] = deque()
@@ -224,7 +227,7 @@ class KeyedQueue:
         writable = area[begin:]
         seat = self._association.seat
         assert self._index is not None
-        used = seat.handle(self._index, readable, writable)
+        used = self._work.execute(seat, self._index, readable, writable)
         size = used
         if seat.tail and 0 < used < len(writable):
             # The tail is at the end; what lies before it has been somebody else's.

@@ -20,6 +20,7 @@ from vof.target.rdma.eager import EagerRange
 from vof.target.rdma.memory import PAGE, Pool
 from vof.target.rdma.queue import KeyedQueue
 from vof.target.rdma.send_queue import SendQueue
+from vof.target.work import Work
 from vof.wire.constants import Transport, TransportFeature
 from vof.wire.dialect import PROPOSAL, V2, V5, Dialect
 from vof.wire.keyed import (
@@ -90,6 +91,7 @@ class Rig:
             ranges={0: self.eager}.get,
             limits=LIMITS,
             largest=1 << 30,
+            work=Work(),
         )
 
     def message(self, number: int, length: int) -> memoryview:
