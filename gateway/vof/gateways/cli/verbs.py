@@ -85,6 +85,12 @@ def _filter(parser: argparse.ArgumentParser) -> None:
     nbdkit_filter.add_verbs(parser)
 
 
+def _top(parser: argparse.ArgumentParser) -> None:
+    from vof.gateways.cli import top
+
+    top.add_options(parser)
+
+
 def _completion(parser: argparse.ArgumentParser) -> None:
     from vof.gateways.cli.completion import verb as completion
 
@@ -104,6 +110,7 @@ VERBS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
     "crypto": ("encrypt, sign and digest on a virtio-crypto", _crypto),
     "decode": ("print a capture or a recording", _decode),
     "filter": ("make nbdkit's fast path for this machine", _filter),
+    "top": ("show what running programs do", _top),
     "completion": ("print what completes command lines in a shell", _completion),
 }
 """Every verb and group: what it is for, and what gives it its options or verbs."""
