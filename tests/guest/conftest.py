@@ -9,4 +9,4 @@ from tests.guest.harness import Guest, run_scenario
 @pytest.fixture(scope="session")
 def rdma_guest() -> Guest:
     """What all scenarios about RDMA have left."""
-    return run_scenario("tests.guest.scenario_rdma", timeout=900)
+    return run_scenario("tests.guest.scenario_rdma", timeout=1500)

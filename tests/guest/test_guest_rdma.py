@@ -8,7 +8,7 @@ from tests.guest import scenario_rdma as inside
 from tests.guest.harness import Guest
 from tests.guest.suite import Suite
 
-pytestmark = [pytest.mark.guest, pytest.mark.timeout(960)]
+pytestmark = [pytest.mark.guest, pytest.mark.timeout(1560)]
 
 PORTS = (rxe.ALONE, rxe.NEAR, rxe.FAR)
 EXCHANGES = ("one_device", "across_the_wire", "mend_the_wire")

@@ -9,7 +9,7 @@ from tests.guest import direct, encryption, rxe, tree
 from tests.guest import scenario_rdma_gateways as inside
 from tests.guest.harness import Guest
 
-pytestmark = [pytest.mark.guest, pytest.mark.timeout(960)]
+pytestmark = [pytest.mark.guest, pytest.mark.timeout(1560)]
 
 
 @pytest.fixture(scope="module")
