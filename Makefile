@@ -40,8 +40,8 @@ demo: ## see a remote disk attached on this machine
 check: setup ## all linters, types and tests; a skipped test is a failure
 	@start=$$(date +%s)
 	$(MAKE) --no-print-directory lint
-	echo "== tests"
-	VOF_NO_SKIP=1 $(PYTEST) -q --durations=5 --durations-min=2 $(ARGS)
+	echo "== tests (those inside a real kernel meanwhile: build/guest/tests.log)"
+	tools/check.sh $(PYTEST) $(ARGS)
 	echo "check: everything passed in $$(( $$(date +%s) - start )) s"
 
 lint: ## ruff and mypy only
