@@ -10,35 +10,29 @@ from tests.guest.suite import run_suite
 
 scenario = Scenario()
 
-SUITES = ("serving", "hostile", "recordings", "process")
-"""What `run_suite` runs of `tests/target/rdma`."""
+SUITES = {
+    "good": ("serving", "recordings"),
+    "bad": ("hostile", "process"),
+}
+"""What `run_suite` runs of `tests/target/rdma`, and of which files. To start pytest takes longer
+than most of its tests."""
 
 
-def _suite(name: str) -> None:
-    run_suite(name, f"tests/target/rdma/suite_{name}.py")
+def file_of(name: str) -> str:
+    return f"tests/target/rdma/suite_{name}.py"
 
 
-@scenario.step(timeout=300)
-def serving() -> None:
-    _suite("serving")
+@scenario.step(timeout=400)
+def good() -> None:
+    run_suite("good", *map(file_of, SUITES["good"]))
 
 
-@scenario.step(timeout=200)
-def recordings() -> None:
-    _suite("recordings")
-
-
-@scenario.step(needs=("serving", "recordings"))
+@scenario.step(needs=("good",))
 def not_ready() -> dict[str, int]:
     """How often a device was sent something that it had posted no receive for."""
     return {port.device: port.counter("send_rnr_err") for port in (rxe.NEAR, rxe.FAR)}
 
 
-@scenario.step(needs=("not_ready",), timeout=400)
-def hostile() -> None:
-    _suite("hostile")
-
-
-@scenario.step(timeout=200)
-def process() -> None:
-    _suite("process")
+@scenario.step(needs=("not_ready",), timeout=600)
+def bad() -> None:
+    run_suite("bad", *map(file_of, SUITES["bad"]))

@@ -20,9 +20,11 @@ def test_step_passes(guest: Guest, step: str) -> None:
     guest.result(step)
 
 
-@pytest.mark.parametrize("suite", inside.SUITES)
-def test_suite(guest: Guest, suite: str) -> None:
-    Suite.of(guest, suite, suite).judge()
+@pytest.mark.parametrize(
+    ("suite", "name"), [(suite, name) for suite, names in inside.SUITES.items() for name in names]
+)
+def test_suite(guest: Guest, suite: str, name: str) -> None:
+    Suite.of(guest, suite, suite).judge(inside.file_of(name))
 
 
 def test_receiver_is_always_ready(guest: Guest) -> None:

@@ -238,7 +238,11 @@ class KeyedPeer:
                 self._cq.ack_events(1)
             if self._events in ready and self._event(0) == cm_enums.RDMA_CM_EVENT_DISCONNECTED:
                 self.closed = True
-                raise Closed("disconnected")
+                # What was said before is heard.
+                self._reaped = self._cq.poll(64)[1]
+                if not self._reaped:
+                    raise Closed("disconnected")
+                return
 
     def is_closed(self, timeout: float = PATIENCE) -> bool:
         """Wait for the end of the connection; False where the target says something instead."""
