@@ -83,7 +83,8 @@ fuzz: ## look for input that harms the native parsers; SECONDS=600 is how long
 	$(PYTHON) -m tests.fuzz.run --seconds $(SECONDS) $(ARGS)
 
 install: ## install programs, rules, units and manuals; DESTDIR= is a folder to do it in
-	@tools/install.sh "$(DESTDIR)"
+	@[[ -n "$(DESTDIR)" ]] || tools/setup.sh install
+	tools/install.sh "$(DESTDIR)"
 
 clean: ## remove what was built, .venv included
 	@rm -rf .venv build .mypy_cache .pytest_cache .ruff_cache .hypothesis gateway/*.egg-info

@@ -3,6 +3,7 @@
 #
 # Prepare this checkout: Debian packages, then .venv with vof in it (editable).
 #
+#   tools/setup.sh install  the Debian packages that `make install` needs; no .venv
 #   tools/setup.sh demo     what `make demo` needs (no QEMU, no kernel)
 #   tools/setup.sh check    what `make check` needs on top of that
 #   tools/setup.sh bench    what `make bench` needs on top of the demo
@@ -70,7 +71,7 @@ fail() {
 }
 
 usage() {
-    echo "usage: tools/setup.sh demo|check|bench|native-check" >&2
+    echo "usage: tools/setup.sh install|demo|check|bench|native-check" >&2
     exit 2
 }
 
@@ -177,7 +178,7 @@ above). It needs to reach the Python package index, or a mirror named in pip's c
 [[ $# -eq 1 ]] || usage
 extras=dev # of pyproject.toml
 case $1 in
-    demo) packages=("${demo_packages[@]}") ;;
+    install | demo) packages=("${demo_packages[@]}") ;;
     check) packages=("${demo_packages[@]}" "${check_packages[@]}") ;;
     bench)
         packages=("${demo_packages[@]}" "${bench_packages[@]}")
@@ -200,5 +201,6 @@ exec 9>build/setup.lock
 flock 9 # a second setup waits for the first and then finds nothing to do
 : >"$log"
 install_packages "${packages[@]}"
+[[ $1 != install ]] || exit 0
 make_venv
 build_native
