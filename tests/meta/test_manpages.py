@@ -28,10 +28,12 @@ from vof.gateways.session_book import SessionBook
 from vof.gateways.session_metrics import session_families
 from vof.gateways.settings import schema
 from vof.gateways.settings.effective import BUILT_IN_VALUES
+from vof.initiator.parameters import TRANSPORTS
 from vof.metrics.families import common_families
 from vof.target import cli
 from vof.target.config import Config
 from vof.target.server import Target
+from vof.wire.dialect import DIALECTS
 
 PAGES = sorted(path for path in (ROOT / "man").glob("*.[1-8]"))
 PLUGIN = ROOT / "nbdkit-plugin" / "vof_plugin.py"
@@ -89,6 +91,22 @@ def test_references_to_our_own_pages(path: Path) -> None:
     ours = {tuple(other.name.rsplit(".", 1)) for other in PAGES}
     meant = {pair for pair in Page(path).references if "vof" in pair[0]}
     assert meant - ours == set()
+
+
+# The page that all others stand on.
+
+
+def test_transports_and_dialects() -> None:
+    overview = page("vof.7")
+    assert overview.keys("TRANSPORTS") == set(TRANSPORTS)
+    assert overview.keys("DIALECTS") == {dialect.name for dialect in DIALECTS}
+
+
+@pytest.mark.parametrize("path", PAGES, ids=named)
+def test_every_page_leads_to_the_overview_and_back(path: Path) -> None:
+    if path.stem != "vof":
+        assert ("vof", "7") in Page(path).references
+        assert (path.stem, path.suffix[1:]) in page("vof.7").references
 
 
 # The page of the nbdkit plugin.
