@@ -70,6 +70,13 @@ def find_filter(fast_path: str) -> Path | None:
         return None
 
 
+def metrics_place(plan: Plan, folder: Path) -> str:
+    """Return where nbdkit serves its metrics: in the folder, if the settings name no other place.
+
+    The socket is the group's to read, the folder's other one is not."""
+    return plan.plugin.get("metrics") or f"unix:{folder / 'metrics.sock'}"
+
+
 def command(plan: Plan, folder: Path, filter_file: Path | None) -> Command:
     """Return how to serve the disk at ``nbd.sock`` in the folder. Raises ConfigError."""
     program = shutil.which("nbdkit", path=_path())
@@ -81,7 +88,8 @@ def command(plan: Plan, folder: Path, filter_file: Path | None) -> Command:
     if filter_file is not None:
         arguments.append(f"--filter={filter_file}")
     arguments += ["python", str(plugin_path())]
-    arguments += [f"{key}={value}" for key, value in plan.plugin.items()]
+    plugin = plan.plugin | {"metrics": metrics_place(plan, folder)}
+    arguments += [f"{key}={value}" for key, value in plugin.items()]
     arguments.append("block_path=yes")
     return Command(arguments, environment())
 

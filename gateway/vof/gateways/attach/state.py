@@ -4,7 +4,7 @@
     /run/vof/schema               the version of all that follows
     /run/vof/lock                 held by whoever adds or takes over an entry
     /run/vof/devices/NAME/lock    held by NAME's supervisor for as long as it lives
-                         /state.json, /nbd.sock, /nbdkit.pid, /log
+                         /state.json, /nbd.sock, /metrics.sock, /nbdkit.pid, /log
 
 An entry whose lock nobody holds is stale: its supervisor was killed. A lock file says whose the
 lock is; that is to be believed while it is held. The locks are those of an open file (fcntl(2),
@@ -67,6 +67,8 @@ class Record:
     """How often nbdkit was started again."""
     error: str = ""
     """Why, the last time."""
+    metrics: str = ""
+    """Where nbdkit serves them."""
     settings: list[dict[str, str]] = field(default_factory=list)
     """Each with ``key``, ``value`` and ``origin``."""
 

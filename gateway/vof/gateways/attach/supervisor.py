@@ -36,7 +36,7 @@ from vof.gateways.attach.blockdev import (
 )
 from vof.gateways.attach.handshake import READ_ONLY, Connection, shake_hands
 from vof.gateways.attach.identifier import make_identifier, safe_serial
-from vof.gateways.attach.nbdkit import Command, Nbdkit, command, find_filter
+from vof.gateways.attach.nbdkit import Command, Nbdkit, command, find_filter, metrics_place
 from vof.gateways.attach.netlink import NbdNetlink
 from vof.gateways.attach.plan import Plan
 from vof.gateways.attach.state import END, END_NOW, Claim, Record
@@ -113,6 +113,7 @@ class Supervisor:
             plan.parameters.where,
             "connecting",
             connections=plan.connections,
+            metrics=metrics_place(plan, claim.folder),
             settings=plan.settings,
         )
 

@@ -58,6 +58,7 @@ def describe(entry: Entry, kernel: Kernel) -> dict[str, Any]:
         "since": record.since or None,
         "restarts": record.restarts,
         "error": record.error or None,
+        "metrics": record.metrics or None,
         "settings": record.settings,
     }
 

@@ -1,23 +1,26 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """``vofctl top``: what running programs do, live on a terminal, or once.
 
-Owns the verb's options, the refresh, and what a program that does not answer looks like;
-``top_view`` makes the lines.
+Owns the verb's options, which places are looked at, the refresh, and what a program that does not
+answer looks like; ``top_view`` makes the lines and the JSON.
 """
 
 from __future__ import annotations
 
 import argparse
+import errno
 import shutil
 import sys
 import time
-from collections.abc import Sequence
-from typing import NoReturn
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, NoReturn
 
 from vof.errors import ConfigError, VofError
+from vof.gateways.cli.attached import add_state_option, state_folder
 from vof.gateways.cli.exits import Exit
+from vof.gateways.cli.output import add_output_option, wants_json, write_json
 from vof.gateways.cli.scrape import scrape
-from vof.gateways.cli.top_view import View, show
+from vof.gateways.cli.top_view import View, describe, show
 from vof.metrics.endpoint import FORM, Endpoint
 
 DEFAULT_INTERVAL = 2.0
@@ -28,7 +31,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """Give the verb its options; it has no others below it."""
     parser.set_defaults(run=run)
     parser.add_argument(
-        "places", metavar="PLACE", nargs="+", help=f"what metrics= says of a program: {FORM}"
+        "places",
+        metavar="PLACE",
+        nargs="*",
+        help=f"what metrics= says of a program: {FORM} (default: every attached disk's)",
     )
     parser.add_argument(
         "-n",
@@ -40,18 +46,49 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--once", action="store_true", help="print once, as where stdout is no terminal"
     )
+    add_state_option(parser)
+    add_output_option(parser)
+
+
+class Place(NamedTuple):
+    """Where a program's metrics are."""
+
+    endpoint: Endpoint
+    disk: str = ""
+    """The name of the attached disk that it serves."""
+
+    def __str__(self) -> str:
+        return f"{self.disk} at {self.endpoint}" if self.disk else str(self.endpoint)
 
 
 def run(given: argparse.Namespace) -> Exit:
     """Show it. Raises ConfigError."""
-    places = [Endpoint.parse("PLACE", text) for text in given.places]
     interval = _interval(given.interval)
+    named = [Place(Endpoint.parse("PLACE", text)) for text in given.places]
+
+    def places() -> Sequence[Place]:
+        return named or _of_disks(given)
+
+    if wants_json(given):
+        return _write_json(places())
     if given.once or not sys.stdout.isatty():
-        return _print_once(places)
+        return _print_once(places())
     try:
         _refresh(places, interval)
     except KeyboardInterrupt:
         return Exit.DONE
+
+
+def _of_disks(given: argparse.Namespace) -> list[Place]:
+    """Return where the disks that are attached now have theirs. Raises ConfigError for none."""
+    found = [
+        Place(Endpoint.parse("metrics", entry.record.metrics), entry.name)
+        for entry in state_folder(given).entries()
+        if entry.owner is not None and entry.record is not None and entry.record.metrics
+    ]
+    if not found:
+        raise ConfigError("no disk is attached; name the PLACE of a program", errno=errno.ENOENT)
+    return found
 
 
 def _interval(text: str) -> float:
@@ -64,11 +101,25 @@ def _interval(text: str) -> float:
     return seconds
 
 
-def _print_once(places: Sequence[Endpoint]) -> Exit:
+def _write_json(places: Sequence[Place]) -> Exit:
+    status = Exit.DONE
+    programs: list[dict[str, Any]] = []
+    for place in places:
+        about = {"place": str(place.endpoint), "disk": place.disk or None}
+        try:
+            programs.append(about | {"error": None} | describe(View.of(scrape(place.endpoint))))
+        except VofError as error:
+            programs.append(about | {"error": str(error)})
+            status = Exit.UNREACHABLE
+    write_json({"programs": programs})
+    return status
+
+
+def _print_once(places: Sequence[Place]) -> Exit:
     status = Exit.DONE
     for place in places:
         try:
-            view = View.of(scrape(place))
+            view = View.of(scrape(place.endpoint))
         except VofError as error:
             sys.stdout.flush()
             sys.stderr.write(f"vofctl: {error}\n")
@@ -78,13 +129,13 @@ def _print_once(places: Sequence[Endpoint]) -> Exit:
     return status
 
 
-def _refresh(places: Sequence[Endpoint], interval: float) -> NoReturn:
-    before: dict[Endpoint, tuple[float, View]] = {}
+def _refresh(places: Callable[[], Sequence[Place]], interval: float) -> NoReturn:
+    before: dict[Place, tuple[float, View]] = {}
     while True:
         lines: list[str] = []
-        for place in places:
+        for place in places():
             try:
-                view, now = View.of(scrape(place)), time.monotonic()
+                view, now = View.of(scrape(place.endpoint)), time.monotonic()
             except VofError as error:
                 lines += [str(error), ""]
                 before.pop(place, None)

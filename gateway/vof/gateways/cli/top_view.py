@@ -11,6 +11,8 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from math import isfinite
+from typing import Any
 
 from vof.gateways.cli.scrape import Sample
 
@@ -121,6 +123,40 @@ _ROWS = {
         ("request_seconds_bucket", "buckets"),
     )
 }
+
+
+def describe(view: View) -> dict[str, Any]:
+    """Return it in the form of the JSON: everything since the program began."""
+    return {
+        "program": view.program,
+        "now": {name.replace(" ", "_"): _whole(number) for name, number in view.gauges.items()},
+        "events": {name: _whole(number) for name, number in view.events.items()},
+        "requests": [
+            {
+                "tvqn": tvqn,
+                "type": kind,
+                "requests": _whole(row.requests),
+                "bytes": _whole(row.data_bytes),
+                "errors": _whole(row.errors),
+                "latency_us": {
+                    "mean": _microseconds(row.seconds / row.answered if row.answered else None),
+                    "p50": _microseconds(row.quantile(0.5)),
+                    "p99": _microseconds(row.quantile(0.99)),
+                },
+            }
+            for (tvqn, kind), row in sorted(view.rows.items())
+        ],
+    }
+
+
+def _whole(number: float) -> int | None:
+    """Return None where a program says that it is no number."""
+    return int(number) if isfinite(number) else None
+
+
+def _microseconds(seconds: float | None) -> float | None:
+    """Return None where it is not known: nothing was answered, or not within the last bound."""
+    return None if seconds is None or not isfinite(seconds) else round(seconds * 1e6, 1)
 
 
 def show(view: View, before: View | None = None, seconds: float = 0.0) -> Iterator[str]:

@@ -25,7 +25,7 @@ STRING = f"command=create,transport=tcp,taddr=h,tvqn={TVQN}"
 DISK_KEYS = {
     *("name", "state", "device", "size", "tvqn", "target", "read_only", "identifier", "links"),
     *("uses", "connections", "fast_path", "supervisor", "nbdkit", "since", "restarts", "error"),
-    "settings",
+    *("metrics", "settings"),
 }
 """Of a disk in `status -o json`: keys may be added, and none goes or changes its meaning."""
 
@@ -68,6 +68,7 @@ def attached(folder: StateFolder, kernel: Kernel) -> Iterator[Claim]:
             identifier="vof:disk0:s",
             size=4096,
             connections=4,
+            metrics=f"unix:{folder.path}/devices/disk0/metrics.sock",
             settings=settings,
         )
     )
@@ -92,7 +93,19 @@ def test_dry_run(run: Run, folder: StateFolder, words: tuple[str, ...]) -> None:
     assert {"--filter=/filter.so", f"tvqn={TVQN}", "taddr=h", "block_path=yes"} <= set(
         found["nbdkit"]
     )
+    assert "metrics=unix:/run/vof/devices/disk0/metrics.sock" in found["nbdkit"]
     assert not folder.path.exists()
+
+
+def test_metrics_where_the_settings_say(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "vof.conf").write_text(f"[device d]\ntvqn = {TVQN}\nmetrics = [::1]:9100\n")
+    monkeypatch.setenv("VOF_CONFIG_DIR", str(tmp_path))
+    status, output, _errors = run("connect", "d", "--dry-run", "-o", "json")
+    assert status == 0
+    told = [word for word in json.loads(output)["nbdkit"] if word.startswith("metrics=")]
+    assert told == ["metrics=[::1]:9100"]
 
 
 def test_dry_run_in_words(run: Run) -> None:
@@ -239,6 +252,7 @@ def test_status(run: Run, by: str) -> None:
     assert set(disk) == DISK_KEYS
     assert disk["uses"] == ["mounted on /mnt"]
     assert disk["supervisor"] == os.getpid()
+    assert disk["metrics"].endswith("/devices/disk0/metrics.sock")
     _status, output, _errors = run("status", by)
     assert b"taddr    h      command line" in output
 

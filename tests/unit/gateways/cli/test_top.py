@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,11 +16,12 @@ from hypothesis import strategies as st
 from tests.support.loopback import Background
 from vof.counts import Tally
 from vof.errors import ConnectError
+from vof.gateways.attach.state import Record, StateFolder
 from vof.gateways.cli import scrape as scraping
 from vof.gateways.cli.exits import Exit
 from vof.gateways.cli.main import main
 from vof.gateways.cli.scrape import Sample, scrape
-from vof.gateways.cli.top_view import View, show
+from vof.gateways.cli.top_view import View, describe, show
 from vof.metrics.endpoint import Endpoint, listen
 from vof.metrics.exposition import Exposition
 from vof.metrics.families import QueueCounts, gauge, request_families
@@ -92,6 +95,67 @@ def test_once(place: str, tally: Tally, capsys: pytest.CaptureFixture[str]) -> N
     ]
 
 
+PROGRAM_KEYS = {"place", "disk", "error", "program", "now", "events", "requests"}
+"""Of a program in `top -o json`: keys may be added, and none goes or changes its meaning."""
+
+
+def test_as_json(
+    place: str, tally: Tally, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tally.answered("VIRTIO_BLK_T_IN", 0.001, 4096)
+    tally.answered("VIRTIO_BLK_T_FLUSH", 20.0, 0, failed=True)
+    assert main(["top", "-o", "json", place, str(tmp_path / "gone")]) == Exit.UNREACHABLE
+    shown = json.loads(capsys.readouterr().out)
+    assert set(shown) == {"schema", "programs"}
+    assert shown["schema"] == 1
+    found, gone = shown["programs"]
+    assert set(found) == PROGRAM_KEYS
+    assert (found["place"], found["disk"], found["error"]) == (f"unix:{place}", None, None)
+    assert found["program"].startswith("program ")
+    assert found["now"] == {"sessions": 1}
+    one = {"tvqn": "a/disk", "requests": 1}
+    assert found["requests"] == [
+        {
+            **one,
+            "type": "flush",
+            "bytes": 0,
+            "errors": 1,
+            "latency_us": {"mean": 20e6, "p50": None, "p99": None},
+        },
+        {
+            **one,
+            "type": "read",
+            "bytes": 4096,
+            "errors": 0,
+            "latency_us": {"mean": 1000.0, "p50": 1024.0, "p99": 1024.0},
+        },
+    ]
+    assert set(gone) == {"place", "disk", "error"}
+    assert gone["error"].startswith(f"cannot read metrics from unix:{tmp_path}/gone: ")
+
+
+def test_attached_disks_without_a_place(
+    place: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Those whose supervisor lives."""
+    folder = StateFolder(tmp_path / "state")
+    words = ["top", "-o", "json", "--state-dir", str(folder.path)]
+    claims = {name: folder.claim(name, name, f"a/{name}", "h:1") for name in ("disk", "stale")}
+    for name, claim in claims.items():
+        claim.write(Record(name, f"a/{name}", "h:1", "connected", metrics=f"unix:{place}"))
+    os.close(claims["stale"]._lock)
+    assert main(words) == Exit.DONE
+    [found] = json.loads(capsys.readouterr().out)["programs"]
+    assert (found["disk"], found["place"]) == ("disk", f"unix:{place}")
+    assert main([*words[:1], *words[3:]]) == Exit.DONE
+    assert capsys.readouterr().out.startswith(f"disk at unix:{place}\n")
+    claims["disk"].release()
+    assert main(words) == Exit.NOT_FOUND
+    shown = capsys.readouterr()
+    assert (shown.out, len(shown.err.splitlines())) == ("", 1)
+    assert "no disk is attached" in shown.err
+
+
 def test_rates_are_of_what_came_between(place: str, tally: Tally) -> None:
     tally.answered("VIRTIO_BLK_T_IN", 1.0, 1000)
     before = View.of(scrape(Endpoint.parse("place", place)))
@@ -133,13 +197,14 @@ samples = st.builds(
          "vof_in_flight", "vof_target_request_bytes_total"]
     ),
     labels.map(lambda found: found | {"le": "1.0"}),
-    st.floats(-1e20, 1e20),
+    st.floats(),
 )  # fmt: skip
 
 
 @given(st.lists(samples), st.lists(samples))
 def test_any_numbers_can_be_shown(one: list[Sample], other: list[Sample]) -> None:
     before, now = View.of(one), View.of(other)
+    json.dumps(describe(now), allow_nan=False)
     for lines in (show(now), show(now, before, 1.0)):
         assert all(line.isprintable() for line in lines)
 
