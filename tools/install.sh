@@ -36,6 +36,7 @@ install_files() {
         put 644 "/usr/share/man/man${page##*.}" "$page"
     done
     put 644 /usr/share/doc/vof README.md CHANGELOG.md LICENSE
+    put 644 /usr/share/doc/vof/docs docs/*.md docs/*.svg docs/*.png
     put 644 /usr/share/doc/vof/examples docs/examples/*.conf
 }
 

@@ -36,6 +36,7 @@ def test_each_has_its_place(installed: Path) -> None:
         *(f"lib/systemd/system/{unit}" for unit in UNITS),
         "usr/lib/tmpfiles.d/vof.conf",
         *(f"usr/share/doc/vof/{name}" for name in ("README.md", "CHANGELOG.md", "LICENSE")),
+        *(f"usr/share/doc/vof/docs/{path.name}" for path in ROOT.glob("docs/*.*")),
         *(f"usr/share/doc/vof/examples/{name}.conf" for name in ("vof", "target")),
     }
 
