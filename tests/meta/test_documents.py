@@ -14,6 +14,7 @@ import pytest
 
 from tests.meta.tree import PACKAGE, ROOT, named
 from vof.gateways.cli import main as control_program
+from vof.gateways.cli.exits import Exit
 from vof.gateways.fuse import cli as mount
 from vof.target import cli as target
 
@@ -84,6 +85,12 @@ def is_taken(program: str, words: list[str]) -> bool:
     except SystemExit as ended:
         return not ended.code
     return True
+
+
+def test_exit_statuses_of_the_symptoms() -> None:
+    text = (ROOT / "docs" / "operating.md").read_text(encoding="utf-8")
+    named = {int(number) for number in re.findall(r"^\|[^|]+\((\d+)\) \|", text, re.MULTILINE)}
+    assert named == {Exit.UNREACHABLE, Exit.BUSY, Exit.NOT_FOUND, Exit.DENIED}
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name != "docs/performance.md"])
