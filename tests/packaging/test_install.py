@@ -71,6 +71,15 @@ def test_units_run_programs_as_they_are(installed: Path, name: str) -> None:
     parser.parse_args(words)
 
 
+@pytest.mark.parametrize("name", UNITS)
+def test_units_can_use_rdma(installed: Path, name: str) -> None:
+    """Its memory is locked, and verbs ask the kernel for its devices by netlink."""
+    service = unit(installed, name)["Service"]
+    assert service["LimitMEMLOCK"] == "infinity"
+    assert "AF_NETLINK" in service["RestrictAddressFamilies"].split()
+    assert "PrivateDevices" not in service
+
+
 def test_disks_are_there_before_what_is_mounted_from_them(installed: Path) -> None:
     """And at shutdown they go after it."""
     section = unit(installed, "vof-connect@.service")["Unit"]
