@@ -89,14 +89,19 @@ def demo_config(directory: Path, address: str, port: int) -> Config:
 
 def demo_words(directory: Path, address: str, port: int) -> str:
     """Return what to try."""
-    where = "" if address == "127.0.0.1" else f" taddr={address}"
-    where += "" if port == DEFAULT_PORT else f" tport={port}"
+    given = {} if address == "127.0.0.1" else {"taddr": address}
+    given |= {} if port == DEFAULT_PORT else {"tport": str(port)}
+    options = "".join(f" --{key} {value}" for key, value in given.items())
+    where = "".join(f" {key}={value}" for key, value in given.items())
     kinds = {name: disk.kind for name, disk in _DISKS.items()} | _OTHERS
     wide = max(len(_tvqn(name)) for name in kinds)
     devices = "".join(f"  {_tvqn(name):{wide}}   {kind}\n" for name, kind in kinds.items())
     return (
         f"Devices (images of the disks in {directory}):\n{devices}"
-        "Try, in another terminal at the top of a checkout:\n"
+        "Try, in another terminal:\n"
+        f"  vofctl info {_tvqn('block0')}{options}\n"
+        f"  vofctl connect {_tvqn('block0')}{options}\n"
+        "or, at the top of a checkout:\n"
         f"  nbdkit python nbdkit-plugin/vof_plugin.py tvqn={_tvqn('block0')}{where} "
         "--run 'nbdinfo \"$uri\"'\n"
     )
