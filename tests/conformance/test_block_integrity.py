@@ -53,6 +53,7 @@ class TestIntegrity:
         assert whole == model
 
     @pytest.mark.parametrize("queues", [1, pytest.param(4, marks=pytest.mark.rdma)])
+    @pytest.mark.rdma_once
     def test_many_threads(self, served: Served, queues: int) -> None:
         """16 threads, each with a region whose borders cut through blocks."""
         disk = served.disk(FILE, queues)

@@ -365,6 +365,7 @@ def test_a_reset_under_requests(served: Served) -> None:
 
 
 @pytest.mark.parametrize("size", [4, pytest.param(8, marks=pytest.mark.rdma)])
+@pytest.mark.rdma_once
 def test_a_small_queue(served: Served, size: int) -> None:
     """More threads than it has room for: whoever finds none waits."""
     driver = served.open(lambda parameters: BlockDriver.open(parameters, 1), DISK, queue_size=size)
@@ -382,6 +383,7 @@ def test_a_small_queue(served: Served, size: int) -> None:
 
 
 @pytest.mark.rdma
+@pytest.mark.rdma_once
 def test_as_many_requests_as_a_queue_holds(served: Served) -> None:
     """Each in flight has an id of its own, and the answers find their way in any order."""
     driver = served.open(RngDriver.open, RNG)

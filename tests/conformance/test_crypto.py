@@ -188,6 +188,7 @@ class TestAkcipher:
         assert not driver.execute(request.request())
 
     @pytest.mark.rdma
+    @pytest.mark.rdma_once
     def test_a_signature(self, served: Served) -> None:
         driver = served.crypto(CRYPTO)
         exact = self.sign(driver, 128)

@@ -85,6 +85,7 @@ def test_a_read_is_cut_to_the_largest_request(served: Served) -> None:
 
 
 @pytest.mark.rdma
+@pytest.mark.rdma_once
 def test_an_answer_may_be_shorter_than_its_room(served: Served) -> None:
     driver = served.rng(FILE)
     assert read(driver, 1000) == SOURCE[:1000]
@@ -111,6 +112,7 @@ def test_as_much_as_the_limit_allows(served: Served) -> None:
 
 
 @pytest.mark.rdma
+@pytest.mark.rdma_once
 def test_many_threads_share_a_device(served: Served) -> None:
     """What they have got, put together, is what the device gave, each piece once."""
     driver = served.rng(FILE)

@@ -6,6 +6,14 @@ import pytest
 from tests.guest.harness import Guest, run_scenario
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what waits for that guest: `tools/check.sh` has a process for it."""
+    for item in items:
+        if "rdma_guest" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.rdma_guest)
+
+
 @pytest.fixture(scope="session")
 def rdma_guest() -> Guest:
     """What all scenarios about RDMA have left."""

@@ -24,7 +24,7 @@ def _not_ready() -> int:
     return rxe.NEAR.counter("send_rnr_err") + rxe.FAR.counter("send_rnr_err")
 
 
-@scenario.step(timeout=420)
+@scenario.step(timeout=500)
 def conformance() -> dict[str, int]:
     """Every connection crosses the wire."""
     before = _not_ready()
