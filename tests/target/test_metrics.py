@@ -97,6 +97,14 @@ def test_a_port_of_its_own(tmp_path: Path) -> None:
         assert Scraped(line.split()[-1])("vof_info") == 1
 
 
+def test_of_a_demo(place: Path) -> None:
+    with TargetProcess("--demo", "--port", "0", "--metrics", place) as target:
+        assert f"vof-target: metrics at unix:{place}" in target.said
+        assert Scraped(str(place))("vof_info", program="vof-target") == 1
+        assert target.stop() == 0
+    assert not place.exists()
+
+
 def test_a_place_that_is_taken(tmp_path: Path) -> None:
     path = tmp_path / "vtgt.conf"
     with listen(Endpoint("127.0.0.1", 0)) as taken:

@@ -172,6 +172,8 @@ def test_two_targets_do_not_serve_one_image(tmp_path: Path) -> None:
         ("--port", "7", "a.conf"),
         ("--address", "::1", "--check", "a.conf"),
         ("--demo", "--port", "65536"),
+        ("--demo", "--metrics", "everywhere"),
+        ("a.conf", "--metrics", "/m"),
         ("--no-such-option",),
         ("--demoo",),
     ],
@@ -188,7 +190,7 @@ def test_help_and_version_and_the_manual_agree() -> None:
     result = run("--help")
     assert (result.returncode, result.stderr) == (0, "")
     options = set(re.findall(r"--[a-z]+", result.stdout))
-    assert options >= {"--check", "--demo", "--address", "--port", "--verbose", "--version"}
+    assert options >= {"--check", "--demo", "--address", "--port", "--metrics", "--verbose"}
     for option in options:
         assert f"Fl Fl {option[2:]}" in page, option
     assert run("--version").stdout.startswith("vof-target ")

@@ -22,7 +22,7 @@ from pathlib import Path
 from vof import __version__
 from vof.errors import VofError
 from vof.logline import event, log_to_stderr, logger
-from vof.metrics.endpoint import NOWHERE
+from vof.metrics.endpoint import FORM, NOWHERE, Endpoint
 from vof.notify import notify
 from vof.target.config import Config, Settings, load
 from vof.target.demo import demo_config, demo_words
@@ -60,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 options.demo
                 or stack.enter_context(tempfile.TemporaryDirectory(prefix="vof-target-"))
             )
-            config = demo_config(directory, options.address, options.port)
+            config = demo_config(directory, options.address, options.port, options.metrics)
             return _run(config, None, directory)
     except VofError as error:
         logger.error("%s", error)
@@ -95,6 +95,13 @@ def _arguments() -> argparse.ArgumentParser:
         help="with --demo: where to listen (%(default)s); 0 takes a free port",
     )
     parser.add_argument(
+        "--metrics",
+        type=_metrics,
+        default=NOWHERE,
+        metavar="WHERE",
+        help=f"with --demo: where to serve metrics, {FORM} (%(default)s)",
+    )
+    parser.add_argument(
         "-v", "--verbose", action="store_true", help="log every connection that comes and goes"
     )
     parser.add_argument("--version", action="version", version=f"vof-target {__version__}")
@@ -108,12 +115,20 @@ def _port(text: str) -> int:
         raise argparse.ArgumentTypeError(f"{text!r} {error}") from None
 
 
+def _metrics(text: str) -> Endpoint:
+    try:
+        return Endpoint.parse("--metrics", text)
+    except VofError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
 def _check_usage(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
     given = [options.config is not None, options.check is not None, options.demo is not None]
     if sum(given) != 1:
         parser.error("give either CONFIG, --check CONFIG or --demo [DIR]")
-    if options.demo is None and (options.address, options.port) != ("127.0.0.1", DEFAULT_PORT):
-        parser.error("--address and --port go with --demo; CONFIG has its own")
+    of_demo = (options.address, options.port, options.metrics)
+    if options.demo is None and of_demo != ("127.0.0.1", DEFAULT_PORT, NOWHERE):
+        parser.error("--address, --port and --metrics go with --demo; CONFIG has its own")
 
 
 def _check(path: Path) -> int:

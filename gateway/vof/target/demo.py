@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vof.errors import ConfigError
+from vof.metrics.endpoint import NOWHERE, Endpoint
 from vof.target.backends.crypto_openssl import OpensslOptions
 from vof.target.backends.memory import MemoryOptions
 from vof.target.backends.posix import PosixOptions
@@ -43,7 +44,7 @@ _OTHERS = {
 }
 
 
-def demo_config(directory: Path, address: str, port: int) -> Config:
+def demo_config(directory: Path, address: str, port: int, metrics: Endpoint = NOWHERE) -> Config:
     """Return the set, its images made in ``directory`` where they are not there. Raises
     ConfigError.
     """
@@ -84,7 +85,7 @@ def demo_config(directory: Path, address: str, port: int) -> Config:
             backend=OpensslOptions(),
         )
     )
-    return Config(Settings(address=address, port=port), tuple(devices))
+    return Config(Settings(address=address, port=port, metrics=metrics), tuple(devices))
 
 
 def demo_words(directory: Path, address: str, port: int) -> str:
