@@ -35,6 +35,14 @@ def forced() -> Implementation | None:
         raise ConfigError(f"{VARIABLE}={value}: not known; use {names}, or leave it out") from None
 
 
+def use_python(what: str) -> None:
+    """Have Python's used from here on in this process, for the sake of ``what``. Raises ConfigError
+    where the user insists on the native one."""
+    if forced() is Implementation.NATIVE:
+        raise ConfigError(f"{VARIABLE}=native, but {what} takes the data path in Python")
+    os.environ[VARIABLE] = Implementation.PYTHON.value
+
+
 def use_native(missing: ImportError | None) -> bool:
     """Return whether to use a native part; ``missing`` is why it could not be imported, if so.
 

@@ -7,6 +7,8 @@ The layers import in one direction, ``wire → fabric → engine → initiator �
 ``implementation`` says which of two that do the same is used, and may be asked by both ends;
 ``counts`` are records that both ends count in, ``logline`` is how both log, and ``metrics`` how
 both show what they counted.
+``trace`` shows what passes through the connections of either end, by ``decode``; of the target,
+``cli`` alone knows it.
 ``notify`` tells systemd how a program is doing, whichever end that is.
 """
 
@@ -23,6 +25,7 @@ ALLOWED = {
     "counts": frozenset[str](),
     "logline": frozenset[str](),
     "metrics": frozenset({"counts", "errors", "logline"}),
+    "trace": frozenset({"errors", "implementation", "logline", "decode"}),
     "wire": frozenset({"errors"}),
     "fabric": frozenset({"counts", "errors", "wire"}),
     "engine": frozenset({"counts", "errors", "implementation", "wire", "fabric"}),
@@ -31,12 +34,15 @@ ALLOWED = {
     "gateways": frozenset(
         {
             *("counts", "errors", "logline", "wire", "fabric", "engine", "initiator", "drivers"),
-            *("decode", "metrics", "notify"),
+            *("decode", "metrics", "notify", "trace"),
         }
     ),
     "decode": frozenset({"errors", "wire"}),
     "target": frozenset(
-        {"counts", "errors", "implementation", "logline", "metrics", "notify", "wire"}
+        {
+            *("counts", "errors", "implementation", "logline", "metrics", "notify", "trace"),
+            "wire",
+        }
     ),
 }
 """The other layers each may import."""
@@ -60,7 +66,7 @@ PURE = {
     "errors": frozenset({"__future__", "errno", "os"}),
     "wire": _WIRE,
     # Reads files that others have opened.
-    "decode": _WIRE | {"collections", "errno", "heapq", "io", "ipaddress", "json"},
+    "decode": _WIRE | {"collections", "errno", "heapq", "io", "ipaddress", "json"} | {"datetime"},
 }
 """All that a layer may import from elsewhere: nothing that does I/O, waits, or tells the time."""
 

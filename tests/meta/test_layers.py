@@ -30,6 +30,16 @@ def test_the_plugin_imports_one_gateway() -> None:
     assert ours == {"vof.gateways.nbd"}
 
 
+def test_one_module_of_the_target_may_show_what_passes() -> None:
+    """``trace`` decodes, and the target must not know what the decoder does."""
+    found = {
+        str(path.relative_to(PACKAGE))
+        for path in PACKAGE.glob("target/**/*.py")
+        if any(name.startswith("vof.trace") for _line, name in imports(path, PACKAGE))
+    }
+    assert found == {"target/cli.py"}
+
+
 def tree(folder: Path, modules: dict[str, str]) -> Path:
     package = folder / "vof"
     for name, source in modules.items():

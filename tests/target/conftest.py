@@ -21,7 +21,7 @@ __all__ = ["implementation"]
 
 Serve = Callable[..., Target]
 
-PYTHON_ONLY = ("rng", "crypto", "rdma")
+PYTHON_ONLY = ("rng", "crypto", "rdma", "trace")
 """What stands in the names of modules of which there is no native data path."""
 
 

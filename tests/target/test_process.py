@@ -190,7 +190,7 @@ def test_help_and_version_and_the_manual_agree() -> None:
     result = run("--help")
     assert (result.returncode, result.stderr) == (0, "")
     options = set(re.findall(r"--[a-z]+", result.stdout))
-    assert options >= {"--check", "--demo", "--address", "--port", "--metrics", "--verbose"}
+    assert options >= {"--check", "--demo", "--address", "--port", "--metrics", "--trace"}
     for option in options:
         assert f"Fl Fl {option[2:]}" in page, option
     assert run("--version").stdout.startswith("vof-target ")

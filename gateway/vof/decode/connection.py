@@ -87,6 +87,16 @@ class Connection:
         """Return a new message of this connection."""
         return Message(kind, where, self.number, self.queue, direction)
 
+    def opened(self, initiator: str, where: Where) -> Message:
+        """Return the message that tells of the connection; ``initiator`` is its address."""
+        message = self.message(Kind.CONNECTION, where)
+        message.decoded |= {
+            "transport": self.transport.value,
+            "initiator": initiator,
+            "target": self.target,
+        }
+        return message
+
     # Commands.
 
     def command(self, head: bytes, where: Where) -> Pending | None:

@@ -129,12 +129,7 @@ class _Capture:
         self, connection: StreamConnection | KeyedConnection, initiator: str, where: Where
     ) -> Message:
         self._connections += 1
-        message = connection.message(Kind.CONNECTION, where)
-        message.decoded |= {
-            "transport": connection.transport.value,
-            "initiator": initiator,
-            "target": connection.target,
-        }
+        message = connection.opened(initiator, where)
         if not connection.begins:
             message.problems.append("its beginning is not in the capture")
         return message

@@ -28,12 +28,19 @@ class Link(Protocol):
     commands: int
     """Completions that it has receives posted for, beside asynchronous events: no more commands
     than these may be in flight."""
-    armed: bool
-    """The next message makes ``fileno`` readable."""
-    writes: int
-    """RDMA WRITEs posted so far, probes among them."""
-    doorbells: int
-    """Times that something was posted to be sent: a message and the writes ahead of it are one."""
+
+    @property
+    def armed(self) -> bool:
+        """The next message makes ``fileno`` readable."""
+
+    @property
+    def writes(self) -> int:
+        """RDMA WRITEs posted so far, probes among them."""
+
+    @property
+    def doorbells(self) -> int:
+        """Times that something was posted to be sent: a message and the writes ahead of it are
+        one."""
 
     def fileno(self) -> int:
         """Return the descriptor that is readable when ``wait`` finds something; -1 once closed."""

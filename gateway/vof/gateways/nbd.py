@@ -37,6 +37,8 @@ from vof.initiator.parameters import TRANSPORTS, SessionParameters, parse_intege
 from vof.initiator.session import Session
 from vof.logline import log_to_stderr
 from vof.metrics.endpoint import FORM, Endpoint
+from vof.trace.place import FORM as TRACE_FORM
+from vof.trace.place import parse_place
 from vof.wire.blk import Feature
 from vof.wire.dialect import DIALECT_NAMES
 from vof.wire.names import check_name
@@ -44,6 +46,7 @@ from vof.wire.names import check_name
 if TYPE_CHECKING:
     from prometheus_client.core import Metric
 
+    from vof.fabric.taps import Taps
     from vof.metrics.exposition import Exposition
 
 __all__ = [
@@ -61,6 +64,7 @@ MAX_QUEUES = 128
 PARAMETERS = SESSION_PARAMETERS | {
     "tvqn": "name of the target's device; without it the NBD export name is the tvqn",
     "metrics": f"where to serve metrics: {FORM} (default: nowhere)",
+    "trace": f"show what is said to the target, decoded: {TRACE_FORM} (default no)",
     "queues": f"virtqueues to use at most, 1 to {MAX_QUEUES} (default: one for two CPUs, up to 4)",
     "block_path": "yes where this kernel's own nbd is the client: see the manual (default no)",
 }
@@ -224,6 +228,8 @@ class NbdGateway:
         self._book = SessionBook()
         self._metrics: Endpoint | None = None
         self._exposition: Exposition | None = None
+        self._trace = ""
+        self._taps: Taps | None = None
 
     def config(self, key: str, value: str) -> None:
         """Take one ``key=value``. Raises ConfigError."""
@@ -235,6 +241,8 @@ class NbdGateway:
             self._block_path = value == "yes"
         elif key == "metrics":
             self._metrics = Endpoint.parse(key, value)
+        elif key == "trace":
+            self._trace = parse_place(key, value)
         elif key in SESSION_PARAMETERS:
             self._parameters.set(key, value)
         else:
@@ -242,10 +250,14 @@ class NbdGateway:
 
     def get_ready(self) -> None:
         """Do what can go wrong while the user still sees an error: look whether the device is there
-        and is a virtio-blk, and listen where metrics are wanted.
+        and is a virtio-blk, listen where metrics are wanted, and open what a trace is written to.
 
         Of the device nothing stays open. Without ``tvqn=`` there is nothing to look for yet.
         """
+        if self._trace:
+            from vof.trace.initiator import InitiatorTaps  # noqa: PLC0415 - only who wants it
+
+            self._taps = InitiatorTaps.open(self._trace)
         self._probe()
         if self._metrics is not None:
             from vof.metrics.exposition import Exposition  # noqa: PLC0415 - only who wants it
@@ -256,6 +268,7 @@ class NbdGateway:
         """Prepare the process that serves: log to stderr, start what has a thread. Raises
         ConfigError."""
         log_to_stderr("nbdkit: vof: ", logging.INFO)
+        self._parameters.taps = self._taps  # not before: the probe is nobody's request
         if self._block_path:
             enter_block_path()  # first: threads inherit it
         if self._exposition is not None:

@@ -11,13 +11,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from vof.engine.choice import open_queue
-from vof.errors import CompletionError, ConfigError, RemoteProtocolError
+from vof.errors import CompletionError, ConfigError, ConnectError, RemoteProtocolError
 from vof.fabric.connect import connect_tcp, free_port
 from vof.fabric.eager import EagerRange
 from vof.fabric.interface import OnLost, Queue
 from vof.fabric.keyed_requests import MAX_PAYLOAD, MAX_SEGS
+from vof.fabric.link import Link
 from vof.fabric.rdma import RdmaQueue
 from vof.fabric.rdma_connect import connect_rdma
+from vof.fabric.taps import TappedLink
 from vof.initiator.control import ControlQueue
 from vof.initiator.parameters import SessionParameters
 from vof.wire.constants import MAX_COMMAND_ID, Transport, TransportFeature
@@ -79,6 +81,12 @@ class _TcpConnections:
             _local_port(parameters, name, offset),
             parameters.connect_timeout,
         )
+        if parameters.taps is not None:
+            try:
+                sock = parameters.taps.stream(sock)
+            except OSError as error:
+                sock.close()
+                raise ConnectError(f"{parameters.where}: {error.strerror}") from None
         return open_queue(
             sock,
             f"{parameters.where} {name}",
@@ -118,8 +126,11 @@ class _RdmaConnections:
             self._domain,
             size,
         )
+        used: Link = link
+        if parameters.taps is not None:
+            used = TappedLink(link, parameters.taps.keyed(parameters.where))
         return RdmaQueue(
-            link,
+            used,
             self._domain.pool,
             f"{parameters.where} {name}",
             on_lost,

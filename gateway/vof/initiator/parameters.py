@@ -12,6 +12,7 @@ import math
 from dataclasses import dataclass, field
 
 from vof.errors import ConfigError
+from vof.fabric.taps import Taps
 from vof.wire.constants import DEFAULT_PORT, Transport
 from vof.wire.dialect import DIALECT_NAMES, dialects_by_name
 from vof.wire.names import check_name, random_ivqn
@@ -66,6 +67,8 @@ class SessionParameters:
     timeout: float | None = None
     """Seconds a request may take, None for ever."""
     connect_timeout: float = CONNECT_TIMEOUT
+    taps: Taps | None = None
+    """Who looks at what passes through the connections; not a user's to set."""
 
     def set(self, key: str, value: str) -> None:
         """Take one ``key=value``. Raises ConfigError naming the key, what is wrong and what is

@@ -24,6 +24,7 @@ from vof.errors import VofError
 from vof.logline import event, log_to_stderr, logger
 from vof.metrics.endpoint import FORM, NOWHERE, Endpoint
 from vof.notify import notify
+from vof.target.acceptor import Tap
 from vof.target.config import Config, Settings, load
 from vof.target.demo import demo_config, demo_words
 from vof.target.listening import check as check_listening
@@ -54,14 +55,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         if options.check:
             return _check(options.check)
         if options.demo is None:
-            return _run(load(options.config), options.config)
+            return _run(load(options.config), options.config, trace=options.trace)
         with contextlib.ExitStack() as stack:
             directory = Path(
                 options.demo
                 or stack.enter_context(tempfile.TemporaryDirectory(prefix="vof-target-"))
             )
             config = demo_config(directory, options.address, options.port, options.metrics)
-            return _run(config, None, directory)
+            return _run(config, None, directory, trace=options.trace)
     except VofError as error:
         logger.error("%s", error)
         return 1
@@ -104,6 +105,9 @@ def _arguments() -> argparse.ArgumentParser:
     parser.add_argument(
         "-v", "--verbose", action="store_true", help="log every connection that comes and goes"
     )
+    parser.add_argument(
+        "--trace", action="store_true", help="log what initiators say and are told, decoded"
+    )
     parser.add_argument("--version", action="version", version=f"vof-target {__version__}")
     return parser
 
@@ -139,16 +143,28 @@ def _check(path: Path) -> int:
     return 0
 
 
-def _run(config: Config, path: Path | None, demo: Path | None = None) -> int:
+def _run(
+    config: Config, path: Path | None, demo: Path | None = None, *, trace: bool = False
+) -> int:
     """Serve until SIGTERM or SIGINT."""
     threading.stack_size(_STACK_SIZE)
     _raise_descriptor_limit(config.settings)
     with contextlib.ExitStack() as stack:
-        target = Target(config)
+        target = Target(config, _tap(config) if trace else None)
         expose = _exposition(config, target, stack)
         target.start()
         expose()
         return _serve(target, config, path, demo)
+
+
+def _tap(config: Config) -> Tap:
+    """Return what shows all that passes. Raises VofError."""
+    from vof.trace.place import LOG  # noqa: PLC0415 - only who traces pays for it
+    from vof.trace.target import open_target_tap  # noqa: PLC0415
+
+    if Transport.RDMA in config.settings.transports:
+        event(logging.WARNING, "not-traced", reason="what goes over RDMA is not shown by a target")
+    return open_target_tap(LOG)
 
 
 def _exposition(config: Config, target: Target, stack: contextlib.ExitStack) -> Callable[[], None]:

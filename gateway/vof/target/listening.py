@@ -63,8 +63,10 @@ class Acceptor(Protocol):
 class Listening:
     """All that one target listens with."""
 
-    def __init__(self, table: AssociationTable, settings: Settings) -> None:
-        """Raises VofError, with nothing left open."""
+    def __init__(
+        self, table: AssociationTable, settings: Settings, tap: tcp.Tap | None = None
+    ) -> None:
+        """``tap`` is given to what accepts over TCP. Raises VofError, with nothing left open."""
         self.address = ""
         """The first numeric address that is listened on."""
         self.port = settings.port
@@ -89,7 +91,7 @@ class Listening:
                 sock.close()
             raise
         if sock:
-            self._acceptors.append(tcp.Acceptor(sock, table, settings))
+            self._acceptors.append(tcp.Acceptor(sock, table, settings, tap))
 
     def start(self) -> None:
         """Begin to accept."""

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Self
 
 from vof.errors import ConfigError
 from vof.logline import event
+from vof.target.acceptor import Tap
 from vof.target.association import AssociationTable
 from vof.target.config import Config, DeviceConfig, Settings
 from vof.target.devices.device import Device
@@ -36,8 +37,10 @@ _GRACE = 2.0
 class Target:
     """Serves the devices of one configuration on one address and port."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, tap: Tap | None = None) -> None:
+        """``tap`` stands in for each stream socket that is accepted."""
         self._config = config
+        self._tap = tap
         self._table = AssociationTable(config.settings.targets)
         self._listening: Listening | None = None
         self._watch = SizeWatch(self._table)
@@ -51,7 +54,7 @@ class Target:
         try:
             for device, item in zip(devices, self._config.devices, strict=True):
                 _claim(device, item)
-            listening = Listening(self._table, self._config.settings)
+            listening = Listening(self._table, self._config.settings, self._tap)
         except BaseException:
             close_all(devices)
             raise

@@ -225,6 +225,7 @@ class TestParameters:
             "tvqn": "a", "ivqn": "b", "taddr": "c", "tport": "1", "transport": "tcp",
             "iaddr": "d", "iport": "2", "dialect": "auto", "timeout": "3", "queues": "4",
             "queue_size": "64", "eager": "off", "metrics": "host:1", "block_path": "no",
+            "trace": "./t",
         }  # fmt: skip
         assert set(values) == set(PARAMETERS)
         for key, value in values.items():
@@ -240,7 +241,7 @@ class TestParameters:
             NbdGateway(print, print).config("tvnq", "x")
         assert str(caught.value) == (
             "unknown parameter 'tvnq'; known are tvqn, taddr, tport, transport, ivqn, iaddr, "
-            "iport, dialect, queue_size, eager, timeout, metrics, queues, block_path"
+            "iport, dialect, queue_size, eager, timeout, metrics, trace, queues, block_path"
         )
 
     def test_help_and_dump_name_them_all(self) -> None:

@@ -2,7 +2,7 @@
 """``vofctl decode``: prints what a capture or a recording of Virtio-over-Fabrics holds.
 
 Owns the verb's options, the file, and the JSON form. ``vof.decode`` finds the messages,
-``decode_text`` shows them to people.
+``vof.decode.text`` shows them to people.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from pathlib import Path
 
 from vof.decode.message import SCHEMA, Kind, Message, plain
 from vof.decode.source import Assumptions, decode
+from vof.decode.text import Text, dump
 from vof.errors import ConfigError
-from vof.gateways.cli.decode_text import Text, dump
 from vof.gateways.cli.exits import Exit
 from vof.initiator.parameters import parse_integer
 from vof.wire.constants import DEFAULT_PORT, DeviceId

@@ -38,10 +38,12 @@ def main(argv: Sequence[str] | None = None, program: str | None = None) -> int:
     given = parser.parse_args(argv)
     if not helper and bool(given.words) == bool(given.config):
         parser.error("either MOUNTPOINT or --config NAME is needed")
+    wants_trace = not helper and given.trace
     try:
         found = _configured(given)
         words = given.words or [found.mountpoint]
-        options = mount_options(words, given.options, found.options, found.tvqns)
+        option_lists = [*given.options, "trace=yes"] if wants_trace else given.options
+        options = mount_options(words, option_lists, found.options, found.tvqns)
     except VofError as error:
         return _fail(str(error))
     if helper and given.fake:
@@ -57,8 +59,8 @@ def arguments() -> argparse.ArgumentParser:
     """Return the arguments of a user's call."""
     parser = argparse.ArgumentParser(
         prog="vof-mount",
-        usage="vof-mount [-f] [-o OPTIONS] [TVQN...] MOUNTPOINT\n"
-        "       vof-mount [-f] [-o OPTIONS] --config NAME",
+        usage="vof-mount [-f] [--trace] [-o OPTIONS] [TVQN...] MOUNTPOINT\n"
+        "       vof-mount [-f] [--trace] [-o OPTIONS] --config NAME",
         description="Show remote virtio devices, reached by Virtio-over-Fabrics, as files.",
         epilog="\n".join(
             (
@@ -84,6 +86,7 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument(
         "-f", "--foreground", action="store_true", help="stay in the foreground, log to stderr"
     )
+    parser.add_argument("--trace", action="store_true", help="the same as -o trace=yes")
     parser.add_argument("--version", action="version", version=f"vof-mount {__version__}")
     return parser
 
@@ -116,6 +119,13 @@ def _tell_systemd(options: MountOptions) -> None:
 
 def _serve(options: MountOptions, ready: Callable[[], None], *, background: bool) -> str | None:
     _log(background=background)
+    if options.trace:
+        from vof.trace.initiator import InitiatorTaps  # noqa: PLC0415 - only who wants it
+
+        try:
+            options.parameters.taps = InitiatorTaps.open(options.trace)
+        except VofError as error:
+            return str(error)
     # Not before the fork: neither trio nor pyfuse3 is made to live through one.
     from vof.gateways.fuse.service import run  # noqa: PLC0415
 

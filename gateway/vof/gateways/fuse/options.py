@@ -17,6 +17,8 @@ from vof.errors import ConfigError
 from vof.gateways.fuse.ownership import Ownership
 from vof.initiator.parameters import CONNECT_TIMEOUT, PARAMETERS, SessionParameters, parse_integer
 from vof.metrics.endpoint import FORM, Endpoint
+from vof.trace.place import FORM as TRACE_FORM
+from vof.trace.place import parse_place
 from vof.wire.names import check_name
 
 DEFAULT_TIMEOUT = 30.0
@@ -30,6 +32,7 @@ OPTIONS = {
     "gid": "group of the files (default: that of who mounts)",
     "mode": "permissions of the files, in octal (default 600; info, random and the like 444)",
     "metrics": f"where to serve metrics: {FORM} (default: nowhere)",
+    "trace": f"show what is said to the targets, decoded: {TRACE_FORM} (default no)",
     "allow_other": "let other users in, as far as the permissions allow",
 }
 """Every option of ours with a line of help."""
@@ -70,6 +73,8 @@ class MountOptions:
     )
     ownership: Ownership = field(default_factory=lambda: Ownership(os.getuid(), os.getgid()))
     metrics: Endpoint | None = None
+    trace: str = ""
+    """Where it goes, if there is one."""
     fuse: set[str] = field(default_factory=set)
     """Options for libfuse."""
 
@@ -136,6 +141,8 @@ def _set(options: MountOptions, key: str, value: str) -> None:
         options.name = value
     elif key == "metrics":
         options.metrics = Endpoint.parse(key, value)
+    elif key == "trace":
+        options.trace = parse_place(key, value)
     elif key == "uid":
         options.ownership = replace(options.ownership, uid=_user(value))
     elif key == "gid":

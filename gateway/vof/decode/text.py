@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Decoded messages as lines for people.
+"""Messages as lines for people.
 
     time        connection  queue  direction  command  id  what it says
 

@@ -1,0 +1,28 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""An initiator's trace, in the form in which its sessions take it."""
+
+from __future__ import annotations
+
+import socket
+
+from vof.decode.message import Direction
+from vof.trace.sockets import traced
+from vof.trace.trace import Tap, Trace, open_trace
+
+
+class InitiatorTaps:
+    """See ``vof.fabric.taps.Taps``, which it is."""
+
+    def __init__(self, trace: Trace) -> None:
+        self._trace = trace
+
+    @classmethod
+    def open(cls, place: str) -> InitiatorTaps:
+        """Return a trace that goes to such a place; see ``open_trace``. Raises VofError."""
+        return cls(open_trace(place))
+
+    def stream(self, sock: socket.socket) -> socket.socket:
+        return traced(sock, self._trace, Direction.I2T)
+
+    def keyed(self, target: str) -> Tap:
+        return self._trace.keyed("", target, Direction.I2T)
