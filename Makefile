@@ -68,7 +68,7 @@ bench: ## measure, beside what one would use instead (20 minutes)
 	@tools/setup.sh bench
 	$(PYTHON) -m tests.bench.bench $(ARGS)
 
-bench-rdma: setup ## measure over RDMA, in an emulated guest (20 minutes)
+bench-rdma: setup ## measure over RDMA, in an emulated guest (10 minutes)
 	@$(PYTHON) -m tests.bench.rdma $(ARGS)
 
 soak: setup ## the long tests

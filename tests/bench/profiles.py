@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Where the Python of both ends spends its time, function by function.
 
-A profiler costs, in an emulated machine several microseconds a call, so what it says is shares and
-how often each function is called for a request; what a request really takes is measured without.
+Counts a thread's own CPU time: not what it waits, nor what others do meanwhile. A profiler costs,
+so what it says is shares and how often each function is called for a request; what a request really
+takes is measured without.
 `python -m tests.bench.profiles CONFIG FILE` is a `vof-target` whose RDMA connections are profiled:
 at its end it writes what it found.
 """
@@ -46,7 +47,7 @@ def entries(stats: pstats.Stats, requests: int) -> list[Entry]:
 
 def initiator(driver: BlockDriver, write: bool, depth: int, seconds: float) -> tuple[int, Any]:
     """Make requests of 4 KiB in this thread, under a profiler; how many, and what it found."""
-    profile = cProfile.Profile()
+    profile = cProfile.Profile(time.thread_time)
     count = profile.runcall(_load, driver, write, depth, seconds)
     return count, pstats.Stats(profile)
 
@@ -84,7 +85,7 @@ def main() -> None:
 
     def profiled(self: Connection, *arguments: Any) -> None:
         nonlocal requests
-        profile = cProfile.Profile()
+        profile = cProfile.Profile(time.thread_time)
         profile.runcall(run, self, *arguments)
         if not self.is_control:
             total.add(profile)

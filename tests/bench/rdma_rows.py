@@ -13,6 +13,7 @@ import resource
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import NamedTuple
@@ -32,7 +33,7 @@ EAGER_THRESHOLD = 1.25
 """What one round trip less is hoped to bring a write of 4 KiB."""
 
 K4, M1 = 4 << 10, 1 << 20
-WORKLOADS = (
+_WORKLOADS = (
     Workload("randwrite", K4, 1),
     Workload("randread", K4, 1),
     Workload("randread", K4, 32),
@@ -41,11 +42,33 @@ WORKLOADS = (
     Workload("write", M1, 4),
 )
 
+FAR = 0.0005
+"""Seconds that a packet takes where the wire is a long one."""
+
+
+class Case(NamedTuple):
+    """A row: a workload, and the seconds that each packet takes on the wire."""
+
+    workload: Workload
+    delay: float = 0.0
+
+    @property
+    def name(self) -> str:
+        far = f", a wire of {self.delay * 1e3:g} ms" if self.delay else ""
+        return self.workload.name + far
+
+
+CASES = (
+    *(Case(workload) for workload in _WORKLOADS),
+    Case(Workload("randwrite", K4, 1), FAR),
+    Case(Workload("randread", K4, 1), FAR),
+)
+
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
 class Machine(NamedTuple):
-    """Seconds of all CPUs so far, by what they went to."""
+    """Seconds of all CPUs so far, by what they went to; low priority is for who would idle."""
 
     user: float
     system: float
@@ -56,7 +79,7 @@ class Machine(NamedTuple):
     def now(cls) -> Machine:
         first = Path("/proc/stat").read_text(encoding="ascii").split("\n", 1)[0]
         user, nice, system, idle, iowait, irq, softirq = map(int, first.split()[1:8])
-        parts = (user + nice, system, irq + softirq, idle + iowait)
+        parts = (user, system, irq + softirq, nice + idle + iowait)
         return cls(*(part / _TICKS for part in parts))
 
 
@@ -92,8 +115,13 @@ class Place(NamedTuple):
 
 
 @contextmanager
-def rdma_rows(native: Place, python: Place) -> Iterator[tuple[Table, Costs]]:
-    """Rows of four sides: three to the one target, and TCP with both ends' data path in Python."""
+def rdma_rows(
+    native: Place, python: Place, set_delay: Callable[[float], None]
+) -> Iterator[tuple[Table, Costs]]:
+    """Rows of four sides: three to the one target, and TCP with both ends' data path in Python.
+
+    ``set_delay`` makes the wire as long as a row wants it, before each run.
+    """
     costs: Costs = defaultdict(list)
     opened: dict[str, tuple[BlockDriver, int]] = {}
     try:
@@ -103,13 +131,16 @@ def rdma_rows(native: Place, python: Place) -> Iterator[tuple[Table, Costs]]:
         with _forced_python():
             opened[TCP_PYTHON] = open_driver(python, "tcp"), python.pid
         rows = []
-        for workload in WORKLOADS:
+        for case in CASES:
+            prepare = partial(set_delay, case.delay)
             sides = {
-                column: measure(driver, pid, workload, costs[workload.name, column].append)
+                column: measure(
+                    driver, pid, case.workload, prepare, costs[case.name, column].append
+                )
                 for column, (driver, pid) in opened.items()
             }
-            goals = {KEYED: EAGER_THRESHOLD} if workload == WORKLOADS[0] else {}
-            rows.append(Row(workload.name, workload.unit, sides, goals))
+            goals = {KEYED: EAGER_THRESHOLD} if case == CASES[0] else {}
+            rows.append(Row(case.name, case.workload.unit, sides, goals))
         yield ours_first(rows), costs
     finally:
         for driver, _pid in opened.values():
@@ -124,11 +155,16 @@ def open_driver(place: Place, transport: str, *, eager: bool = True) -> BlockDri
 
 
 def measure(
-    driver: BlockDriver, target: int, workload: Workload, note: Callable[[Cost], None]
+    driver: BlockDriver,
+    target: int,
+    workload: Workload,
+    prepare: Callable[[], None],
+    note: Callable[[Cost], None],
 ) -> Measure:
     """Return a measurement that notes its costs; ``target`` is the process at the other end."""
 
     def run(seconds: float) -> Sample:
+        prepare()
         before = _used(target)
         plan = load.LoadPlan(
             write=workload.direction == "write",

@@ -138,10 +138,13 @@ def run_scenario(
     cpus: int = 2,
     kernel_args: str = "",
     environment: Mapping[str, str] | None = None,
+    nanoseconds_log2: int | None = None,
 ) -> Guest:
     """Boot a guest, run `python -m MODULE` in it, wait until it is off again.
 
-    `environment` is what the scenario sees beside the harness's own.
+    `environment` is what the scenario sees beside the harness's own. With `nanoseconds_log2` the
+    guest's clock counts instructions, each of them 2 to that power nanoseconds: what is measured
+    inside depends neither on this machine nor on who else uses it. Its CPUs then take turns.
 
     Its files are left in build/guest/<last part of the module's name>, for people and for CI;
     `tail -f` on guest.log there shows a run as it goes. GuestError if no guest can be booted.
@@ -169,6 +172,8 @@ def run_scenario(
         *("--append", f"loglevel=5 modprobe.blacklist={','.join(_BLACKLIST)} {kernel_args}"),
         *("--exec", f"sh {steps.EXCHANGE}/enter.sh"),
     ]
+    if nanoseconds_log2 is not None:
+        command.append(f"--qemu-opts=-icount shift={nanoseconds_log2}")
     log = home / "guest.log"
     start = time.monotonic()
     status = _run_logged(command, log, timeout)

@@ -55,7 +55,7 @@ usual limit is 1,000: each packet lost costs the whole time after which a device
 
 
 def load() -> None:
-    run("modprobe", "--all", "rdma_rxe", "rdma_ucm", "ib_uverbs", "dummy", "veth")
+    run("modprobe", "--all", "rdma_rxe", "rdma_ucm", "ib_uverbs", "dummy", "veth", "sch_netem")
     wait_until("the connection manager", Path("/dev/infiniband/rdma_cm").is_char_device)
 
 
@@ -116,6 +116,15 @@ def mend() -> None:
     """Plug it in again. Also right when it is."""
     run("ip", "-n", _SWITCH, "link", "set", NEAR.interface, "up")
     wait_until("the wire", lambda: links()[NEAR.device] == "ACTIVE")
+
+
+def delay(seconds: float) -> None:
+    """Have every packet take so long to the switch and beyond it, in either direction."""
+    for end, _, _ in _WIRE:
+        run(
+            *("tc", "-netns", _SWITCH, "qdisc", "replace", "dev", end.interface, "root"),
+            *("netem", "limit", str(_BACKLOG), "delay", f"{round(seconds * 1e6)}us"),
+        )
 
 
 def _add_dummy(interface: str, address: str) -> None:
