@@ -20,13 +20,17 @@ def enter_block_path() -> None:
     """Lock the memory of this process, have it and its threads to be get more without waiting for
     I/O (PR_SET_IO_FLUSHER), and keep it from being killed where memory runs short.
 
-    Raises ConfigError where a privilege lacks.
+    If it is to end with its parent it ends at once then: nbdkit -f asks for SIGTERM, upon which it
+    waits for its connections, and those of the kernel do not end by themselves.
+
+    To be called in the process's first thread. Raises ConfigError where a privilege lacks.
     """
     try:
         from vof.gateways.attach import process  # noqa: PLC0415 - compiled, may be missing
     except ImportError:
         raise ConfigError("block_path=yes takes vof's compiled parts, which are missing") from None
     for what, capability, act in (
+        ("set PR_SET_PDEATHSIG", "no capability", process.die_at_once_with_parent),
         ("lock memory", "CAP_IPC_LOCK", process.lock_memory),
         ("set PR_SET_IO_FLUSHER", "CAP_SYS_RESOURCE", process.become_io_flusher),
         ("write oom_score_adj", "CAP_SYS_RESOURCE", lambda: _OOM.write_text(_NEVER)),

@@ -32,6 +32,7 @@ cdef extern from *:
     #endif
     """
     enum: PR_SET_PDEATHSIG
+    enum: PR_GET_PDEATHSIG
     enum: PR_SET_IO_FLUSHER
     enum: MCL_CURRENT
     enum: MCL_FUTURE
@@ -45,6 +46,18 @@ def die_with(pid_t parent):
         PyErr_SetFromErrno(OSError)
     if getppid() != parent:
         raise ProcessLookupError("the parent has ended")
+
+
+def die_at_once_with_parent():
+    """Where the calling thread is set to be signalled when its parent ends, have it killed.
+
+    Raises OSError.
+    """
+    cdef int number = 0
+    if prctl(PR_GET_PDEATHSIG, <unsigned long>&number, 0, 0, 0):
+        PyErr_SetFromErrno(OSError)
+    if number and prctl(PR_SET_PDEATHSIG, <unsigned long>SIGKILL, 0, 0, 0):
+        PyErr_SetFromErrno(OSError)
 
 
 def become_io_flusher():

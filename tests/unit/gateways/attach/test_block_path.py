@@ -6,6 +6,8 @@ from __future__ import annotations
 import errno
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -86,6 +88,23 @@ def test_a_child_ends_with_its_parent() -> None:
     os.waitpid(parent, 0)
     assert os.read(reading, 1) == b""  # nobody holds the other end: the child is gone
     os.close(reading)
+
+
+@pytest.mark.parametrize(("asked", "gets"), [(None, 0), (signal.SIGTERM, signal.SIGKILL)])
+def test_an_end_with_the_parent_is_at_once(asked: signal.Signals | None, gets: int) -> None:
+    """As nbdkit asks for it; nothing for who did not ask."""
+    code = (
+        "import ctypes, sys\n"
+        "from vof.gateways.attach import process\n"
+        "libc, number = ctypes.CDLL(None), ctypes.c_int(-1)\n"
+        "libc.prctl(1, int(sys.argv[1]), 0, 0, 0)\n"
+        "process.die_at_once_with_parent()\n"
+        "libc.prctl(2, ctypes.byref(number), 0, 0, 0)\n"
+        "print(number.value)\n"
+    )
+    command = [sys.executable, "-c", code, str(int(asked or 0))]
+    run = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert run.stdout == f"{int(gets)}\n"
 
 
 def test_an_orphan_is_told_so() -> None:
