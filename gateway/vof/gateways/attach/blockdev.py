@@ -23,8 +23,6 @@ _DEVICE = re.compile(r"(?:/dev/)?nbd(0|[1-9]\d{0,6})")
 _POLL = 0.02
 """Seconds between two looks at what the kernel does not announce."""
 
-_FREE_TIMEOUT = 2.0
-
 _SECTOR = 512
 
 
@@ -212,12 +210,13 @@ def wait_for_receivers(device: BlockDevice, count: int, timeout: float) -> bool:
     return True
 
 
-def wait_until_free(device: BlockDevice) -> bool:
+def wait_until_free(device: BlockDevice, timeout: float = 2.0) -> bool:
     """Return whether the kernel lets go of a device that was detached, soon.
 
-    Not while it is in use: that is not waited for.
+    Somebody may have it open, as udev has to see what is on it. Not while it is in use: that is not
+    waited for.
     """
-    deadline = time.monotonic() + _FREE_TIMEOUT
+    deadline = time.monotonic() + timeout
     while device.is_attached:
         if device.uses() or time.monotonic() > deadline:
             return False

@@ -49,6 +49,7 @@ _ATTEMPTS = 6
 _START_TIMEOUT = 60.0
 _RECEIVERS_TIMEOUT = 5.0
 _SIZE_TIMEOUT = 10.0
+_REUSE_TIMEOUT = 15.0
 _FLUSH_TIMEOUT = 5.0
 _DETACH_TIMEOUT = 3.0
 _LOOK_INTERVAL = 5.0
@@ -226,7 +227,7 @@ class Supervisor:
                 return device
             logger.info("%s is attached anew: the kernel listens to a part of it", device.path)
             netlink.disconnect(index)
-            wait_until_free(device)
+            wait_until_free(device, _REUSE_TIMEOUT)
         raise VofError(
             f"the kernel does not listen to all {count} connections, tried {_ATTEMPTS} times; "
             "connections=1 does without"

@@ -107,7 +107,7 @@ def test_a_size_that_does_not_come(kernel: Kernel) -> None:
         wait_for_size(kernel.device(1), 512, 0)
 
 
-def test_until_free(kernel: Kernel, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_until_free(kernel: Kernel) -> None:
     device = kernel.device(0)
     assert not wait_until_free(device)  # in use: at once
     (kernel.proc / "self/mountinfo").unlink()
@@ -116,8 +116,7 @@ def test_until_free(kernel: Kernel, monkeypatch: pytest.MonkeyPatch) -> None:
     assert wait_until_free(device)
     timer.join()
     (device.folder / "pid").touch()
-    monkeypatch.setattr("vof.gateways.attach.blockdev._FREE_TIMEOUT", 0)
-    assert not wait_until_free(device)
+    assert not wait_until_free(device, 0)
 
 
 @pytest.mark.parametrize("text", ["/dev/sda", "nbd", "/dev/nbd01", "/dev/nbd0p1", "nbd-1", ""])
