@@ -32,7 +32,7 @@ class Model:
     def dd(self, area: int, place: int, size: int, count: int, flags: str = "direct") -> None:
         """Write with dd at a place within an area."""
         data = self.random.randbytes(size * count)
-        source = Path("/run/dd.in")
+        source = Path("/run", f"{self.device.name}.in")
         source.write_bytes(data)
         to = [f"of={self.device}", f"bs={size}", f"count={count}", f"seek={area + place}"]
         flags = f"oflag={flags},seek_bytes"
@@ -47,7 +47,7 @@ class Model:
 
     def verify_reads(self, area: int, place: int, size: int, count: int) -> None:
         """Read with dd."""
-        result = Path("/run/dd.out")
+        result = Path("/run", f"{self.device.name}.out")
         what = [f"if={self.device}", f"bs={size}", f"count={count}", f"skip={area + place}"]
         run("dd", *what, f"of={result}", "iflag=direct,skip_bytes", "status=none")
         wanted = self.areas[area][place : place + size * count]

@@ -13,16 +13,19 @@ import signal
 import subprocess
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from tests.guest import direct, encryption, nbd, operations, rxe, tree
 from tests.guest.ballast import Ballast
-from tests.guest.steps import EXCHANGE, Scenario, expect, run, wait_until
+from tests.guest.steps import EXCHANGE, Scenario, StepError, expect, run, wait_until
 from vof.initiator.parameters import SessionParameters
 
 scenario = Scenario()
+
+_T = TypeVar("_T")
 
 MIB = 1 << 20
 CONNECTIONS = 2
@@ -123,20 +126,23 @@ def start_rdma_target() -> str:
     return log().splitlines()[0]
 
 
+def start_nbdkit(disk: Disk) -> None:
+    disk.mountpoint.mkdir(parents=True)
+    run(
+        *("nbdkit", "--pidfile", disk.pidfile, "--unix", disk.socket, "python", PLUGIN),
+        *(f"tvqn={disk.tvqn}", f"taddr={disk.port.address}", "transport=rdma"),
+        *(f"ivqn={disk.ivqn}", f"eager={disk.eager}"),
+    )
+    wait_until(f"{disk.socket}", disk.pidfile.exists, 40)
+
+
 @scenario.step(needs=("start_rdma_target",), timeout=150)
 def start_nbdkits() -> None:
     """Both in the background, as people start them: what they open belongs to the child. Nobody
     knows yet who has which address, as after a boot."""
     for port in (rxe.NEAR, rxe.FAR):
         run("ip", "neighbour", "flush", "dev", port.interface)
-    for disk in DISKS:
-        disk.mountpoint.mkdir(parents=True)
-        run(
-            *("nbdkit", "--pidfile", disk.pidfile, "--unix", disk.socket, "python", PLUGIN),
-            *(f"tvqn={disk.tvqn}", f"taddr={disk.port.address}", "transport=rdma"),
-            *(f"ivqn={disk.ivqn}", f"eager={disk.eager}"),
-        )
-        wait_until(f"{disk.socket}", disk.pidfile.exists, 40)
+    at_once(start_nbdkit)
 
 
 @scenario.step(timeout=120)
@@ -173,51 +179,45 @@ def unmount(disk: Disk) -> None:
     run("umount", disk.mountpoint)
 
 
-def direct_io(disk: Disk) -> int:
-    """Sizes of all kinds past the kernel's caches; how many there were."""
-    attach(disk)
-    return direct.odd_sizes(disk.device, disk.image)
-
-
-@scenario.step(needs=("start_nbdkits",), timeout=150)
-def direct_io_across() -> int:
-    return direct_io(ACROSS)
-
-
-@scenario.step(needs=("start_nbdkits",), timeout=150)
-def direct_io_within() -> int:
-    return direct_io(WITHIN)
-
-
-@scenario.step(needs=("direct_io_across", "direct_io_within"), timeout=120)
-def make_file_systems() -> None:
-    for disk in DISKS:
-        run("mkfs.ext4", "-q", disk.device)
-        mount(disk)
-
-
-@scenario.step(needs=("make_file_systems", "stage_rdma_tree"), timeout=240)
-def copy_at_once() -> dict[str, int]:
-    """Two initiators at one target: the tree to either disk, at the same time."""
-    synced: dict[str, int] = {}
+def at_once(action: Callable[[Disk], _T]) -> dict[str, _T]:
+    """Two initiators at one target: have both disks used in the same way; what that returned."""
+    found: dict[str, _T] = {}
     failures: list[str] = []
 
-    def copy(disk: Disk) -> None:
+    def use(disk: Disk) -> None:
         try:
-            synced[disk.name] = tree.copy(disk.mountpoint / "tree")
-        except OSError as error:
+            found[disk.name] = action(disk)
+        except (StepError, OSError) as error:
             failures.append(f"{disk.name}: {error}")
 
-    threads = [threading.Thread(target=copy, args=(disk,)) for disk in DISKS]
+    threads = [threading.Thread(target=use, args=(disk,), daemon=True) for disk in DISKS]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    expect(not failures, "; ".join(failures))
-    return synced
+    expect(not failures, "\n".join(failures))
+    return found
 
 
-def check_file_system(disk: Disk) -> str:
+@scenario.step(needs=("start_nbdkits",), timeout=120)
+def attach_disks() -> None:
+    for disk in DISKS:
+        attach(disk)
+
+
+@scenario.step(needs=("attach_disks",), timeout=240)
+def direct_io() -> dict[str, int]:
+    """Sizes of all kinds past the kernel's caches; how many there were."""
+    return at_once(lambda disk: direct.odd_sizes(disk.device, disk.image))
+
+
+def copy(disk: Disk) -> int:
+    run("mkfs.ext4", "-q", disk.device)
+    mount(disk)
+    return tree.copy(disk.mountpoint / "tree")
+
+
+def check(disk: Disk) -> str:
     """Check it, and look with cold caches; it stays mounted."""
     unmount(disk)
     run("e2fsck", "-f", "-n", disk.device)
@@ -225,14 +225,14 @@ def check_file_system(disk: Disk) -> str:
     return tree.compare(disk.mountpoint / "tree")
 
 
-@scenario.step(needs=("copy_at_once",), timeout=240)
-def check_across() -> str:
-    return check_file_system(ACROSS)
+@scenario.step(needs=("direct_io", "stage_rdma_tree"), timeout=240)
+def copy_trees() -> dict[str, int]:
+    return at_once(copy)
 
 
-@scenario.step(needs=("copy_at_once",), timeout=240)
-def check_within() -> str:
-    return check_file_system(WITHIN)
+@scenario.step(needs=("copy_trees",), timeout=240)
+def check_trees() -> dict[str, str]:
+    return at_once(check)
 
 
 # --- files
@@ -258,13 +258,13 @@ def mount_remote() -> dict[str, Any]:
     return found
 
 
-@scenario.step(needs=("check_across", "check_within"))
+@scenario.step(needs=("check_trees",))
 def kernel_is_content_over_rdma() -> list[str]:
     """What the kernel has said while nothing was wrong."""
     return nbd.complaints()
 
 
-@scenario.step(needs=("check_across", "check_within"))
+@scenario.step(needs=("check_trees",))
 def receivers_were_ready() -> int:
     """How often they were not."""
     return not_ready() - Target.not_ready
@@ -273,7 +273,7 @@ def receivers_were_ready() -> int:
 # --- the cable
 
 
-@scenario.step(needs=("check_across",), timeout=180)
+@scenario.step(needs=("check_trees",), timeout=180)
 def cut_briefly() -> dict[str, Any]:
     """Nobody but the wire notices."""
     ballast = Ballast("brief", ACROSS.mountpoint, ACROSS.device)
@@ -376,6 +376,6 @@ def look_into(disk: Disk) -> str:
         unmount(disk)
 
 
-@scenario.step(needs=("check_across", "check_within", "stop_rdma_target"), timeout=120)
+@scenario.step(needs=("check_trees", "stop_rdma_target"), timeout=120)
 def images() -> list[str]:
     return [look_into(disk) for disk in DISKS]

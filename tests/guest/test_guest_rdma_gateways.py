@@ -12,6 +12,9 @@ from tests.guest.harness import Guest
 pytestmark = [pytest.mark.guest, pytest.mark.timeout(1560)]
 
 
+NAMES = [disk.name for disk in inside.DISKS]
+
+
 @pytest.fixture(scope="module")
 def guest(rdma_guest: Guest) -> Guest:
     return rdma_guest
@@ -49,20 +52,18 @@ def test_write_by_keyed_descriptors_is_read_by_the_target(guest: Guest) -> None:
     assert found["target"] == {"reads": 1, "writes": 1, "sends": 1, "receives": 1}
 
 
-@pytest.mark.parametrize("disk", inside.DISKS, ids=lambda disk: disk.name)
-def test_direct_io_of_odd_sizes(guest: Guest, disk: inside.Disk) -> None:
-    assert guest.result(f"direct_io_{disk.name}") == len(direct.ODD_SIZES)
+def test_direct_io_of_odd_sizes(guest: Guest) -> None:
+    assert guest.result("direct_io") == dict.fromkeys(NAMES, len(direct.ODD_SIZES))
 
 
 def test_two_initiators_copy_at_once(guest: Guest) -> None:
-    synced = guest.result("copy_at_once")
-    assert set(synced) == {disk.name for disk in inside.DISKS}
+    synced = guest.result("copy_trees")
+    assert set(synced) == set(NAMES)
     assert min(synced.values()) > 30
 
 
-@pytest.mark.parametrize("disk", inside.DISKS, ids=lambda disk: disk.name)
-def test_file_system_holds_the_tree(guest: Guest, originals: str, disk: inside.Disk) -> None:
-    assert guest.result(f"check_{disk.name}") == originals
+def test_file_systems_hold_the_tree(guest: Guest, originals: str) -> None:
+    assert guest.result("check_trees") == dict.fromkeys(NAMES, originals)
 
 
 def test_images_hold_the_tree(guest: Guest, originals: str) -> None:
