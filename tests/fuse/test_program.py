@@ -146,7 +146,7 @@ def test_the_foreground(folder: Path, rng: ScriptedRng) -> None:
         process.wait()
     assert process.returncode == 0
     assert "Traceback" not in said
-    assert f"vof-mount: rng0: '{RNG_TVQN}' at 127.0.0.1:{rng.port}" in said
+    assert f"vof-mount: tvqn={RNG_TVQN} device=rng0 target=127.0.0.1:{rng.port} " in said
     assert not is_mounted(folder)
 
 

@@ -39,7 +39,7 @@ def complaint(*arguments: str, **environment: str) -> str:
         (f"tvqn={'x' * 256}", "tvqn is 256 bytes long; at most 255 are allowed"),
         ("tvqn=", "tvqn is empty"),
         ("ivqn=", "ivqn is empty"),
-        ("transport=rdma", "transport=rdma: not supported; use tcp"),
+        ("transport=udp", "transport=udp: not supported; use tcp or rdma"),
         ("dialect=v9", "dialect=v9: not known; use one of auto, proposal"),
         ("tport=0", "tport=0: not a number from 1 to 65535"),
         ("tport=http", "tport=http: not a number from 1 to 65535"),
@@ -113,7 +113,7 @@ def test_dump_plugin() -> None:
     )
     assert done.stderr == ""
     found = dict(line.split("=", 1) for line in done.stdout.splitlines())
-    assert found["vof_transports"] == "tcp"
+    assert found["vof_transports"] == "tcp,rdma"
     assert found["vof_dialects"] == "auto,proposal,v2,v5"
     assert found["vof_parameters"].split(",") == list(PARAMETERS)
     assert re.fullmatch(r"\d+\.\d+\.\d+", found["vof_version"])
