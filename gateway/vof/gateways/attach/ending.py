@@ -27,7 +27,7 @@ from vof.gateways.attach.state import END, END_NOW, Entry, StateFolder
 _PATIENCE = 15.0
 """Seconds a supervisor gets to flush and detach in order."""
 
-_FORCED_PATIENCE = 2.0
+_FORCED_PATIENCE = 1.0
 
 
 def find(text: str, entries: Iterable[Entry], kernel: Kernel) -> Entry:
