@@ -35,7 +35,7 @@ from vof.initiator.parameters import (
 )
 from vof.initiator.parameters import TRANSPORTS, SessionParameters, parse_integer
 from vof.initiator.session import Session
-from vof.logline import log_to_stderr
+from vof.logline import is_journal, log_to_stderr
 from vof.metrics.endpoint import FORM, Endpoint
 from vof.trace.place import FORM as TRACE_FORM
 from vof.trace.place import parse_place
@@ -267,7 +267,9 @@ class NbdGateway:
     def after_fork(self) -> None:
         """Prepare the process that serves: log to stderr, start what has a thread. Raises
         ConfigError."""
-        log_to_stderr("nbdkit: vof: ", logging.INFO)
+        # A person at a terminal, or who reads what --run printed, asked nbdkit for no more.
+        kept = self._block_path or is_journal(2)
+        log_to_stderr("nbdkit: vof: ", logging.INFO if kept else logging.WARNING)
         self._parameters.taps = self._taps  # not before: the probe is nobody's request
         if self._block_path:
             enter_block_path()  # first: threads inherit it
