@@ -12,7 +12,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-START_TIMEOUT = 20.0
+START_TIMEOUT = 60
 
 console = Console(highlight=False)
 
