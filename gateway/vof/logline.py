@@ -140,6 +140,14 @@ class Throttle:
             self._next = now + self._interval
             return held
 
+    def event(
+        self, level: int, name: str, *, reason: str, tvqn: str | None = None, **fields: object
+    ) -> None:
+        """Log one event, with how many were held back before it; or hold it back."""
+        held = self.admit()
+        if held is not None:
+            event(level, name, tvqn=tvqn, **fields, more=held or None, reason=reason)
+
 
 def _count(which: Event, number: int) -> None:
     with _lock:

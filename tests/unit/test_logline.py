@@ -123,3 +123,19 @@ def test_the_throttle_counts_what_it_holds(monkeypatch: pytest.MonkeyPatch) -> N
     now[0] += 1.5
     assert throttle.admit() == 2
     assert throttle.admit() is None
+
+
+def test_an_event_says_how_many_were_held_back_before_it(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    now = [100.0]
+    monkeypatch.setattr("vof.logline.time.monotonic", lambda: now[0])
+    throttle = Throttle(1.0)
+    for _ in range(3):
+        throttle.event(logging.ERROR, "io-error", sector=1, reason="bad")
+    now[0] += 1.5
+    throttle.event(logging.ERROR, "io-error", sector=2, reason="worse")
+    assert caplog.messages == [
+        "sector=1 event=io-error reason=bad",
+        "sector=2 more=2 event=io-error reason=worse",
+    ]

@@ -142,15 +142,8 @@ class Acceptor:
         settings = self.settings
         if self.count() >= settings.connections:
             sock.close()
-            held = self._full.admit()
-            if held is not None:
-                event(
-                    logging.WARNING,
-                    "refused",
-                    peer=peer,
-                    more=held or None,
-                    reason=f"{settings.connections} connections are the limit",
-                )
+            reason = f"{settings.connections} connections are the limit"
+            self._full.event(logging.WARNING, "refused", peer=peer, reason=reason)
             return
         try:
             prepare(sock)
@@ -252,9 +245,7 @@ class Acceptor:
         """
         self._selector.unregister(self._listener)
         self._paused_until = time.monotonic() + _PAUSE
-        held = self._full.admit()
-        if held is not None:
-            event(logging.WARNING, "accept-paused", more=held or None, reason=error.strerror)
+        self._full.event(logging.WARNING, "accept-paused", reason=str(error.strerror))
 
 
 def prepare(sock: socket.socket) -> None:

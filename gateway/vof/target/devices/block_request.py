@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 from vof.counts import OTHER
 from vof.errors import RemoteProtocolError
-from vof.logline import Throttle, event
+from vof.logline import Throttle
 from vof.target.backends.interface import Backend
 from vof.target.devices.device import Result
 from vof.wire.blk import (
@@ -247,17 +247,14 @@ class BlockRequests:
 
     def report(self, kind: int, sector: int, reason: str) -> None:
         """Log an error of the disk, unless there was one just now."""
-        held = self._throttle.admit()
-        if held is not None:
-            event(
-                logging.ERROR,
-                "io-error",
-                tvqn=self._tvqn,
-                request=RequestType(kind).name,
-                sector=sector,
-                more=held or None,
-                reason=reason,
-            )
+        self._throttle.event(
+            logging.ERROR,
+            "io-error",
+            tvqn=self._tvqn,
+            request=RequestType(kind).name,
+            sector=sector,
+            reason=reason,
+        )
 
 
 def kind_of(readable: memoryview) -> str:

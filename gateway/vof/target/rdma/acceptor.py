@@ -202,9 +202,7 @@ class Acceptor:
         return False
 
     def _warn_of_refusal(self, peer: str | None, reason: str) -> None:
-        held = self._full.admit()
-        if held is not None:
-            event(logging.WARNING, "refused", peer=peer, more=held or None, reason=reason)
+        self._full.event(logging.WARNING, "refused", peer=peer, reason=reason)
 
     def _device(self, name: str) -> Device:
         if name not in self._devices:

@@ -23,7 +23,7 @@ from functools import partial
 from typing import Protocol
 
 from vof.errors import RemoteProtocolError
-from vof.logline import Throttle, event
+from vof.logline import Throttle
 from vof.target.association import Association
 from vof.target.commands import execute
 from vof.target.rdma.eager import EagerRange
@@ -304,9 +304,7 @@ class KeyedQueue:
         try:
             return 0, eager.expose(count)
         except NotRegistered as error:
-            held = self._no_memory.admit()
-            if held is not None:
-                event(logging.ERROR, "no-memory", more=held or None, reason=str(error))
+            self._no_memory.event(logging.ERROR, "no-memory", reason=str(error))
             return errno.ENOMEM, ()
 
     def _reply(self, number: int, message: bytes, *, now: bool = False) -> None:
