@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import mmap
-import os
 import select
 import socket
 import struct
@@ -43,7 +42,7 @@ from tests.support.scripted_target import (
     ScriptedTarget,
     completion,
 )
-from vof.fabric.verbs import with_fd
+from vof.rdma.descriptors import close_with_descriptor, with_descriptor
 
 _RECEIVES = 64
 _SLOT = 4096
@@ -74,9 +73,8 @@ class KeyedConnection(Connection):
         self._closed = False
         self.context = Context(name=cmid.dev_name)
         self.pd = PD(self.context)
-        made = with_fd(lambda: CompChannel(self.context), "infinibandevent")
+        made = with_descriptor(lambda: CompChannel(self.context), "infinibandevent")
         self.channel, self.fd = made
-        os.set_blocking(self.fd, False)
         self.cq = CQ(self.context, 512, None, self.channel, 0)
         caps = QPCap(256, _RECEIVES, 1, 1, 64)
         self.qp = QP(self.pd, QPInitAttr(qp_type=e.IBV_QPT_RC, scq=self.cq, rcq=self.cq, cap=caps))
@@ -208,7 +206,7 @@ class KeyedConnection(Connection):
                 self._closed = True
                 for item in (self.qp, self.cq, self.channel, self.mr, self.pd, self.context):
                     with contextlib.suppress(PyverbsError):
-                        item.close()
+                        close_with_descriptor(item)
                 self.cmid.close()
 
     def _command(self, raw: bytes) -> KeyedCommand:
@@ -256,8 +254,7 @@ class KeyedTarget(ScriptedTarget):
         with socket.socket() as sock:
             sock.bind((address, 0))
             self.port = sock.getsockname()[1]
-        self._channel, self._fd = with_fd(CMEventChannel, "rdma_cm")
-        os.set_blocking(self._fd, False)
+        self._channel, self._fd = with_descriptor(CMEventChannel, "rdma_cm")
         self._id = CMID(creator=self._channel)
         self._id.bind_addr(
             AddrInfo(
@@ -282,7 +279,7 @@ class KeyedTarget(ScriptedTarget):
             for cmid in self._kept:
                 cmid.close()
             self._id.close()
-            self._channel.close()
+            close_with_descriptor(self._channel)
         if self._mistakes:
             raise self._mistakes[0]
 

@@ -9,6 +9,7 @@ The layers import in one direction, ``wire → fabric → engine → initiator �
 both show what they counted.
 ``trace`` shows what passes through the connections of either end, by ``decode``; of the target,
 ``cli`` alone knows it.
+``rdma`` is what both ends have to know of pyverbs and of a machine's RDMA devices.
 ``notify`` tells systemd how a program is doing, whichever end that is.
 """
 
@@ -24,10 +25,11 @@ ALLOWED = {
     "notify": frozenset[str](),
     "counts": frozenset[str](),
     "logline": frozenset[str](),
+    "rdma": frozenset[str](),
     "metrics": frozenset({"counts", "errors", "logline"}),
     "trace": frozenset({"errors", "implementation", "logline", "decode"}),
     "wire": frozenset({"errors"}),
-    "fabric": frozenset({"counts", "errors", "wire"}),
+    "fabric": frozenset({"counts", "errors", "rdma", "wire"}),
     "engine": frozenset({"counts", "errors", "implementation", "wire", "fabric"}),
     "initiator": frozenset({"errors", "wire", "fabric", "engine"}),
     "drivers": frozenset({"errors", "wire", "fabric", "engine", "initiator"}),
@@ -40,8 +42,8 @@ ALLOWED = {
     "decode": frozenset({"errors", "wire"}),
     "target": frozenset(
         {
-            *("counts", "errors", "implementation", "logline", "metrics", "notify", "trace"),
-            "wire",
+            *("counts", "errors", "implementation", "logline", "metrics", "notify", "rdma"),
+            *("trace", "wire"),
         }
     ),
 }

@@ -11,7 +11,6 @@ Must not know messages.
 from __future__ import annotations
 
 import errno
-import os
 import select
 import time
 from collections.abc import Iterator
@@ -23,7 +22,9 @@ from pyverbs.cmid import CMID, AddrInfo, CMEvent, CMEventChannel, ConnParam
 from pyverbs.pyverbs_error import PyverbsError
 
 from vof.fabric.rdma_errors import CmError
-from vof.fabric.verbs import EVENT_CHANNEL, Held, as_os_error, errors_as_os, with_fd
+from vof.fabric.verbs import Held
+from vof.rdma.descriptors import EVENT_CHANNEL, with_descriptor
+from vof.rdma.failures import as_os_error, os_error
 
 if TYPE_CHECKING:
     from pyverbs.qp import QP
@@ -74,10 +75,9 @@ class ConnectionManager(Held):
     def __init__(self) -> None:
         super().__init__()
         try:
-            with errors_as_os():
-                channel, self.fd = with_fd(CMEventChannel, EVENT_CHANNEL)
+            with as_os_error():
+                channel, self.fd = with_descriptor(CMEventChannel, EVENT_CHANNEL)
                 self._channel = self.hold(channel, self.fd)
-                os.set_blocking(self.fd, False)
                 self._id = self.hold(CMID(creator=channel))
         except BaseException:
             self.let_go()
@@ -99,7 +99,7 @@ class ConnectionManager(Held):
         if source or source_port:
             local["src"] = source or ("::" if ":" in address else "0.0.0.0")
             local["src_service"] = str(source_port)
-        with errors_as_os():
+        with as_os_error():
             info = AddrInfo(
                 dst=address, dst_service=str(port), port_space=ce.RDMA_PS_TCP, flags=0, **local
             )
@@ -110,7 +110,7 @@ class ConnectionManager(Held):
             self._id.resolve_route(_ms(deadline))
             self._await(step, ce.RDMA_CM_EVENT_ROUTE_RESOLVED, deadline)
         except PyverbsError as error:
-            raise CmError(step, as_os_error(error).errno or errno.EIO) from None
+            raise CmError(step, os_error(error).errno or errno.EIO) from None
 
     def _find(self, info: AddrInfo, deadline: float) -> None:
         while True:
@@ -149,10 +149,10 @@ class ConnectionManager(Held):
             rnr_retry=RNR_FOREVER,
             qp_num=qp.qp_num,
         )
-        with errors_as_os():
+        with as_os_error():
             self._id.connect(parameters)
         self._await("connection", ce.RDMA_CM_EVENT_CONNECT_RESPONSE, deadline)
-        with errors_as_os():
+        with as_os_error():
             self.modify(qp, e.IBV_QPS_RTR)
             self.modify(qp, e.IBV_QPS_RTS)
             self._id.establish()
@@ -191,7 +191,7 @@ class ConnectionManager(Held):
         try:
             event = CMEvent(self._channel)
         except PyverbsError as error:
-            problem = as_os_error(error)
+            problem = os_error(error)
             if problem.errno == errno.EAGAIN:
                 return None
             raise problem from None

@@ -7,13 +7,13 @@ Must not send or receive.
 
 from __future__ import annotations
 
-import logging
 import socket
 import time
 from typing import TYPE_CHECKING
 
 from vof.errors import ConfigError, ConnectError
 from vof.fabric.rdma_errors import check_machine, explained
+from vof.rdma.loading import logging_left_alone
 
 if TYPE_CHECKING:
     from vof.fabric.rdma_link import RdmaLink
@@ -53,19 +53,14 @@ def connect_rdma(
 
 
 def _load() -> None:
-    root = logging.getLogger()
-    handlers, level = list(root.handlers), root.level
     try:
-        from vof.fabric import rdma_cm, rdma_link  # noqa: F401, PLC0415 - only who wants RDMA
+        with logging_left_alone():
+            from vof.fabric import rdma_cm, rdma_link  # noqa: F401, PLC0415 - only who wants RDMA
     except ImportError as error:
         raise ConfigError(
             f"transport=rdma needs pyverbs, which cannot be loaded: {error}; install the package "
             "python3-pyverbs"
         ) from None
-    finally:
-        # On being loaded pyverbs has the root logger write to stderr.
-        root.handlers[:] = handlers
-        root.setLevel(level)
 
 
 def _resolve(key: str, name: str, port: int) -> list[str]:

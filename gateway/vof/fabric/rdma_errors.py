@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """What is said where the machine or the network has no RDMA, or a connection cannot be made.
 
-Reads what the system tells of its devices; needs no pyverbs. Must not connect.
+Needs no pyverbs. Must not connect.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ import os
 from pathlib import Path
 
 from vof.errors import ConnectError
+from vof.rdma import addresses
 
-_DEVICES = Path("/sys/class/infiniband")
 _MANAGER = Path("/dev/infiniband/rdma_cm")
 
 
@@ -29,7 +29,7 @@ class CmError(OSError):
 
 def check_machine() -> None:
     """Raise ConnectError where this machine has no RDMA device, or nothing to connect with."""
-    if not _devices():
+    if not addresses.devices():
         raise ConnectError(
             "transport=rdma: this machine has no RDMA device; a network interface IF gets one by "
             "'rdma link add rxe0 type rxe netdev IF'",
@@ -43,36 +43,17 @@ def check_machine() -> None:
         )
 
 
-def device_addresses() -> list[str]:
-    """Return the IP addresses that the RDMA devices of this machine serve."""
-    found: dict[str, None] = {}
-    for device in _devices():
-        for entry in device.glob("ports/*/gids/*"):
-            try:
-                text = entry.read_text().strip()
-            except OSError:
-                continue  # of an index that is not in use
-            if text.strip("0:"):
-                gid = ipaddress.IPv6Address(text)
-                found[str(gid.ipv4_mapped or gid)] = None
-    return sorted(found)
-
-
-def _devices() -> list[Path]:
-    return list(_DEVICES.iterdir()) if _DEVICES.is_dir() else []
-
-
 def explained(
     error: OSError, where: str, address: str, source: str | None, source_port: int, timeout: float
 ) -> ConnectError:
     """Say what became of the attempt at one of the target's addresses."""
     step = error.step if isinstance(error, CmError) else None
-    served = device_addresses()
-    named = [each for each in served if not ipaddress.ip_address(each).is_link_local]
+    served = {item.address for item in addresses.served_addresses()}
+    named = sorted(str(each) for each in served if not each.is_link_local)
     ours = ", ".join(named) or "none"
     if step == "address" and error.errno in _LOCAL and (source or source_port):
         local = f"iaddr={source} iport={source_port}" if source else f"iport={source_port}"
-        if source and source not in served:
+        if source and ipaddress.ip_address(source.partition("%")[0]) not in served:
             text = f"cannot use {local}: no RDMA device has this address; those here have {ours}"
             return ConnectError(text, errno=error.errno)
         text = f"cannot use {local} as the local end: {error.strerror}"

@@ -28,7 +28,9 @@ from pyverbs.wr import SGE, RecvWR, SendWR
 from vof.errors import RemoteProtocolError
 from vof.fabric.eager import MAX_PIECES
 from vof.fabric.link import Write
-from vof.fabric.verbs import COMPLETION_CHANNEL, Domain, Held, as_os_error, errors_as_os, with_fd
+from vof.fabric.verbs import Domain, Held
+from vof.rdma.descriptors import COMPLETION_CHANNEL, with_descriptor
+from vof.rdma.failures import as_os_error, os_error
 
 if TYPE_CHECKING:
     from pyverbs.cq import WC
@@ -80,7 +82,7 @@ class RdmaLink(Held):
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._epoll = select.epoll()
         try:
-            with errors_as_os():
+            with as_os_error():
                 self._make(commands)
         except BaseException:
             self.close()
@@ -93,9 +95,10 @@ class RdmaLink(Held):
         chains = -(-(self.commands + _EVENTS) // _CHAIN) + 1
         self._room = min(2 * self.commands + 2 * _CHAIN, domain.max_wr, domain.max_cqe)
         context = domain.context
-        channel, self._channel_fd = with_fd(lambda: CompChannel(context), COMPLETION_CHANNEL)
+        channel, self._channel_fd = with_descriptor(
+            lambda: CompChannel(context), COMPLETION_CHANNEL
+        )
         self._channel = self.hold(channel, self._channel_fd)
-        os.set_blocking(self._channel_fd, False)
         self._receive_cq = self.hold(CQ(context, chains * _CHAIN, None, channel, 0))
         self._send_cq = self.hold(CQ(context, self._room, None, None, 0))
         self._qp = self.hold(self._make_qp(chains * _CHAIN))
@@ -219,7 +222,7 @@ class RdmaLink(Held):
         try:
             self._qp.post_send(request)
         except PyverbsError as error:
-            raise as_os_error(error) from None
+            raise os_error(error) from None
 
     def _make_room(self, count: int) -> bool:
         if self._posted - self._retired + count > self._room:
@@ -240,7 +243,7 @@ class RdmaLink(Held):
     # Receiving.
 
     def arm(self) -> None:
-        with errors_as_os():
+        with as_os_error():
             self._receive_cq.req_notify()
         self.armed = True
 
@@ -258,7 +261,7 @@ class RdmaLink(Held):
                 if slot % _CHAIN == _CHAIN - 1:
                     self._qp.post_recv(self._chains[slot // _CHAIN])
         except PyverbsError as error:
-            raise as_os_error(error) from None
+            raise os_error(error) from None
         if not messages and self._failure is not None:
             raise self._failure
         return messages
@@ -271,7 +274,7 @@ class RdmaLink(Held):
                 return messages
         for fd, _events in self._poller.poll(seconds * 1000):
             if fd == self._channel_fd:
-                with errors_as_os():
+                with as_os_error():
                     self._channel.get_cq_event(self._receive_cq)
                 self._receive_cq.ack_events(1)
                 self.armed = False

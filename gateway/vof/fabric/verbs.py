@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""pyverbs as it has to be used: what it does not say, never frees, or must not do in a child.
+"""pyverbs as it has to be used: what it never frees, or must not do in a child.
 
-Owns the descriptors behind its channels, the life of its objects, and the protection domain of an
-association with its registered memory. To be imported by ``rdma_connect`` alone, when a connection
+Owns the life of its objects, and the protection domain of an association with its registered
+memory. To be imported by ``rdma_connect`` alone, when a connection
 is made: pyverbs may not be there, and takes over the root logger where it is.
 
 No call of pyverbs lets other threads run meanwhile, so none may block: whoever waits polls a
@@ -15,9 +15,6 @@ import contextlib
 import ctypes
 import errno
 import os
-import threading
-from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any, TypeVar
 from weakref import WeakSet
 
@@ -29,49 +26,10 @@ from pyverbs.pyverbs_error import PyverbsError
 
 from vof.errors import ConnectError
 from vof.fabric.buffers import Pool
-
-COMPLETION_CHANNEL = "infinibandevent"
-EVENT_CHANNEL = "rdma_cm"
-"""What /proc calls the descriptors of the two kinds of channel."""
+from vof.rdma.descriptors import COMPLETION_CHANNEL, close_with_descriptor, with_descriptor
+from vof.rdma.failures import as_os_error, os_error
 
 _T = TypeVar("_T")
-
-_one_at_a_time = threading.Lock()
-
-
-def with_fd(make: Callable[[], _T], kind: str) -> tuple[_T, int]:
-    """Return what ``make`` makes, and the descriptor of that ``kind`` which came with it."""
-    with _one_at_a_time:
-        before = _descriptors(kind)
-        made = make()
-        [fd] = _descriptors(kind) - before
-    return made, fd
-
-
-def _descriptors(kind: str) -> set[int]:
-    found = set()
-    for entry in Path("/proc/self/fd").iterdir():
-        with contextlib.suppress(OSError):
-            if kind in str(entry.readlink()):
-                found.add(int(entry.name))
-    return found
-
-
-@contextlib.contextmanager
-def errors_as_os() -> Iterator[None]:
-    """Make an OSError of what pyverbs raises meanwhile."""
-    try:
-        yield
-    except PyverbsError as error:
-        raise as_os_error(error) from None
-
-
-def as_os_error(error: PyverbsError) -> OSError:
-    """Return the OSError that a pyverbs error is; it has a number where that has one."""
-    number = getattr(error, "error_code", -1)
-    if number and number > 0:
-        return OSError(number, os.strerror(number))
-    return OSError(errno.EIO, str(error))
 
 
 class Held:
@@ -85,34 +43,34 @@ class Held:
     def __init__(self) -> None:
         self.gone = False
         """Closed, or the parent's."""
-        self._objects: list[Any] = []
-        self._fds: list[int] = []
+        self._objects: list[tuple[Any, tuple[int, ...]]] = []
         _held.add(self)
 
     def hold(self, item: _T, *fds: int) -> _T:
         """Keep ``item``, whose own descriptors are ``fds``."""
-        self._objects.append(item)
-        self._fds.extend(fds)
+        self._objects.append((item, fds))
         return item
 
     def let_go(self) -> None:
         """Close all; idempotent. What a device that is gone cannot close is left."""
         self.gone = True
         while self._objects:
+            item, fds = self._objects.pop()
             with contextlib.suppress(PyverbsError):
-                self._objects.pop().close()
-        self._fds.clear()
+                if fds:
+                    close_with_descriptor(item)
+                else:
+                    item.close()
 
     def leave_to_parent(self) -> None:
         """In a child: forget it all."""
         self.gone = True
-        for item in self._objects:
+        for item, fds in self._objects:
             ctypes.pythonapi.Py_IncRef(ctypes.py_object(item))
+            for fd in fds:
+                with contextlib.suppress(OSError):
+                    os.close(fd)
         self._objects.clear()
-        for fd in self._fds:
-            with contextlib.suppress(OSError):
-                os.close(fd)
-        self._fds.clear()
 
 
 _held: WeakSet[Held] = WeakSet()
@@ -136,8 +94,8 @@ class Domain(Held):
         super().__init__()
         self.device = device
         try:
-            with errors_as_os():
-                context, events = with_fd(lambda: Context(name=device), COMPLETION_CHANNEL)
+            with as_os_error():
+                context, events = with_descriptor(lambda: Context(name=device), COMPLETION_CHANNEL)
                 self.context = self.hold(context, context.cmd_fd, events)
                 limits = context.query_device()
                 self.pd = self.hold(PD(context))
@@ -171,7 +129,7 @@ class Domain(Held):
         try:
             return MR(self.pd, size, access, address=addr)
         except PyverbsError as problem:
-            error = as_os_error(problem)
+            error = os_error(problem)
             hint = "; raise the limit of locked memory (ulimit -l)"
             raise ConnectError(
                 f"cannot register {size >> 10} KiB of memory with RDMA device {self.device}: "

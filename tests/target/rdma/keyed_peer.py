@@ -30,7 +30,7 @@ from pyverbs.qp import QP, QPAttr, QPCap, QPInitAttr
 from pyverbs.wr import SGE, RecvWR, SendWR
 
 from tests.target.peer import BLOCK0, CONTROL, IVQN, Completion, header, name_field
-from vof.target.rdma.verbs import close_with_descriptor, with_descriptor
+from vof.rdma.descriptors import close_with_descriptor, with_descriptor
 from vof.wire.dialect import PROPOSAL, V5, Dialect
 from vof.wire.keyed import (
     KeyedDescriptor,

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Where to listen: the addresses that RDMA devices serve.
+"""Where to listen: at addresses that RDMA devices serve.
 
-A device's table of GIDs has an entry for each address of its network interface. Owns what
+Owns what
 ``address`` in [target] means for RDMA, and the words for an address that cannot be used. Must not
 know pyverbs, which takes the process down when it is to bind to an address without a device: a
 loopback address or one that stands for all.
@@ -10,18 +10,11 @@ loopback address or one that stands for all.
 from __future__ import annotations
 
 import socket
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from ipaddress import ip_address
 from pathlib import Path
-from typing import NamedTuple, TypeAlias
 
 from vof.errors import ConfigError
-
-DEVICES = Path("/sys/class/infiniband")
-
-_UNUSED = ":".join(["0000"] * 8)
-"""What an entry has that is not in use: most of a thousand."""
-
-Address: TypeAlias = IPv4Address | IPv6Address
+from vof.rdma.addresses import Served, served_addresses
 
 NO_DEVICE = (
     "there is no RDMA device with an address; "
@@ -29,32 +22,12 @@ NO_DEVICE = (
 )
 
 
-class Served(NamedTuple):
-    """An address and the device that serves it."""
-
-    address: Address
-    device: str
+def others_can_reach(devices: Path | None = None) -> list[Served]:
+    """Return the addresses that another machine could connect to."""
+    return [item for item in served_addresses(devices) if not item.address.is_link_local]
 
 
-def served_addresses(devices: Path = DEVICES) -> list[Served]:
-    """Return the addresses of all RDMA devices that another machine could connect to."""
-    found = []
-    for path in sorted(devices.glob("*/ports/*/gids/*")):
-        try:
-            text = path.read_text(encoding="ascii").strip()
-            if text == _UNUSED:
-                continue
-            gid = IPv6Address(text)
-        except (OSError, ValueError):
-            continue  # an entry that is being changed
-        address = gid.ipv4_mapped or gid
-        if not address.is_link_local:
-            # A device has an entry for each version of RoCE.
-            found.append(Served(address, path.relative_to(devices).parts[0]))
-    return list(dict.fromkeys(found))
-
-
-def choose(address: str, devices: Path = DEVICES) -> list[list[str]]:
+def choose(address: str, devices: Path | None = None) -> list[list[str]]:
     """Return where to listen for ``address``: everywhere in the list, at the first of each of its
     lists that can be bound to.
 
@@ -63,7 +36,7 @@ def choose(address: str, devices: Path = DEVICES) -> list[list[str]]:
     places = [ip_address(name) for name in _find(address)]
     if any(place.is_unspecified for place in places):
         # Not read where it is not needed: a port may have a thousand entries.
-        known = served_addresses(devices)
+        known = others_can_reach(devices)
         either = any(place.version == 6 for place in places)
         chosen = [item.address for item in known if either or item.address.version == 4]
         if not chosen:
@@ -75,9 +48,9 @@ def choose(address: str, devices: Path = DEVICES) -> list[list[str]]:
     return [usable]
 
 
-def not_served(address: str, devices: Path = DEVICES) -> str:
+def not_served(address: str, devices: Path | None = None) -> str:
     """Say that no RDMA device serves ``address``, and which ones there are."""
-    known = served_addresses(devices)
+    known = others_can_reach(devices)
     there = ", ".join(f"{item.address} ({item.device})" for item in known)
     what = f"set address in [target] to one that is served: {there}" if known else NO_DEVICE
     return f"no RDMA device serves the address {address}; {what}"

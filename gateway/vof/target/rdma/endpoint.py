@@ -26,17 +26,10 @@ from pyverbs.qp import QP, QPAttr, QPCap, QPInitAttr
 from pyverbs.wr import SGE, RecvWR, SendWR
 
 from vof.logline import event
+from vof.rdma.descriptors import COMPLETION_CHANNEL, close_with_descriptor, with_descriptor
+from vof.rdma.failures import as_os_error, os_error
 from vof.target.rdma.memory import NotRegistered, Region
-from vof.target.rdma.verbs import (
-    LOCAL,
-    REMOTE_WRITE,
-    Device,
-    RegisteredMemory,
-    as_os_error,
-    close_with_descriptor,
-    os_error,
-    with_descriptor,
-)
+from vof.target.rdma.verbs import LOCAL, REMOTE_WRITE, Device, RegisteredMemory
 from vof.target.rdma.work_completions import WorkCompletion
 from vof.target.rdma.work_requests import WorkRequests
 from vof.wire.keyed import KeyedDescriptor
@@ -88,7 +81,7 @@ class Endpoint:
     def _open(self) -> None:
         context = self.device.context
         self._domain = self._keep(PD(context))
-        channel, self._fd = with_descriptor(lambda: CompChannel(context), "infinibandevent")
+        channel, self._fd = with_descriptor(lambda: CompChannel(context), COMPLETION_CHANNEL)
         self._channel = channel
         self._closers.append(partial(close_with_descriptor, channel))
         entries = self.receive_room + SEND_ROOM + 2

@@ -15,8 +15,9 @@ from pyverbs.cmid import CMID, AddrInfo, CMEventChannel
 from pyverbs.pyverbs_error import PyverbsError
 
 from vof.errors import ConfigError, VofError
+from vof.rdma.descriptors import EVENT_CHANNEL, close_with_descriptor, with_descriptor
+from vof.rdma.failures import os_error
 from vof.target.rdma.addresses import choose, not_served
-from vof.target.rdma.verbs import close_with_descriptor, os_error, with_descriptor
 
 _BACKLOG = 128
 _ATTEMPTS = 16
@@ -32,7 +33,7 @@ class Listener:
         self.port = port
         self.cmid: Any = None
         try:
-            self.channel, self._fd = with_descriptor(CMEventChannel, "rdma_cm")
+            self.channel, self._fd = with_descriptor(CMEventChannel, EVENT_CHANNEL)
             try:
                 self.cmid = CMID(creator=self.channel)
                 # Binds to a device: an address without one fails.

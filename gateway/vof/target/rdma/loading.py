@@ -1,17 +1,17 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """The import of pyverbs, which only a target that serves RDMA needs.
 
-Owns what its absence means to a user, and that it leaves the process's logging alone.
+Owns what its absence means to a user.
 """
 
 from __future__ import annotations
 
 import errno
-import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
 from vof.errors import VofError
+from vof.rdma.loading import logging_left_alone
 
 if TYPE_CHECKING:
     from vof.target.rdma.acceptor import Acceptor
@@ -27,11 +27,11 @@ class Rdma(NamedTuple):
 
 def load() -> Rdma:
     """Import them. Raises VofError where that cannot be."""
-    root = logging.getLogger()
-    before = root.level, list(root.handlers)
     try:
-        from vof.target.rdma.acceptor import Acceptor  # noqa: PLC0415 - not every target has pyverbs
-        from vof.target.rdma.listener import listen  # noqa: PLC0415
+        with logging_left_alone():
+            # Not every target has pyverbs.
+            from vof.target.rdma.acceptor import Acceptor  # noqa: PLC0415
+            from vof.target.rdma.listener import listen  # noqa: PLC0415
     except ImportError as error:
         if (error.name or "").partition(".")[0] != "pyverbs":
             raise
@@ -40,8 +40,4 @@ def load() -> Rdma:
             "python3-pyverbs, or take rdma out of transport in [target]",
             errno=errno.ENOPKG,
         ) from None
-    finally:
-        # It gives the root logger a handler and a level, for the whole process.
-        root.setLevel(before[0])
-        root.handlers[:] = before[1]
     return Rdma(listen, Acceptor)

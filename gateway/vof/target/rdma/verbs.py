@@ -1,21 +1,16 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""RDMA devices, registered memory and the connection manager's descriptors, by pyverbs.
+"""RDMA devices and registered memory, by pyverbs.
 
-Owns what pyverbs 44 leaves to its user: its errors are no OSErrors, its channels do not tell their
-descriptors, its calls never release the interpreter's lock (so nothing here ever waits), objects
-crash when they are used after their close. Must not know queues or commands.
+pyverbs 44 leaves to its user that its calls never release the interpreter's lock (so nothing here
+ever waits), and that objects crash when they are used after their close. Must not know queues or
+commands.
 """
 
 from __future__ import annotations
 
 import ctypes
-import errno
 import mmap
-import os
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import Any
 
 import pyverbs.enums as e
 from pyverbs.device import Context
@@ -23,64 +18,15 @@ from pyverbs.mr import MR
 from pyverbs.pd import PD
 from pyverbs.pyverbs_error import PyverbsError
 
+from vof.rdma.descriptors import COMPLETION_CHANNEL, close_with_descriptor, with_descriptor
+from vof.rdma.failures import as_os_error, os_error
 from vof.target.rdma.memory import NotRegistered
-
-T = TypeVar("T")
 
 LOCAL = int(e.IBV_ACCESS_LOCAL_WRITE)
 """Access: this process's own work requests alone."""
 
 REMOTE_WRITE = LOCAL | int(e.IBV_ACCESS_REMOTE_WRITE)
 """Access: a peer's writes too."""
-
-# Held while a channel is made and its descriptor looked for, and while one is closed: else a new
-# one could have the number of one that has just gone.
-_descriptors = threading.Lock()
-
-
-@contextmanager
-def as_os_error() -> Iterator[None]:
-    """Raise pyverbs's errors as OSError."""
-    try:
-        yield
-    except PyverbsError as error:
-        raise os_error(error) from None
-
-
-def os_error(error: PyverbsError) -> OSError:
-    """Return one of pyverbs's errors as an OSError."""
-    number = abs(getattr(error, "error_code", 0))
-    # Some calls report -1 and no reason.
-    return OSError(number, os.strerror(number)) if number > 1 else OSError(errno.EIO, str(error))
-
-
-def with_descriptor(make: Callable[[], T], kind: str) -> tuple[T, int]:
-    """Return what ``make`` makes, and the descriptor that it opens, which is set not to block;
-    ``kind`` is a part of what that is a link to. Only one thread opens any of the kind, and
-    ``close_with_descriptor`` is how all of them are closed."""
-    with _descriptors:
-        before = _descriptors_of(kind)
-        made = make()
-        [descriptor] = _descriptors_of(kind) - before
-        os.set_blocking(descriptor, False)
-        return made, descriptor
-
-
-def close_with_descriptor(made: Any) -> None:
-    """Close what ``with_descriptor`` has made. Raises PyverbsError."""
-    with _descriptors:
-        made.close()
-
-
-def _descriptors_of(kind: str) -> set[int]:
-    found = set()
-    for name in os.listdir("/proc/self/fd"):  # noqa: PTH208 - there may be thousands
-        try:
-            if kind in os.readlink(f"/proc/self/fd/{name}"):  # noqa: PTH115
-                found.add(int(name))
-        except OSError:
-            continue  # closed since
-    return found
 
 
 class Device:
@@ -89,7 +35,8 @@ class Device:
     def __init__(self, name: str) -> None:
         """Raises OSError."""
         with as_os_error():
-            self.context: Any = Context(name=name)
+            context, _events = with_descriptor(lambda: Context(name=name), COMPLETION_CHANNEL)
+            self.context: Any = context
             attributes = self.context.query_device()
             self.max_reads = min(255, int(attributes.max_qp_init_rd_atom))
             """Reads that a queue pair may have outstanding."""
@@ -100,7 +47,7 @@ class Device:
     def close(self) -> None:
         """Close the device; nothing of it may be in use."""
         with as_os_error():
-            self.context.close()
+            close_with_descriptor(self.context)
 
 
 class RegisteredMemory:

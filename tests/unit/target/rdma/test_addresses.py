@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from vof.errors import ConfigError
-from vof.target.rdma.addresses import choose, not_served, served_addresses
+from vof.target.rdma.addresses import choose, not_served, others_can_reach
 
 
 def add(folder: Path, device: str, *gids: str) -> None:
@@ -37,14 +37,14 @@ def devices(tmp_path: Path) -> Path:
 
 
 def test_addresses_of_all_devices(devices: Path) -> None:
-    found = [(str(item.address), item.device) for item in served_addresses(devices)]
+    found = [(str(item.address), item.device) for item in others_can_reach(devices)]
     assert found == [("192.0.2.9", "mlx5_0"), ("2001:db8::7", "mlx5_0"), ("192.0.2.1", "rxe0")]
 
 
 def test_an_entry_that_is_no_address(devices: Path) -> None:
     (devices / "rxe0/ports/1/gids/5").write_bytes(b"\xff\n")
     (devices / "rxe0/ports/1/gids/6").write_text("nonsense\n", encoding="ascii")
-    assert len(served_addresses(devices)) == 3
+    assert len(others_can_reach(devices)) == 3
 
 
 @pytest.mark.parametrize(
