@@ -14,7 +14,7 @@ import selectors
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from vof.errors import RemoteProtocolError
@@ -23,10 +23,7 @@ from vof.target.association import AssociationTable, Attachment
 from vof.target.config import Settings
 from vof.target.connection import Connection
 from vof.target.handshake import Handshake, PeerClosed
-
-Tap = Callable[[socket.socket], socket.socket]
-"""Returns what is to be used in the place of a socket that was accepted, for somebody to look at
-what passes through it. Raises OSError where the connection has ended."""
+from vof.target.taps import Taps
 
 _ACCEPTS_AT_ONCE = 64
 _PAUSE = 0.1
@@ -48,7 +45,7 @@ class Acceptor:
         listener: socket.socket,
         table: AssociationTable,
         settings: Settings,
-        tap: Tap | None = None,
+        taps: Taps | None = None,
     ) -> None:
         """``listener`` belongs to this object from now on."""
         self.settings = settings
@@ -56,7 +53,7 @@ class Acceptor:
         self._listener = listener
         self._listener.setblocking(False)
         self._table = table
-        self._tap = tap
+        self._taps = taps
         self._selector = selectors.DefaultSelector()
         self._selector.register(listener, selectors.EVENT_READ)
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
@@ -147,8 +144,8 @@ class Acceptor:
             return
         try:
             prepare(sock)
-            if self._tap:
-                sock = self._tap(sock)
+            if self._taps:
+                sock = self._taps.stream(sock)
         except OSError:
             sock.close()  # gone again
             return

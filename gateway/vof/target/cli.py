@@ -24,11 +24,11 @@ from vof.errors import VofError
 from vof.logline import event, log_to_stderr, logger
 from vof.metrics.endpoint import FORM, NOWHERE, Endpoint
 from vof.notify import notify
-from vof.target.acceptor import Tap
 from vof.target.config import Config, Settings, load
 from vof.target.demo import demo_config, demo_words
 from vof.target.listening import check as check_listening
 from vof.target.server import STOP_TIMEOUT, Target, close_all, open_devices
+from vof.target.taps import Taps
 from vof.target.values import integer
 from vof.wire.constants import DEFAULT_PORT, Transport
 
@@ -150,21 +150,19 @@ def _run(
     threading.stack_size(_STACK_SIZE)
     _raise_descriptor_limit(config.settings)
     with contextlib.ExitStack() as stack:
-        target = Target(config, _tap(config) if trace else None)
+        target = Target(config, _taps() if trace else None)
         expose = _exposition(config, target, stack)
         target.start()
         expose()
         return _serve(target, config, path, demo)
 
 
-def _tap(config: Config) -> Tap:
+def _taps() -> Taps:
     """Return what shows all that passes. Raises VofError."""
     from vof.trace.place import LOG  # noqa: PLC0415 - only who traces pays for it
-    from vof.trace.target import open_target_tap  # noqa: PLC0415
+    from vof.trace.target import TargetTaps  # noqa: PLC0415
 
-    if Transport.RDMA in config.settings.transports:
-        event(logging.WARNING, "not-traced", reason="what goes over RDMA is not shown by a target")
-    return open_target_tap(LOG)
+    return TargetTaps.open(LOG)
 
 
 def _exposition(config: Config, target: Target, stack: contextlib.ExitStack) -> Callable[[], None]:

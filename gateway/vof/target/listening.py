@@ -17,6 +17,7 @@ from vof.target.association import AssociationTable
 from vof.target.config import Settings
 from vof.target.rdma.addresses import choose
 from vof.target.rdma.loading import load
+from vof.target.taps import Taps
 from vof.wire.constants import Transport
 
 _BACKLOG = 4096
@@ -64,9 +65,9 @@ class Listening:
     """All that one target listens with."""
 
     def __init__(
-        self, table: AssociationTable, settings: Settings, tap: tcp.Tap | None = None
+        self, table: AssociationTable, settings: Settings, taps: Taps | None = None
     ) -> None:
-        """``tap`` is given to what accepts over TCP. Raises VofError, with nothing left open."""
+        """``taps`` look at all that passes. Raises VofError, with nothing left open."""
         self.address = ""
         """The first numeric address that is listened on."""
         self.port = settings.port
@@ -85,13 +86,13 @@ class Listening:
                 self.port = listeners[0].port
                 for item in listeners:
                     self._note(item.address, Transport.RDMA)
-                self._acceptors.append(rdma.acceptor(listeners, table, settings))
+                self._acceptors.append(rdma.acceptor(listeners, table, settings, taps))
         except BaseException:
             if sock:
                 sock.close()
             raise
         if sock:
-            self._acceptors.append(tcp.Acceptor(sock, table, settings, tap))
+            self._acceptors.append(tcp.Acceptor(sock, table, settings, taps))
 
     def start(self) -> None:
         """Begin to accept."""

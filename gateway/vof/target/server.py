@@ -18,12 +18,12 @@ from typing import TYPE_CHECKING, Self
 
 from vof.errors import ConfigError
 from vof.logline import event
-from vof.target.acceptor import Tap
 from vof.target.association import AssociationTable
 from vof.target.config import Config, DeviceConfig, Settings
 from vof.target.devices.device import Device
 from vof.target.listening import Listening
 from vof.target.size_watch import SizeWatch
+from vof.target.taps import Taps
 
 if TYPE_CHECKING:
     from prometheus_client.core import Metric
@@ -37,10 +37,10 @@ _GRACE = 2.0
 class Target:
     """Serves the devices of one configuration on one address and port."""
 
-    def __init__(self, config: Config, tap: Tap | None = None) -> None:
-        """``tap`` stands in for each stream socket that is accepted."""
+    def __init__(self, config: Config, taps: Taps | None = None) -> None:
+        """``taps`` look at all that passes through its connections."""
         self._config = config
-        self._tap = tap
+        self._taps = taps
         self._table = AssociationTable(config.settings.targets)
         self._listening: Listening | None = None
         self._watch = SizeWatch(self._table)
@@ -54,7 +54,7 @@ class Target:
         try:
             for device, item in zip(devices, self._config.devices, strict=True):
                 _claim(device, item)
-            listening = Listening(self._table, self._config.settings, self._tap)
+            listening = Listening(self._table, self._config.settings, self._taps)
         except BaseException:
             close_all(devices)
             raise

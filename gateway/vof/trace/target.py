@@ -4,15 +4,25 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable
 
 from vof.decode.message import Direction
 from vof.trace.sockets import traced
-from vof.trace.trace import open_trace
+from vof.trace.trace import Tap, Trace, open_trace
 
 
-def open_target_tap(place: str) -> Callable[[socket.socket], socket.socket]:
-    """Return what stands in for each socket that was accepted; see ``open_trace``. Raises
-    VofError."""
-    trace = open_trace(place)
-    return lambda sock: traced(sock, trace, Direction.T2I)
+class TargetTaps:
+    """See ``vof.target.taps.Taps``, which it is."""
+
+    def __init__(self, trace: Trace) -> None:
+        self._trace = trace
+
+    @classmethod
+    def open(cls, place: str) -> TargetTaps:
+        """Return a trace that goes to such a place; see ``open_trace``. Raises VofError."""
+        return cls(open_trace(place))
+
+    def stream(self, sock: socket.socket) -> socket.socket:
+        return traced(sock, self._trace, Direction.T2I)
+
+    def keyed(self, initiator: str, target: str) -> Tap:
+        return self._trace.keyed(initiator, target, Direction.T2I)

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.guest import rxe
-from tests.target.peer import BLOCK1, BLOCK2, IN, OK, Association
+from tests.target.peer import BLOCK0, BLOCK1, BLOCK2, IN, OK, Association
 from tests.target.process import TargetProcess, run
 from tests.target.rdma.association import KeyedAssociation
 from tests.target.rdma.conftest import rdma_config
@@ -99,6 +99,21 @@ def test_operations_are_logged(everywhere: TargetProcess) -> None:
         assert association.queue.request(IN, room=512)[0] == OK
     line = everywhere.line("queue=0 .*event=operations")
     assert re.search(r" reads=2 writes=2 sends=2 ", line), line
+
+
+def test_messages_are_shown(tmp_path: Path) -> None:
+    """What moves by key is not, data least of all."""
+    with TargetProcess("--trace", config_file(tmp_path, address=rxe.FAR.address)) as process:
+        with KeyedAssociation(process.address) as association:
+            assert association.control.control(0x1001) == 2
+            assert association.queue.request(IN, room=512)[0] == OK
+            process.line(rf"RDMA.* {re.escape(rxe.FAR.address)}:{process.address[1]}")
+            process.line(f"0 ctl   → connect .*tvqn {BLOCK0}")
+            process.line("0 ctl   ← get_device_id .*ok; block")
+            process.line("1 vq0   → vring ")
+            process.line("1 vq0   ← vring .*ok")
+        process.line(" closed ")
+        assert process.stop() == 0
 
 
 def test_a_device_is_removed(everywhere: TargetProcess, spare: rxe.Port) -> None:

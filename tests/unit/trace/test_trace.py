@@ -33,7 +33,7 @@ from vof.target.config import parse
 from vof.target.server import Target
 from vof.trace.initiator import InitiatorTaps
 from vof.trace.place import LOG, MAX_LINE, parse_place, writer
-from vof.trace.sockets import traced
+from vof.trace.target import TargetTaps
 from vof.trace.trace import Tap, Trace, open_trace
 from vof.wire.dialect import V5
 
@@ -95,7 +95,7 @@ def test_a_session(dialect: str) -> None:
     theirs: list[str] = []
     trace = Trace(theirs.append)
     with (
-        Target(parse(CONFIG, "a.conf"), lambda sock: traced(sock, trace, Direction.T2I)) as target,
+        Target(parse(CONFIG, "a.conf"), TargetTaps(trace)) as target,
         Recorder(target.port) as recorder,
     ):
         parameters = SessionParameters(

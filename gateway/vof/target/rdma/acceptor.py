@@ -33,7 +33,9 @@ from vof.target.rdma.endpoint import Endpoint
 from vof.target.rdma.greeting import Greeting, Welcome
 from vof.target.rdma.listener import Listener
 from vof.target.rdma.memory import NotRegistered
+from vof.target.rdma.tapped import TappedEndpoint
 from vof.target.rdma.verbs import Device
+from vof.target.taps import Taps
 from vof.wire.constants import TransportFeature
 
 _ENDS = (
@@ -55,13 +57,18 @@ class Acceptor:
     """Accepts, waits for the Connect, and starts a thread for each connection that has had it."""
 
     def __init__(
-        self, listeners: list[Listener], table: AssociationTable, settings: Settings
+        self,
+        listeners: list[Listener],
+        table: AssociationTable,
+        settings: Settings,
+        taps: Taps | None = None,
     ) -> None:
         """``listeners`` belong to this object from now on."""
         self.settings = settings
         """May be replaced at any time; holds for what is accepted from then on."""
         self._listeners = listeners
         self._table = table
+        self._taps = taps
         self._devices: dict[str, Device] = {}
         # Held while events are taken and while ids are closed: to close an id waits for those of
         # its events that were taken and not acknowledged.
@@ -155,28 +162,35 @@ class Acceptor:
                     cmid = CMID(creator=found, listen_id=listener.cmid)
                 found.ack_cm_event()
             if cmid is not None:
-                self._request(cmid)
+                self._request(cmid, listener)
             elif kind in _ENDS:
                 self._find_ended()
             elif kind == ce.RDMA_CM_EVENT_DEVICE_REMOVAL:
                 self._remove(listener.device)
 
-    def _request(self, cmid: CMID) -> None:
+    def _request(self, cmid: CMID, listener: Listener) -> None:
         """Admit who asks for a connection. To close an id that was not accepted refuses it."""
         settings = self.settings
         if not self._accepting or not self._has_room(settings):
             self._close_id(cmid)
             return
         try:
-            room = max((item.queue_size for item in self._table.devices()), default=0) + SPARE
-            device = self._device(cmid.dev_name)
-            endpoint = Endpoint(device, cmid, self._cm_lock, max(room, CONTROL_RECEIVES))
+            endpoint = self._endpoint(cmid, listener)
         except OSError as error:
             # Often because the peer has gone again.
             event(logging.DEBUG, "refused", reason=error.strerror)
             self._close_id(cmid)
             return
         self._greet(endpoint, settings)
+
+    def _endpoint(self, cmid: CMID, listener: Listener) -> Endpoint:
+        """Make the endpoint of a connection that was asked for. Raises OSError."""
+        room = max((item.queue_size for item in self._table.devices()), default=0) + SPARE
+        receives = max(room, CONTROL_RECEIVES)
+        device = self._device(cmid.dev_name)
+        if self._taps is None:
+            return Endpoint(device, cmid, self._cm_lock, receives)
+        return TappedEndpoint(device, cmid, self._cm_lock, receives, self._taps, listener.place)
 
     def _greet(self, endpoint: Endpoint, settings: Settings) -> None:
         connection = Connection(endpoint, eager=settings.eager, send_timeout=settings.send_timeout)

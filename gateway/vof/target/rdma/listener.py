@@ -53,6 +53,12 @@ class Listener:
         except PyverbsError as error:
             raise os_error(error) from None
 
+    @property
+    def place(self) -> str:
+        """Address and port, as in log lines."""
+        host = f"[{self.address}]" if ":" in self.address else self.address
+        return f"{host}:{self.port}"
+
     def fileno(self) -> int:
         """Return the descriptor that is readable while there are events."""
         return self._fd
