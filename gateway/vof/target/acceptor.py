@@ -23,6 +23,7 @@ from vof.target.association import AssociationTable, Attachment
 from vof.target.config import Settings
 from vof.target.connection import Connection
 from vof.target.handshake import Handshake, PeerClosed
+from vof.target.serving import Serving, expired
 from vof.target.taps import Taps
 
 _ACCEPTS_AT_ONCE = 64
@@ -35,6 +36,10 @@ class _Pending:
     handshake: Handshake
     connection: Connection
     deadline: float
+
+    @property
+    def peer(self) -> str:
+        return self.connection.peer
 
 
 class Acceptor:
@@ -62,8 +67,7 @@ class Acceptor:
         self._paused_until = 0.0
         # In the order in which they were accepted, which is mostly that of their deadlines.
         self._pending: dict[socket.socket, _Pending] = {}
-        self._lock = threading.Condition()
-        self._connected: set[Connection] = set()
+        self._serving: Serving[Connection] = Serving(table.release)
         self._full = Throttle(10.0)
         self._thread = threading.Thread(target=self._run, name="vof-acceptor", daemon=True)
 
@@ -80,21 +84,15 @@ class Acceptor:
 
     def count(self) -> int:
         """Return how many connections there are."""
-        with self._lock:
-            return len(self._connected) + len(self._pending)
+        return len(self._serving) + len(self._pending)
 
     def connected(self) -> list[Connection]:
         """Return the connections that have a thread."""
-        with self._lock:
-            return list(self._connected)
+        return self._serving.connections()
 
     def wait_for(self, connections: Iterable[object], deadline: float) -> bool:
         """Wait until all of ``connections`` have ended; False where the time did not suffice."""
-        rest = set(connections)
-        with self._lock:
-            return self._lock.wait_for(
-                lambda: not rest & self._connected, max(0.0, deadline - time.monotonic())
-            )
+        return self._serving.wait_for(connections, deadline)
 
     def close(self) -> None:
         """Nothing is left to be closed."""
@@ -158,7 +156,7 @@ class Acceptor:
         self._selector.register(sock, selectors.EVENT_READ, pending)
 
     def _readable(self, pending: _Pending) -> None:
-        peer = pending.handshake.peer
+        peer = pending.peer
         try:
             attachment = pending.handshake.readable(
                 lambda reason: event(logging.INFO, "connect-refused", peer=peer, reason=reason)
@@ -177,37 +175,7 @@ class Acceptor:
         self._selector.unregister(sock)
         del self._pending[sock]
         connection.attach(attachment)
-        with self._lock:
-            self._connected.add(connection)
-        association = attachment.association
-        event(
-            logging.INFO,
-            "connected",
-            peer=connection.peer,
-            tvqn=association.device.tvqn,
-            ivqn=association.ivqn,
-            target_id=association.target_id,
-            queue="control" if attachment.queue is None else attachment.queue,
-        )
-        thread = threading.Thread(
-            target=self._serve, args=(connection,), name=connection.name, daemon=True
-        )
-        try:
-            thread.start()
-        except RuntimeError as error:  # the system has no more threads for us
-            association.end("no-thread", str(error), peer=connection.peer)
-            self._table.release(attachment)
-            sock.close()
-            self._forget(connection)
-
-    def _serve(self, connection: Connection) -> None:
-        connection.run(self._table.release)
-        self._forget(connection)
-
-    def _forget(self, connection: Connection) -> None:
-        with self._lock:
-            self._connected.discard(connection)
-            self._lock.notify_all()
+        self._serving.start(connection, attachment, sock.close)
 
     def _drop(self, pending: _Pending) -> None:
         sock = pending.handshake.sock
@@ -216,24 +184,10 @@ class Acceptor:
         sock.close()
 
     def _expire(self) -> None:
-        now = time.monotonic()
-        if self._paused_until and now >= self._paused_until:
+        if self._paused_until and time.monotonic() >= self._paused_until:
             self._paused_until = 0.0
             self._selector.register(self._listener, selectors.EVENT_READ)
-        expired = []
-        for pending in self._pending.values():
-            if pending.deadline > now:
-                break
-            expired.append(pending)
-        if expired:
-            event(
-                logging.WARNING,
-                "handshake-timeout",
-                peer=expired[0].handshake.peer,
-                more=len(expired) - 1 or None,
-                reason="no Connect came in time",
-            )
-        for pending in expired:
+        for pending in expired(self._pending.values()):
             self._drop(pending)
 
     def _pause(self, error: OSError) -> None:

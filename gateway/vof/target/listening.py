@@ -17,24 +17,11 @@ from vof.target.association import AssociationTable
 from vof.target.config import Settings
 from vof.target.rdma.addresses import choose
 from vof.target.rdma.loading import load
+from vof.target.serving import Served
 from vof.target.taps import Taps
 from vof.wire.constants import Transport
 
 _BACKLOG = 4096
-
-
-class Served(Protocol):
-    """A connection that has an association."""
-
-    @property
-    def is_control(self) -> bool:
-        """True for a control queue's."""
-
-    def finish(self, grace: float) -> None:
-        """Serve what has arrived, for at most ``grace`` seconds of it, and close."""
-
-    def abort(self) -> None:
-        """End the connection at once."""
 
 
 class Acceptor(Protocol):

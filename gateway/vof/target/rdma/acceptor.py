@@ -35,6 +35,7 @@ from vof.target.rdma.listener import Listener
 from vof.target.rdma.memory import NotRegistered
 from vof.target.rdma.tapped import TappedEndpoint
 from vof.target.rdma.verbs import Device
+from vof.target.serving import Serving, expired
 from vof.target.taps import Taps
 from vof.wire.constants import TransportFeature
 
@@ -51,6 +52,10 @@ class _Pending:
     greeting: Greeting
     connection: Connection
     deadline: float
+
+    @property
+    def peer(self) -> str:
+        return self.connection.peer
 
 
 class Acceptor:
@@ -78,11 +83,11 @@ class Acceptor:
         for fd in (self._wake, *(item.fileno() for item in listeners)):
             self._poll.register(fd, select.POLLIN)
         self._accepting = True
+        self._all_refused = threading.Event()
         self._stopping = False
         # In the order in which they were accepted, which is mostly that of their deadlines.
         self._pending: dict[int, _Pending] = {}
-        self._lock = threading.Condition()
-        self._connected: set[Connection] = set()
+        self._serving: Serving[Connection] = Serving(table.release)
         self._full = Throttle(10.0)
         self._removed: set[str] = set()
         self._thread = threading.Thread(target=self._run, name="vof-rdma", daemon=True)
@@ -93,28 +98,21 @@ class Acceptor:
 
     def stop_accepting(self) -> None:
         """Refuse whoever comes, and close every connection without an association."""
-        with self._lock:
-            self._accepting = False
-            os.eventfd_write(self._wake, 1)
-            self._lock.wait_for(lambda: not self._pending)
+        self._accepting = False
+        os.eventfd_write(self._wake, 1)
+        self._all_refused.wait()
 
     def count(self) -> int:
         """Return how many connections there are."""
-        with self._lock:
-            return len(self._connected) + len(self._pending)
+        return len(self._serving) + len(self._pending)
 
     def connected(self) -> list[Connection]:
         """Return the connections that have a thread."""
-        with self._lock:
-            return list(self._connected)
+        return self._serving.connections()
 
     def wait_for(self, connections: Iterable[object], deadline: float) -> bool:
         """Wait until all of ``connections`` have ended; False where the time did not suffice."""
-        rest = set(connections)
-        with self._lock:
-            return self._lock.wait_for(
-                lambda: not rest & self._connected, max(0.0, deadline - time.monotonic())
-            )
+        return self._serving.wait_for(connections, deadline)
 
     def close(self) -> None:
         """Close the listeners; no connection is left."""
@@ -137,12 +135,12 @@ class Acceptor:
                     self._take_events(listeners[fd])
                 elif pending := self._pending.get(fd):
                     self._advance(pending)
-            self._expire()
+            for pending in expired(self._pending.values()):
+                self._drop(pending)
             if not self._accepting:
                 for pending in list(self._pending.values()):
                     self._drop(pending)
-                with self._lock:
-                    self._lock.notify_all()
+                self._all_refused.set()
 
     def _timeout(self) -> float | None:
         for pending in self._pending.values():
@@ -231,7 +229,7 @@ class Acceptor:
                 pass  # nothing is left to be done about it
 
     def _advance(self, pending: _Pending) -> None:
-        peer = pending.connection.peer
+        peer = pending.peer
         try:
             welcome = pending.greeting.advance(
                 lambda reason: event(logging.INFO, "connect-refused", peer=peer, reason=reason)
@@ -246,40 +244,11 @@ class Acceptor:
                 self._hand_over(pending, welcome)
 
     def _hand_over(self, pending: _Pending, welcome: Welcome) -> None:
-        connection, association = pending.connection, welcome.attachment.association
+        connection = pending.connection
         self._forget_pending(pending)
         connection.attach(pending.greeting, welcome)
-        with self._lock:
-            self._connected.add(connection)
-        event(
-            logging.INFO,
-            "connected",
-            peer=connection.peer,
-            tvqn=association.device.tvqn,
-            ivqn=association.ivqn,
-            target_id=association.target_id,
-            queue="control" if connection.is_control else welcome.attachment.queue,
-            transport="rdma",
-        )
-        thread = threading.Thread(
-            target=self._serve, args=(connection,), name=connection.name, daemon=True
-        )
-        try:
-            thread.start()
-        except RuntimeError as error:  # the system has no more threads for us
-            association.end("no-thread", str(error), peer=connection.peer)
-            self._table.release(welcome.attachment)
-            connection.endpoint.close()
-            self._forget(connection)
-
-    def _serve(self, connection: Connection) -> None:
-        connection.run(self._table.release)
-        self._forget(connection)
-
-    def _forget(self, connection: Connection) -> None:
-        with self._lock:
-            self._connected.discard(connection)
-            self._lock.notify_all()
+        close = connection.endpoint.close
+        self._serving.start(connection, welcome.attachment, close, transport="rdma")
 
     def _forget_pending(self, pending: _Pending) -> None:
         fd = pending.greeting.endpoint.fileno()
@@ -289,24 +258,6 @@ class Acceptor:
     def _drop(self, pending: _Pending) -> None:
         self._forget_pending(pending)
         pending.greeting.endpoint.close()
-
-    def _expire(self) -> None:
-        now = time.monotonic()
-        expired = []
-        for pending in self._pending.values():
-            if pending.deadline > now:
-                break
-            expired.append(pending)
-        if expired:
-            event(
-                logging.WARNING,
-                "handshake-timeout",
-                peer=expired[0].connection.peer,
-                more=len(expired) - 1 or None,
-                reason="no Connect came in time",
-            )
-        for pending in expired:
-            self._drop(pending)
 
     def _find_ended(self) -> None:
         for pending in list(self._pending.values()):
