@@ -176,7 +176,7 @@ def run_scenario(
         command.append(f"--qemu-opts=-icount shift={nanoseconds_log2}")
     log = home / "guest.log"
     start = time.monotonic()
-    status = _run_logged(command, log, timeout)
+    status = _run_logged(command, log, steps.patience(timeout))
     seconds = time.monotonic() - start
     guest = Guest(exchange, log, status, seconds, _read_record(exchange / steps.RECORD))
     if not guest.records:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.guest import nbd
-from tests.guest.steps import EXCHANGE, Scenario, expect, run, wait_until
+from tests.guest.steps import EXCHANGE, Scenario, expect, patience, run, wait_until
 
 FOLDER = Path("/run/disks")
 IMAGE = FOLDER / "disk0.img"
@@ -91,7 +91,7 @@ class Target:
     def end(cls) -> int:
         """End it in order; its exit status."""
         cls.process.send_signal(signal.SIGTERM)
-        return cls.process.wait(30)
+        return cls.process.wait(patience(30))
 
 
 @dataclass(frozen=True)

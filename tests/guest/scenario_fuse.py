@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.guest import encryption
-from tests.guest.steps import EXCHANGE, Scenario, StepError, expect, run, wait_until
+from tests.guest.steps import EXCHANGE, Scenario, StepError, expect, patience, run, wait_until
 
 scenario = Scenario()
 
@@ -361,7 +361,7 @@ def kill_target() -> dict[str, Any]:
     found["infos"] = [info(REMOTE / name) for name in ("rng0", "crypto0", "block0")]
     found["looking"] = round(time.monotonic() - start, 3)
     try:
-        found["rngd"] = daemon.wait(20)
+        found["rngd"] = daemon.wait(patience(20))
     except subprocess.TimeoutExpired:
         raise StepError("rngd goes on") from None
     return found

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.guest import direct, nbd, tree
-from tests.guest.steps import EXCHANGE, Scenario, expect, run, wait_until
+from tests.guest.steps import EXCHANGE, Scenario, expect, patience, run, wait_until
 
 scenario = Scenario()
 
@@ -86,7 +86,7 @@ class Target:
         """Send the signal; the exit status."""
         assert cls.process is not None
         cls.process.send_signal(number)
-        return cls.process.wait(30)
+        return cls.process.wait(patience(30))
 
 
 @scenario.step()
@@ -358,7 +358,7 @@ def kill_during(process: subprocess.Popen[str]) -> dict[str, Any]:
     expect(process.poll() is None, "it has written everything already")
     expect(Target.end(signal.SIGKILL) == -signal.SIGKILL, "the target ended otherwise")
     start = time.monotonic()
-    output, _ = process.communicate(timeout=60)
+    output, _ = process.communicate(timeout=patience(60))
     seconds = time.monotonic() - start
     return {"status": process.returncode, "output": output, "seconds": round(seconds, 3)}
 

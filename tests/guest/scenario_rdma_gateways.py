@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 
 from tests.guest import direct, encryption, nbd, operations, rxe, tree
 from tests.guest.ballast import Ballast
-from tests.guest.steps import EXCHANGE, Scenario, StepError, expect, run, wait_until
+from tests.guest.steps import EXCHANGE, Scenario, StepError, expect, patience, run, wait_until
 from vof.initiator.parameters import SessionParameters
 
 scenario = Scenario()
@@ -286,7 +286,7 @@ def cut_briefly() -> dict[str, Any]:
     found: dict[str, Any] = {"during": nbd.written(ACROSS.device) - written}
     rxe.mend()
     found["cut"] = time.monotonic() - start
-    output, _ = writer.communicate(timeout=120)
+    output, _ = writer.communicate(timeout=patience(120))
     found |= {"status": writer.returncode, "output": output}
     unmount(ACROSS)
     mount(ACROSS)
@@ -301,7 +301,7 @@ def cut_for_good() -> dict[str, Any]:
     writer = ballast.start()
     rxe.cut()
     start = time.monotonic()
-    output, _ = writer.communicate(timeout=90)
+    output, _ = writer.communicate(timeout=patience(90))
     found = {"status": writer.returncode, "output": output, "seconds": time.monotonic() - start}
     unmount(ACROSS)
     nbd.detach(ACROSS.device)
@@ -360,7 +360,7 @@ def what_disks_took() -> dict[str, Any]:
 def stop_rdma_target() -> dict[str, Any]:
     """What is left of it and of every initiator: nothing, but what the kernel has for itself."""
     Target.process.send_signal(signal.SIGTERM)
-    status = Target.process.wait(30)
+    status = Target.process.wait(patience(30))
     owned = [line for line in run("rdma", "resource", "show", "qp").splitlines() if " pid " in line]
     violations = [line for line in log().splitlines() if "event=violation" in line]
     return {"status": status, "violations": violations, "queue_pairs": owned}

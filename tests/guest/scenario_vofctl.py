@@ -26,7 +26,7 @@ from tests.guest.remote_disk import (
     left_over,
     vofctl,
 )
-from tests.guest.steps import EXCHANGE, Scenario, StepError, expect, run, wait_until
+from tests.guest.steps import EXCHANGE, Scenario, StepError, expect, patience, run, wait_until
 
 scenario = Scenario()
 
@@ -222,7 +222,7 @@ def force() -> dict[str, Any]:
     time.sleep(1)  # whatever is under way gets stuck
     started = done("list").seconds  # what it takes to start the program here
     outcome = vofctl("disconnect", "disk0", "--force")
-    errors = writer.communicate(timeout=30)[1]
+    errors = writer.communicate(timeout=patience(30))[1]
     run("umount", MOUNT)
     wait_until(f"{DEVICE} to be free", lambda: not nbd.is_attached(DEVICE))
     run("udevadm", "settle")

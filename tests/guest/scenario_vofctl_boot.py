@@ -17,7 +17,7 @@ from typing import Any
 
 from tests.guest import nbd, remote_disk
 from tests.guest.remote_disk import BY_ID, IMAGE, MOUNT, PATIENCE, UNITS, Target, done, left_over
-from tests.guest.steps import EXCHANGE, Scenario, expect, run, wait_until
+from tests.guest.steps import EXCHANGE, Scenario, expect, patience, run, wait_until
 
 scenario = Scenario()
 
@@ -41,7 +41,7 @@ class Unit:
         command = shlex.split(line.removeprefix("ExecStart=").replace("%i", instance))
         cls.manager = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         cls.manager.bind(str(NOTIFICATIONS))
-        cls.manager.settimeout(PATIENCE)
+        cls.manager.settimeout(patience(PATIENCE))
         with (EXCHANGE / f"{instance}.log").open("ab") as log:
             environment = {**os.environ, "NOTIFY_SOCKET": str(NOTIFICATIONS)}
             cls.process = subprocess.Popen(
@@ -53,7 +53,7 @@ class Unit:
     def stop(cls) -> int:
         """As KillMode=mixed does; the exit status."""
         cls.process.send_signal(signal.SIGTERM)
-        status = cls.process.wait(30)
+        status = cls.process.wait(patience(30))
         cls.manager.close()
         return status
 

@@ -36,6 +36,15 @@ EXCHANGE = Path("/run/exchange")
 RECORD = "steps.jsonl"
 """The record, inside that folder."""
 
+SLACK = 4
+"""How many times as long as is written down a guest may take for what is bounded in time, before it
+counts as hung. What is written down suits a machine that does little else."""
+
+
+def patience(seconds: float) -> float:
+    """How long to wait for what takes at most ``seconds`` on such a machine."""
+    return SLACK * seconds
+
 
 class StepError(Exception):
     """A step found what it must not find; the text goes to the reader of the test report."""
@@ -88,7 +97,7 @@ class Scenario:
             name = action.__name__
             if name in self._steps:
                 raise ValueError(f"two steps are called {name}")
-            self._steps[name] = Step(name, action, needs, timeout, always)
+            self._steps[name] = Step(name, action, needs, patience(timeout), always)
             return action
 
         return register
@@ -205,10 +214,10 @@ def run(*argv: str | Path, check: bool = True) -> str:
 
 def wait_until(what: str, condition: Callable[[], object], timeout: float = 20) -> None:
     """Return once `condition()` holds; StepError naming `what` if it does not in time."""
-    deadline = time.monotonic() + timeout
+    deadline = time.monotonic() + patience(timeout)
     while not condition():
         if time.monotonic() > deadline:
-            raise StepError(f"waited {timeout:g} s for {what}")
+            raise StepError(f"waited {patience(timeout):g} s for {what}")
         time.sleep(0.05)
 
 
