@@ -10,6 +10,11 @@
 -- fields are named as they are there. What a conversation has to be followed for, `vofctl decode`
 -- tells: what a request asks of a device, the rules that are broken, how to go on behind bytes that
 -- are missing or behind a vring that the reference target refuses.
+--
+-- Segments that were captured out of order, as happens where the sender moves between CPUs, Wireshark
+-- puts in order only where the preference tcp.reassemble_out_of_order says so:
+--
+--     tshark -o tcp.reassemble_out_of_order:TRUE -X lua_script:wireshark/vof.lua -r disk0.pcap
 
 local vof = Proto("vof", "Virtio over Fabrics")
 

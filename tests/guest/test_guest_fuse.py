@@ -17,8 +17,8 @@ pytestmark = [
     ),
 ]
 
-PROMPT = 10
-"""Seconds that count as at once in an emulated machine: a third of the mount's own timeout."""
+PROMPT = 20
+"""Seconds that count as at once in an emulated machine: less than the mount's own timeout."""
 
 
 @pytest.fixture(scope="module")

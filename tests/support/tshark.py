@@ -21,6 +21,10 @@ from xml.etree import ElementTree as ET
 
 from tests.support.loopback import PATIENCE
 
+IN_ORDER = ("-o", "tcp.reassemble_out_of_order:TRUE")
+"""For what was captured: a sender that moves between CPUs overtakes itself, on the loopback
+interface too."""
+
 DISSECTOR = Path(__file__).parents[2] / "wireshark" / "vof.lua"
 
 
@@ -42,7 +46,10 @@ class Shown:
 def dissect(file: Path, *options: str) -> list[Shown]:
     """Return the messages that tshark finds in a capture."""
     ran = subprocess.run(
-        ["tshark", "-n", "-X", f"lua_script:{DISSECTOR}", "-r", file, "-T", "pdml", *options],
+        [
+            *("tshark", "-n", "-X", f"lua_script:{DISSECTOR}", "-r", file, "-T", "pdml"),
+            *options,
+        ],
         capture_output=True,
         text=True,
         timeout=120,
