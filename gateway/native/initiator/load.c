@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "initiator/load.h"
 
+#include <sched.h>
 #include <stdlib.h>
+
+static const int64_t LOOK = 50000000; /* nanoseconds between looks at the deadlines, at least */
 
 struct slot {
     struct vof_block_request item;
@@ -18,8 +21,9 @@ struct load {
     struct vof_load_result *result;
     struct slot *slots;
     uint8_t *data;
-    struct slot *done; /* completed, not looked at yet; newest first */
-    unsigned in_flight;
+    struct slot *done; /* completed, not looked at yet; newest first. Of who leads the queue */
+    unsigned in_flight, depth;
+    int64_t next_look;
     uint64_t random, place;
 };
 
@@ -101,23 +105,42 @@ static void submit(struct load *load, struct vof_request **requests, unsigned co
         load->in_flight += count;
 }
 
-static void run(struct load *load, struct vof_request **batch, unsigned depth)
+/* End the queue if a request takes longer than it may. A receive returns for this, too, where
+ * nothing comes: see vof_queue_set_tick. */
+static void check_deadlines(struct load *load, int64_t now)
+{
+    if (now < load->next_look)
+        return;
+    load->next_look = now + LOOK;
+    for (unsigned i = 0; i < load->depth; i++) {
+        struct vof_request *request = &load->slots[i].item.request;
+        if (!vof_request_done(request))
+            vof_queue_check_deadline(load->queue, request);
+    }
+}
+
+static void run(struct load *load, struct vof_request **batch)
 {
     int64_t start = vof_now(), now = start;
-    for (unsigned i = 0; i < depth; i++) {
+    for (unsigned i = 0; i < load->depth; i++) {
         prepare(load, &load->slots[i], now);
         batch[i] = &load->slots[i].item.request;
     }
-    submit(load, batch, depth);
+    submit(load, batch, load->depth);
     while (load->in_flight) {
-        if (!load->done && vof_queue_try_lead(load->queue)) {
-            vof_queue_receive(load->queue, false);
-            vof_queue_release_lead(load->queue);
+        if (!vof_queue_try_lead(load->queue)) {
+            sched_yield(); /* to who ends the queue: nobody else leads it */
+            continue;
         }
+        if (!load->done)
+            vof_queue_receive(load->queue, false);
         now = vof_now();
         bool more = now - start < load->plan->duration &&
                     vof_queue_failure(load->queue) == VOF_ALIVE;
-        submit(load, batch, reap(load, batch, now, more));
+        unsigned count = reap(load, batch, now, more);
+        check_deadlines(load, now);
+        vof_queue_release_lead(load->queue);
+        submit(load, batch, count);
     }
     load->result->duration = now - start;
 }
@@ -132,11 +155,10 @@ bool vof_load_run(struct vof_block *block, unsigned queue, const struct vof_load
     load.slots = calloc(plan->depth, sizeof *load.slots);
     load.data = calloc(plan->depth, plan->block_size);
     bool ready = load.slots && load.data;
-    unsigned depth = 0;
-    for (; ready && depth < plan->depth; depth++) {
-        struct slot *slot = &load.slots[depth];
+    for (; ready && load.depth < plan->depth; load.depth++) {
+        struct slot *slot = &load.slots[load.depth];
         slot->load = &load;
-        slot->data = load.data + (size_t)depth * plan->block_size;
+        slot->data = load.data + (size_t)load.depth * plan->block_size;
         vof_block_prepare(block, &slot->item, plan->write ? VOF_BLK_OUT : VOF_BLK_IN, 0, slot->data,
                           plan->block_size, plan->write);
         int id = vof_queue_take_id(load.queue, slot->item.descriptors, false);
@@ -145,8 +167,8 @@ bool vof_load_run(struct vof_block *block, unsigned queue, const struct vof_load
         vof_block_set_id(&slot->item, (uint16_t)id);
     }
     if (ready)
-        run(&load, batch, depth);
-    for (unsigned i = 0; i < depth; i++)
+        run(&load, batch);
+    for (unsigned i = 0; i < load.depth; i++)
         vof_queue_give_back_id(load.queue, load.slots[i].item.request.landing.command_id,
                                load.slots[i].item.descriptors);
     free(load.slots);

@@ -25,7 +25,8 @@ struct vof_load_result {
     uint64_t latencies[VOF_LOAD_BUCKETS];
 };
 
-/* False where there is no memory for it. Ends early if the queue does. */
+/* False where there is no memory for it. Ends early if the queue does, which a request that takes
+ * longer than the block's timeout sees to. */
 bool vof_load_run(struct vof_block *block, unsigned queue, const struct vof_load_plan *plan,
                   struct vof_load_result *result);
 

@@ -97,11 +97,17 @@ def _run_in_python(driver: BlockDriver, queue: int, plan: LoadPlan) -> LoadResul
     latencies = [0] * _BUCKETS
     errors = done = place = 0
     start = now = time.monotonic()
+    until = start + plan.seconds
     start_request = driver.start_write if plan.write else driver.start_read
-    while in_flight or now - start < plan.seconds:
-        while buffers and now - start < plan.seconds:
+    while in_flight or now < until:
+        while buffers and now < until:
             place = rng.randrange(places) if plan.random else place % places
-            request = start_request(place * plan.block_size, buffers[0], wait=not in_flight)
+            try:
+                request = start_request(place * plan.block_size, buffers[0], wait=not in_flight)
+            except VofError:  # the session has ended, by what another queue saw
+                errors += 1
+                until = now
+                break
             if request is None:
                 break
             in_flight.append((request, buffers.popleft(), now))
@@ -117,7 +123,7 @@ def _run_in_python(driver: BlockDriver, queue: int, plan: LoadPlan) -> LoadResul
         except VofError:
             errors += 1
             if driver.session.error is not None:
-                break
+                until = now
         buffers.append(buffer)
         now = time.monotonic()
     return LoadResult(done, done * plan.block_size, errors, now - start, latencies)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import itertools
 from contextlib import closing
 
 import pytest
@@ -100,6 +101,23 @@ def test_a_lost_session_ends_it(serve: Serve) -> None:
         result = run(driver, LoadPlan(depth=1, seconds=3600))
         assert driver.session.is_lost()
     assert (result.requests, result.errors) == (3, 1)
+
+
+@pytest.mark.parametrize("unanswered", ["one", "all"])
+def test_a_request_that_takes_too_long_ends_it(serve: Serve, unanswered: str) -> None:
+    """Also where others beside it are answered all the time."""
+    numbers = itertools.count()
+
+    def keep(command: Command) -> None:
+        if unanswered == "one" and next(numbers) != 5:
+            command.perform()
+
+    target = serve(None, on(VRING, keep))
+    with closing(open_driver(target, queues=2, timeout=0.3)) as driver:
+        result = run(driver, LoadPlan(depth=4, seconds=3600))
+        assert "no answer to VIRTIO_BLK_T_IN within 0.3 s" in str(driver.session.error)
+    assert result.errors > 0
+    assert (result.requests > 0) == (unanswered == "one")
 
 
 def test_percentiles_rise(serve: Serve) -> None:
