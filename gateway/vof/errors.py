@@ -3,6 +3,7 @@
 
     VofError                     errno
     ├── ConfigError              EINVAL     what the user wrote cannot be used
+    │   └── WrongDevice          EINVAL     it names a device of another type
     ├── ConnectError             as it was  the target could not be reached, or refused the Connect
     ├── SessionLost              ESHUTDOWN  the association is gone; later requests fail at once
     │   └── RemoteProtocolError  EPROTO     it is gone because the peer broke the protocol
@@ -43,6 +44,10 @@ class ConfigError(VofError):
     """A parameter, a configuration file or a name is not usable; the message says which and why."""
 
     errno = errno.EINVAL
+
+
+class WrongDevice(ConfigError):
+    """The target's device is of another type than what it was to be used for."""
 
 
 class ConnectError(VofError):

@@ -20,6 +20,7 @@ SIZE = 96 << 20
 SERIAL = "vof disk-0"
 TVQN = "virtio-target/block/disk0.service"
 OTHER = "virtio-target/block/other.service"
+RNG = "virtio-target/rng/rng0.service"
 MOUNT = Path("/srv/remote")
 BY_NAME = Path("/dev/vof/disk0")
 BY_ID = Path("/dev/disk/by-id/virtio-of-vof_disk-0")
@@ -43,6 +44,11 @@ backend = driver=block-posix,path={IMAGE},queues=2,serial={SERIAL}
 tvqn = {OTHER}
 model = block
 backend = driver=block-memory,size=16M
+
+[rng]
+tvqn = {RNG}
+model = rng
+backend = driver=rng-random
 """
 _VOF = f"""\
 [defaults]

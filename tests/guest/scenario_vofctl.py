@@ -19,6 +19,7 @@ from tests.guest.remote_disk import (
     MOUNT,
     OTHER,
     PATIENCE,
+    RNG,
     SIZE,
     TVQN,
     Target,
@@ -240,6 +241,20 @@ def connect_all() -> dict[str, Any]:
     drop_in.unlink()
     end = done("disconnect", "--all")
     return outcome.record() | {"end": end.record(), "left": left_over()}
+
+
+@scenario.step(needs=("connect_all",), timeout=180)
+def no_disk() -> dict[str, Any]:
+    """A device that is no disk: told apart from one, and left alone where that is said."""
+    drop_in = Path("/etc/vof/vof.conf.d/rng.conf")
+    drop_in.write_text(f"[device rng]\ntvqn = {RNG}\n", encoding="ascii")
+    found = vofctl("connect-all").record() | {"left": left_over()["entries"]}
+    done("disconnect", "--all")
+    drop_in.write_text(f"[device rng]\ntvqn = {RNG}\nauto = no\n", encoding="ascii")
+    left_alone = vofctl("connect-all").record()
+    drop_in.unlink()
+    done("disconnect", "--all")
+    return found | {"left_alone": left_alone}
 
 
 @scenario.step(always=True, timeout=90)

@@ -130,6 +130,18 @@ def test_a_dead_target_does_not_keep_the_others(guest: Guest) -> None:
     assert found["left"] == NOTHING
 
 
+def test_a_device_that_is_no_disk(guest: Guest) -> None:
+    found = guest.result("no_disk")
+    assert found["status"] == 2
+    assert found["output"] == f"{DEVICE} disk0\n"
+    assert found["errors"].startswith(f"vofctl: rng: '{remote_disk.RNG}' is a virtio-rng, not a ")
+    assert "auto=no in [device rng]" in found["errors"]
+    assert found["left"] == ["disk0"]
+    left_alone = found["left_alone"]
+    assert (left_alone["status"], left_alone["errors"]) == (0, "")
+    assert left_alone["output"] == f"{DEVICE} disk0\n"
+
+
 def test_the_next_boot_has_the_disk_mounted(next_boot: Guest) -> None:
     assert next_boot.result("disk")["state"].startswith("READY=1\n")
     assert next_boot.result("disk")["link"] == DEVICE

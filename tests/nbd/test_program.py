@@ -72,7 +72,7 @@ class TestTargetThatIsNot:
     def test_serving_a_block_device(self) -> None:
         with ScriptedTarget(Device(device_id=4)) as target:
             line = complaint(f"tvqn={target.device.tvqn}", f"tport={target.port}")
-        assert "is a virtio-rng, not a virtio-blk; name a block device in tvqn=" in line
+        assert "is a virtio-rng, not a virtio-blk: NBD takes disks only; vof-mount shows" in line
 
     def test_a_target_but_an_http_server(self) -> None:
         with http_server() as port:

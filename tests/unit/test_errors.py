@@ -18,6 +18,7 @@ from vof.errors import (
     RemoteProtocolError,
     SessionLost,
     VofError,
+    WrongDevice,
 )
 
 
@@ -26,6 +27,7 @@ from vof.errors import (
     [
         (VofError("x"), Exception, errno.EIO),
         (ConfigError("x"), VofError, errno.EINVAL),
+        (WrongDevice("x"), ConfigError, errno.EINVAL),
         (ConnectError("x"), VofError, errno.ECONNREFUSED),
         (SessionLost("x"), VofError, errno.ESHUTDOWN),
         (RemoteProtocolError("x"), SessionLost, errno.EPROTO),

@@ -112,7 +112,7 @@ class BlockDriver:
     def attach(cls, session: Session, queues: int = DEFAULT_QUEUES) -> BlockDriver:
         """Initialise the device of a session, which is closed if that fails.
 
-        Raises ConfigError if the device is no block device, RemoteProtocolError if what it says of
+        Raises WrongDevice if the device is no block device, RemoteProtocolError if what it says of
         itself cannot be, and what a session raises.
         """
         try:

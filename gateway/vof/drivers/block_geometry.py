@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from vof.errors import ConfigError, RemoteProtocolError
+from vof.errors import RemoteProtocolError, WrongDevice
 from vof.initiator.config import read_config
 from vof.initiator.session import Session
 from vof.wire.blk import FIELDS_BY_FEATURE, SECTOR_SHIFT, SECTOR_SIZE, Config, Feature
@@ -46,15 +46,13 @@ class Geometry:
 
 
 def check_block_device(session: Session) -> None:
-    """Raise ConfigError if the session's device is not a virtio-blk."""
+    """Raise WrongDevice if the session's device is not a virtio-blk."""
     if session.device_id != DeviceId.BLOCK:
         try:
             found = f"a virtio-{DeviceId(session.device_id).name.lower()}"
         except ValueError:
             found = f"of virtio device type {session.device_id}"
-        raise ConfigError(
-            f"'{session.tvqn}' is {found}, not a virtio-blk; name a block device in tvqn="
-        )
+        raise WrongDevice(f"'{session.tvqn}' is {found}, not a virtio-blk")
 
 
 def read_block_config(session: Session, features: Feature) -> Config:

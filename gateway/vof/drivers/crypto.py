@@ -19,11 +19,11 @@ from threading import Lock
 from vof.drivers.crypto_slots import Slots
 from vof.errors import (
     CompletionError,
-    ConfigError,
     ConnectError,
     DeviceError,
     LocalProtocolError,
     RemoteProtocolError,
+    WrongDevice,
 )
 from vof.fabric.pending import Pending
 from vof.initiator.config import read_config
@@ -109,12 +109,12 @@ class CryptoDriver:
     def attach(cls, session: Session, queues: int = DEFAULT_QUEUES) -> CryptoDriver:
         """Initialise the device of a session, which is closed if that fails.
 
-        Raises ConfigError if the device is no virtio-crypto, ConnectError (EAGAIN) if it is not
+        Raises WrongDevice if the device is no virtio-crypto, ConnectError (EAGAIN) if it is not
         ready, RemoteProtocolError if what it says of itself cannot be, and what a session raises.
         """
         try:
             if session.device_id != DeviceId.CRYPTO:
-                raise ConfigError(f"'{session.tvqn}' is not a virtio-crypto")
+                raise WrongDevice(f"'{session.tvqn}' is not a virtio-crypto")
             features = Feature(session.negotiate(WANTED) & WANTED)
             config = _read_config(session)
             control_index = session.num_queues - 1

@@ -11,10 +11,10 @@ from __future__ import annotations
 
 from vof.errors import (
     CompletionError,
-    ConfigError,
     DeviceError,
     LocalProtocolError,
     RemoteProtocolError,
+    WrongDevice,
 )
 from vof.initiator.parameters import SessionParameters
 from vof.initiator.session import Session
@@ -47,12 +47,12 @@ class RngDriver:
     def attach(cls, session: Session) -> RngDriver:
         """Initialise the device of a session, which is closed if that fails.
 
-        Raises ConfigError if the device is no virtio-rng, RemoteProtocolError, and what a session
+        Raises WrongDevice if the device is no virtio-rng, RemoteProtocolError, and what a session
         raises.
         """
         try:
             if session.device_id != DeviceId.RNG:
-                raise ConfigError(f"'{session.tvqn}' is not a virtio-rng")
+                raise WrongDevice(f"'{session.tvqn}' is not a virtio-rng")
             session.negotiate(0)
             if not session.num_queues:
                 raise RemoteProtocolError(

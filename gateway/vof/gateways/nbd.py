@@ -28,6 +28,7 @@ from vof.engine.choice import keep_thread
 from vof.errors import CompletionError, ConfigError, DeviceError, SessionLost, VofError
 from vof.gateways.attach.block_path import enter_block_path
 from vof.gateways.disk import Disk
+from vof.gateways.disks_only import disks_only
 from vof.gateways.session_book import SessionBook
 from vof.gateways.session_log import log_ended, log_opened, log_resized
 from vof.initiator.parameters import (
@@ -291,7 +292,7 @@ class NbdGateway:
             return
         # Bound to iport=, the probe's closing connection would hold the port that the session
         # needs.
-        with Session.open(dataclasses.replace(self._parameters, iport=0)) as session:
+        with Session.open(dataclasses.replace(self._parameters, iport=0)) as session, disks_only():
             check_block_device(session)
 
     def exports(self) -> Iterable[tuple[str, str]]:
@@ -313,7 +314,8 @@ class NbdGateway:
             disk = self._disks.get(tvqn)
             if disk is None or disk.driver.session.is_lost():
                 parameters = dataclasses.replace(self._parameters, tvqn=tvqn)
-                disk = Disk(BlockDriver.open(parameters, self._queues))
+                with disks_only():
+                    disk = Disk(BlockDriver.open(parameters, self._queues))
                 disk.driver.on_resize = _resize_reporter(tvqn)
                 self._follow(disk.driver.session)
                 self._disks[tvqn] = disk

@@ -26,6 +26,7 @@ from vof.errors import (
     RemoteProtocolError,
     SessionLost,
     VofError,
+    WrongDevice,
 )
 from vof.fabric.tcp import TcpQueue
 from vof.gateways.nbd import (
@@ -405,7 +406,11 @@ class TestProbe:
         ("device", "error", "text"),
         [
             (Device(tvqn="else"), ConnectError, f"has no device '{TVQN}'"),
-            (Device(device_id=20), ConfigError, "is a virtio-crypto, not a virtio-blk"),
+            (
+                Device(device_id=20),
+                WrongDevice,
+                "is a virtio-crypto, .* takes disks only; vof-mount",
+            ),
         ],
     )
     def test_says_what_is_wrong(

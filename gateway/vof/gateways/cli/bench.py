@@ -118,7 +118,7 @@ def _measure(driver: BlockDriver, plan: LoadPlan) -> LoadResult:
                 try:
                     return done.result(_TICK)
                 except TimeoutError:
-                    bar.show((time.monotonic() - start) / plan.seconds)
+                    bar.advance((time.monotonic() - start) / plan.seconds)
         except BaseException:
             # Ends the load as well, or its thread would be waited for.
             driver.close()

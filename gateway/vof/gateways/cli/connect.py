@@ -11,18 +11,20 @@ import shlex
 import sys
 from pathlib import Path
 
-from vof.errors import ConfigError
+from vof.errors import ConfigError, VofError
 from vof.gateways.attach.blockdev import Kernel
 from vof.gateways.attach.launch import Launch, run_in_foreground
 from vof.gateways.attach.module import load_nbd
 from vof.gateways.attach.nbdkit import command, find_filter
 from vof.gateways.attach.plan import DEFAULT_TIMEOUT, Plan
-from vof.gateways.attach.state import DEFAULT_FOLDER, Record
+from vof.gateways.attach.state import DEFAULT_FOLDER, Record, StateFolder
 from vof.gateways.cli.attached import add_state_option, state_folder
 from vof.gateways.cli.exits import Exit
 from vof.gateways.cli.output import add_output_option, wants_json, write_facts, write_json
 from vof.gateways.cli.target_options import add_target_argument, target_settings
+from vof.gateways.cli.waiting import outcomes
 from vof.gateways.control_string import is_control_string, parse_control_string
+from vof.gateways.disks_only import disks_only
 from vof.gateways.local_name import check_device_name
 from vof.gateways.settings.schema import DEVICE_KEYS
 
@@ -57,14 +59,24 @@ def run(given: argparse.Namespace) -> Exit:
     folder, kernel = state_folder(given), Kernel()
     load_nbd()
     if given.foreground:
-        run_in_foreground(plan, folder, kernel)
+        with disks_only():
+            run_in_foreground(plan, folder, kernel)
         return Exit.DONE
-    record = Launch(plan, folder, kernel).outcome()
+    record = _connected(plan, folder, kernel, quiet=wants_json(given))
     if wants_json(given):
         write_json(facts_of(record))
     else:
         sys.stdout.write(f"{record.device}\n")
     return Exit.DONE
+
+
+def _connected(plan: Plan, folder: StateFolder, kernel: Kernel, *, quiet: bool) -> Record:
+    """Have the disk connected, and show how far that is."""
+    launch = Launch(plan, folder, kernel)
+    [(_name, outcome)] = outcomes({plan.name or plan.default_name: launch}, folder, quiet=quiet)
+    if isinstance(outcome, VofError):
+        raise outcome
+    return outcome
 
 
 def facts_of(record: Record) -> dict[str, object]:

@@ -1,13 +1,17 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""``vofctl connect-all``: every device of vof.conf, all at once, so that none waits for another."""
+"""``vofctl connect-all``: every disk of vof.conf, all at once, so that none waits for another.
+
+A device with ``auto=no`` is left alone. Every other is taken for a disk: one that is none is told,
+for a disk that was meant would be missing.
+"""
 
 from __future__ import annotations
 
 import argparse
-import select
 import sys
+from collections.abc import Iterator
 
-from vof.errors import VofError
+from vof.errors import VofError, WrongDevice
 from vof.gateways.attach.blockdev import Kernel
 from vof.gateways.attach.launch import Launch
 from vof.gateways.attach.module import load_nbd
@@ -17,8 +21,9 @@ from vof.gateways.cli.connect import facts_of
 from vof.gateways.cli.exits import Exit, exit_of
 from vof.gateways.cli.output import add_output_option, wants_json, write_json
 from vof.gateways.cli.telling import tell_error
+from vof.gateways.cli.waiting import outcomes
 from vof.gateways.settings import effective
-from vof.gateways.settings.merged import load
+from vof.gateways.settings.merged import Settings, load
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -30,38 +35,47 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(given: argparse.Namespace) -> Exit:
     """Connect what is not connected yet; the status is that of the last failure."""
-    settings, folder, kernel = load(), state_folder(given), Kernel()
+    folder, kernel = state_folder(given), Kernel()
     there = {entry.name for entry in folder.entries() if entry.owner is not None}
-    status, connected, launches = Exit.DONE, [], {}
-    if set(settings.devices) - there:
+    status, connected, plans = Exit.DONE, [], []
+    for name, plan in _plans(load(), there):
+        if isinstance(plan, VofError):
+            status = _tell(name, plan)
+        else:
+            plans.append((name, plan))
+    if plans:
         load_nbd()
+    launches = {name: Launch(plan, folder, kernel) for name, plan in plans}
+    for name, outcome in outcomes(launches, folder, quiet=wants_json(given)):
+        if isinstance(outcome, VofError):
+            status = _tell(name, outcome)
+            continue
+        connected.append(facts_of(outcome))
+        if not wants_json(given):
+            sys.stdout.write(f"{outcome.device} {name}\n")
+            sys.stdout.flush()
+    if wants_json(given):
+        write_json({"connected": connected})
+    return status
+
+
+def _plans(settings: Settings, there: set[str]) -> Iterator[tuple[str, Plan | VofError]]:
+    """Yield how each disk is to be attached that is to be, or why it cannot be."""
     for name in settings.devices:
         if name in there:
             continue
         try:
             values = effective.device(settings, name, built_in={"timeout": DEFAULT_TIMEOUT})
-            launch = Launch(Plan.of(values, name), folder, kernel)
-            launches[launch.fileno()] = name, launch
+            if values.flag("auto"):
+                yield name, Plan.of(values, name)
         except VofError as error:
-            tell_error(f"{name}: {error}")
-            status = exit_of(error)
-    poll = select.poll()
-    for fd in launches:
-        poll.register(fd, select.POLLIN)
-    while launches:
-        for fd, _event in poll.poll():
-            name, launch = launches.pop(fd)
-            poll.unregister(fd)
-            try:
-                record = launch.outcome()
-            except VofError as error:
-                tell_error(f"{name}: {error}")
-                status = exit_of(error)
-                continue
-            connected.append(facts_of(record))
-            if not wants_json(given):
-                sys.stdout.write(f"{record.device} {name}\n")
-                sys.stdout.flush()
-    if wants_json(given):
-        write_json({"connected": connected})
-    return status
+            yield name, error
+
+
+def _tell(name: str, error: VofError) -> Exit:
+    """Tell why a disk is not connected; return the exit status for it."""
+    text = f"{name}: {error}"
+    if isinstance(error, WrongDevice):
+        text += f" ([mount NAME]), and auto=no in [device {name}] leaves it out here"
+    tell_error(text)
+    return exit_of(error)

@@ -35,6 +35,7 @@ BUILT_IN_VALUES: Mapping[str, str] = {
     "timeout": "0",
     "filter": "auto",
     "readonly": "no",
+    "auto": "yes",
 }
 """What holds where nobody says anything; keys that are not here have no value of their own."""
 

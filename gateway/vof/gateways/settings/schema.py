@@ -106,6 +106,7 @@ DEVICE_KEYS: Mapping[str, Key] = {
         lambda key, value: parse_integer(key, value, 1, MAX_CONNECTIONS),
     ),
     "readonly": Key("attach it read-only: yes or no (default no)", parse_flag),
+    "auto": Key("let `vofctl connect-all` connect it: yes or no (default yes)", parse_flag),
 }
 """The keys of [device NAME], with ``tvqn`` the one that must be there."""
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.unit.gateways.cli.conftest import Run
-from vof.errors import ConnectError
+from vof.errors import ConnectError, WrongDevice
 from vof.gateways.attach import ending, nbdkit
 from vof.gateways.attach.blockdev import Kernel
 from vof.gateways.attach.plan import Plan
@@ -171,6 +171,7 @@ class StandIn:
 
     def __init__(self, plan: Plan, _folder: StateFolder, _kernel: Kernel) -> None:
         self._name = plan.name or ""
+        self.pid = os.getpid()
         self._reading, writing = os.pipe()
         os.close(writing)
 
@@ -181,17 +182,20 @@ class StandIn:
         os.close(self._reading)
         if self._name.startswith("dead"):
             raise ConnectError("nobody there")
+        if self._name.startswith("rng"):
+            raise WrongDevice(f"'t/{self._name}' is a virtio-rng, not a virtio-blk")
         return Record(self._name, "t", "h:1", "connected", device=f"/dev/{self._name}")
 
 
 @pytest.fixture
 def configured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    def write(*names: str) -> None:
-        text = "".join(f"[device {name}]\ntvqn = t/{name}\n" for name in names)
+    def write(*names: str, more: str = "") -> None:
+        text = "".join(f"[device {name}]\ntvqn = t/{name}\n" for name in names) + more
         (tmp_path / "vof.conf").write_text(text)
         monkeypatch.setenv("VOF_CONFIG_DIR", str(tmp_path))
 
-    monkeypatch.setattr(connect_all, "Launch", StandIn)
+    for module in (connect, connect_all):
+        monkeypatch.setattr(module, "Launch", StandIn)
     return write
 
 
@@ -210,6 +214,46 @@ def test_what_is_connected_is_left_alone(
     status, output, _errors = run("connect-all", "-o", "json")
     assert status == 0
     assert [disk["name"] for disk in json.loads(output)["connected"]] == ["one"]
+
+
+def test_a_device_that_is_no_disk(run: Run, configured: Callable[..., None]) -> None:
+    configured("one", "rng0")
+    status, output, errors = run("connect-all")
+    assert (status, output) == (2, b"/dev/one one\n")
+    assert errors == (
+        "vofctl: rng0: 't/rng0' is a virtio-rng, not a virtio-blk: NBD takes disks only; vof-mount "
+        "shows an rng or crypto device as files ([mount NAME]), and auto=no in [device rng0] "
+        "leaves it out here\n"
+    )
+    status, output, errors = run("connect", "rng0")
+    assert (status, output) == (2, b"")
+    assert errors.startswith("vofctl: 't/rng0' is a virtio-rng, not a virtio-blk: NBD takes disks")
+    assert errors.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("more", "connected"),
+    [
+        ("auto = no\n", ["one"]),
+        ("[defaults]\nauto = no\n[device two]\ntvqn = t/two\nauto = yes\n", ["two"]),
+    ],
+)
+def test_a_device_that_is_to_be_left_alone(
+    run: Run, configured: Callable[..., None], more: str, connected: list[str]
+) -> None:
+    configured("one", "rng0", more=more)
+    status, output, errors = run("connect-all", "-o", "json")
+    assert (status, errors) == (0, "")
+    assert [disk["name"] for disk in json.loads(output)["connected"]] == connected
+
+
+def test_nothing_is_to_be_connected(
+    run: Run, configured: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Then nothing is wanted of the kernel, either."""
+    monkeypatch.setattr(connect_all, "load_nbd", lambda: pytest.fail("not to be loaded"))
+    configured("rng0", more="auto = no\n")
+    assert run("connect-all") == (0, b"", "")
 
 
 # list and status

@@ -181,6 +181,6 @@ class TestEnds:
         def interrupt(_bar: object, _fraction: float) -> None:
             raise KeyboardInterrupt
 
-        monkeypatch.setattr("vof.gateways.cli.progress.Progress.show", interrupt)
+        monkeypatch.setattr("vof.gateways.cli.progress.Progress.advance", interrupt)
         status, output, error = bench(run, serve(), "--seconds", "60")
         assert (status, output, error) == (130, b"", "")

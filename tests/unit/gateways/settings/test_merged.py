@@ -141,6 +141,7 @@ class TestProblems:
              "/dev/nbd0"),
             (DISK + "filter = yes", "3: [device disk0] filter=yes: not known; use auto or on or "
              "off"),
+            (DISK + "auto = boot", "3: [device disk0] auto=boot: neither yes nor no"),
             (DISK + "readonly = 1", "3: [device disk0] readonly=1: neither yes nor no"),
             (DISK + "queues = 129", "3: [device disk0] queues=129: not a number from 1 to 128"),
             (DISK + "connections = 0", "3: [device disk0] connections=0: not a number from 1 to "
