@@ -16,7 +16,7 @@ both show what they counted.
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 ALLOWED = {
@@ -101,6 +101,50 @@ def violations(package: Path) -> list[str]:
             if reason := _reason(layer, name):
                 found.append(f"{place}:{line}: {layer} must not import {name}: {reason}")
     return found
+
+
+def circles(package: Path) -> list[list[str]]:
+    """Return the modules that import themselves through others, now or later, once per circle."""
+    modules = {_name_of(path, package): path for path in sorted(package.rglob("*.py"))}
+    graph = {name: _imported(path, package, modules) - {name} for name, path in modules.items()}
+    circles = []
+    left = set(graph)
+    while left:
+        start = min(left)
+        circle = {name for name in _reached(graph, start) if start in _reached(graph, name)}
+        left -= circle | {start}
+        if circle:
+            circles.append(sorted(circle))
+    return circles
+
+
+def _imported(path: Path, package: Path, modules: Collection[str]) -> set[str]:
+    """Return the modules of the package that one imports."""
+    found = set()
+    for _line, imported in imports(path, package):
+        # What is imported may be a name in a module. That of the package itself does not count:
+        # all below it import it.
+        name = imported
+        while name and name not in modules:
+            name = name.rpartition(".")[0]
+        if "." in name:
+            found.add(name)
+    return found
+
+
+def _reached(graph: dict[str, set[str]], start: str) -> set[str]:
+    """Return all that a module imports, itself or through others."""
+    reached: set[str] = set()
+    new = {start}
+    while new:
+        new = {each for name in new for each in graph[name]} - reached
+        reached |= new
+    return reached
+
+
+def _name_of(path: Path, package: Path) -> str:
+    parts = path.relative_to(package.parent).with_suffix("").parts
+    return ".".join(part for part in parts if part != "__init__")
 
 
 def imports(path: Path, package: Path) -> Iterator[tuple[int, str]]:

@@ -63,7 +63,32 @@ class Page:
     @property
     def options(self) -> set[str]:
         """Every option that has a tag."""
-        return {option for item in self.items for option in item.options}
+        return self.options_outside()
+
+    def options_in(self, *sections: str) -> set[str]:
+        """Return every option that has a tag in these sections."""
+        items = (item for item in self.items if item.section in sections)
+        return {option for item in items for option in item.options}
+
+    def options_outside(self, *sections: str) -> set[str]:
+        """Return every option that has a tag in other sections."""
+        items = (item for item in self.items if item.section not in sections)
+        return {option for item in items for option in item.options}
+
+    def calls(self, program: str) -> dict[str, set[str]]:
+        """Return the calls of a program with verbs that the synopsis shows: verb and long options.
+
+        ``group a | b`` are two verbs, each with all of the call's options.
+        """
+        synopsis = self.text.partition(".Sh SYNOPSIS\n")[2].partition(".Sh ")[0]
+        found: dict[str, set[str]] = {}
+        for call in re.split(rf"^\.Nm(?: {program})?\n", synopsis, flags=re.MULTILINE):
+            first, _newline, rest = call.partition("\n")
+            if first.startswith(".Cm "):
+                group, *words = first.removeprefix(".Cm ").replace("|", " ").split()
+                options = {f"--{name}" for name in re.findall(r"Fl Fl ([\w-]+)", rest)}
+                found |= {f"{group} {word}".strip(): options for word in words or [""]}
+        return found
 
     def keys(self, *sections: str) -> set[str]:
         """Return every key that has a tag, in these sections or anywhere."""

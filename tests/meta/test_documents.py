@@ -13,7 +13,7 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from tests.meta.tree import PACKAGE, ROOT, named
-from vof.gateways.cli import main as control_program
+from vof.gateways.cli import arguments as control_program
 from vof.gateways.cli.exits import Exit
 from vof.gateways.fuse import cli as mount
 from vof.target import cli as target

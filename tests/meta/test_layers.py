@@ -7,12 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from tests.meta.layers import ALLOWED, imports, violations
+from tests.meta.layers import ALLOWED, circles, imports, violations
 from tests.meta.tree import PACKAGE, ROOT
 
 
 def test_the_package_keeps_its_layers() -> None:
     assert violations(PACKAGE) == []
+
+
+def test_no_module_imports_itself_through_others() -> None:
+    assert circles(PACKAGE) == []
 
 
 def test_every_layer_was_read() -> None:
@@ -65,6 +69,21 @@ def test_a_good_tree(tmp_path: Path) -> None:
         },
     )
     assert violations(package) == []
+
+
+def test_a_circle(tmp_path: Path) -> None:
+    package = tree(
+        tmp_path,
+        {
+            "__init__.py": "",
+            "gateways/a.py": "from vof.gateways.b import x\n",
+            "gateways/b.py": "def f():\n    from vof.gateways import c\n",
+            "gateways/c.py": "from . import a, d\n",
+            "gateways/d.py": "from vof import __version__\n",
+            "gateways/e.py": "from vof.gateways.a import x\n",
+        },
+    )
+    assert circles(package) == [["vof.gateways.a", "vof.gateways.b", "vof.gateways.c"]]
 
 
 @pytest.mark.parametrize(

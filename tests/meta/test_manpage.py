@@ -14,6 +14,17 @@ TEXT = """\
 .Sh NAME
 .Nm made-up
 .Nd nothing
+.Sh SYNOPSIS
+.Nm
+.Cm list
+.Op Fl Fl all
+.Ar name
+.Nm program
+.Cm box open | shut
+.Op Fl Fl port Ar PORT
+.Fl Fl size Ar n
+.Nm
+.Fl Fl help
 .Sh OPTIONS
 .Bl -tag -width Ds
 .It Fl v , Fl Fl verbose
@@ -29,6 +40,7 @@ Says more, see
 .It Cm kind Ns = Ns Cm one | two
 .It Cm size Ns = Ns Ar BYTES , Cm length Ns = Ns Ar BYTES
 .It Pa /etc/made-up
+.It Fl Fl size Ar n
 .El
 .Sh SEE ALSO
 .Xr another 5 ,
@@ -41,10 +53,19 @@ def test_reading(tmp_path: Path) -> None:
     path.write_text(TEXT, encoding="utf-8")
     page = Page(path)
     assert page.title == ("made-up", "8")
-    assert page.sections == ["NAME", "OPTIONS", "FILE FORMAT", "SEE ALSO"]
+    assert page.sections == ["NAME", "SYNOPSIS", "OPTIONS", "FILE FORMAT", "SEE ALSO"]
     assert page.references == [("other", "1"), ("another", "5"), ("last", "7")]
-    assert page.options == {"-v", "--verbose", "--port", "--dir", "--plain", "--escaped"}
+    assert page.options == {"-v", "--verbose", "--port", "--dir", "--plain", "--escaped"} | {
+        "--size"
+    }
     assert page.keys() == page.keys("FILE FORMAT") == {"key", "kind", "size", "length"}
     assert page.keys("OPTIONS") == set()
+    assert page.options_in("OPTIONS", "FILE FORMAT") == page.options_outside("SYNOPSIS")
+    assert page.options_outside("OPTIONS") == page.options_in("FILE FORMAT") == {"--size"}
+    assert page.calls("program") == {
+        "list": {"--all"},
+        "box open": {"--port", "--size"},
+        "box shut": {"--port", "--size"},
+    }
     assert page.items[0] == Item("OPTIONS", ("-v", "--verbose"), ())
-    assert len(page.items) == 8
+    assert len(page.items) == 9

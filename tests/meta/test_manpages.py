@@ -17,7 +17,8 @@ import pytest
 from tests.meta.manpage import Page
 from tests.meta.tree import PACKAGE, ROOT, named
 from vof.gateways import nbd
-from vof.gateways.cli import main as control_program
+from vof.gateways.cli import arguments as control_program
+from vof.gateways.cli import verbs
 from vof.gateways.cli.exits import Exit
 from vof.gateways.cli.target_options import add_target_options
 from vof.gateways.crypto.algorithms import ALGORITHMS
@@ -260,10 +261,14 @@ def test_events() -> None:
     assert {name for name in named if f'"{name}"' not in source} == set()
 
 
-# The pages of vofctl and of the crypto files.
+# The pages of vofctl: one of all verbs, and one for each that is long.
+
+OVERVIEW = page(f"{verbs.OVERVIEW}.8")
+COMMON = "COMMON OPTIONS"
+"""The section of the overview whose options no other page has to describe again."""
 
 
-def leaves(parser: argparse.ArgumentParser, words: str) -> Iterator[tuple[str, set[str]]]:
+def leaves(parser: argparse.ArgumentParser, words: str = "") -> Iterator[tuple[str, set[str]]]:
     """Yield each verb, with its group if it is in one, and its options."""
     groups = [
         action for action in parser._actions if isinstance(action, argparse._SubParsersAction)
@@ -279,35 +284,100 @@ def option_strings(parser: argparse.ArgumentParser) -> set[str]:
     return {option for action in parser._actions for option in action.option_strings}
 
 
-def test_control_program_options() -> None:
-    parser = control_program.arguments()
-    known = dict(leaves(parser, ""))
-    assert {"crypto encrypt", "crypto verify", "crypto algorithms", "filter path"} <= set(known)
-    assert page("vofctl.8").options == option_strings(parser).union(*known.values())
+def target_options() -> set[str]:
+    """Return the options that lead to a target; a synopsis has them as one word."""
+    parser = argparse.ArgumentParser()
+    add_target_options(parser)
+    return option_strings(parser)
 
 
-def test_control_program_synopsis() -> None:
-    """Each verb is there with its own options; those that lead to a target are named once."""
-    target = argparse.ArgumentParser()
-    add_target_options(target)
-    once = option_strings(target)
-    synopsis = page("vofctl.8").text.partition(".Sh SYNOPSIS")[2].partition(".Sh ")[0]
-    shown: dict[str, set[str]] = {}
-    for call in synopsis.split(".Nm\n")[1:]:
-        first, _newline, rest = call.partition("\n")
-        if first.startswith(".Cm "):
-            group, *words = first.removeprefix(".Cm ").replace("|", " ").split()
-            options = {f"--{name}" for name in re.findall(r"Fl Fl ([\w-]+)", rest)} - once
-            shown |= {f"{group} {word}".strip(): options for word in words or [""]}
-    assert shown == {
-        words: {option for option in options - once if option.startswith("--")}
-        for words, options in leaves(control_program.arguments(), "")
+OPTIONS = dict(leaves(control_program.arguments()))
+"""Of each verb."""
+
+
+def page_of(words: str) -> str:
+    return verbs.VERBS[words.split(maxsplit=1)[0]].page
+
+
+CONTROL_PAGES = sorted({page_of(words) for words in OPTIONS})
+
+
+def test_each_page_of_the_control_program_belongs_to_a_verb() -> None:
+    assert {"vofctl", "vofctl-connect", "vofctl-crypto"} <= set(CONTROL_PAGES)
+    assert {f"{name}.8" for name in CONTROL_PAGES} == {
+        path.name for path in PAGES if path.name.startswith("vofctl")
     }
 
 
+@pytest.mark.parametrize("name", CONTROL_PAGES)
+def test_control_program_synopsis(name: str) -> None:
+    """Each verb is in its page with its own options; those that lead to a target are one word."""
+    once = target_options()
+    calls = page(f"{name}.8").calls("vofctl")
+    assert {words: options - once for words, options in calls.items()} == {
+        words: {option for option in options - once if option.startswith("--")}
+        for words, options in OPTIONS.items()
+        if page_of(words) == name
+    }
+
+
+@pytest.mark.parametrize("name", CONTROL_PAGES)
+def test_control_program_options(name: str) -> None:
+    """Each option of a page's verbs is described in it, or is common; and no other is."""
+    common = OVERVIEW.options_in(COMMON)
+    described = page(f"{name}.8").options_outside(COMMON)
+    taken = set().union(*(OPTIONS[words] for words in OPTIONS if page_of(words) == name))
+    assert described == taken - common
+
+
+def test_control_program_common_options() -> None:
+    """They are options of the program itself, or of verbs of more than one page."""
+    own = option_strings(control_program.arguments())
+    pages: dict[str, set[str]] = {}
+    for words, options in OPTIONS.items():
+        for option in options:
+            pages.setdefault(option, set()).add(page_of(words))
+    common = OVERVIEW.options_in(COMMON)
+    assert target_options() | own <= common
+    assert {option for option in common - own if len(pages.get(option, ())) < 2} == set()
+
+
+def test_control_program_overview() -> None:
+    """Every verb is there; one that has a page of its own leads to it."""
+    assert OVERVIEW.keys("VERBS") == set(verbs.VERBS)
+    entries = OVERVIEW.text.partition(".Sh VERBS")[2].partition("\n.Sh ")[0].split("\n.It ")[1:]
+    for entry in entries:
+        heading = entry.partition("\n")[0]
+        pages = {verbs.VERBS[word].page for word in re.findall(r"Cm ([\w-]+)", heading)}
+        assert set(re.findall(r"^\.Xr (vofctl[\w-]*) 8", entry, re.MULTILINE)) == (
+            pages - {verbs.OVERVIEW}
+        ), heading
+
+
+def parsers(
+    parser: argparse.ArgumentParser, words: str = ""
+) -> Iterator[tuple[str, argparse.ArgumentParser]]:
+    """Yield each verb and each group with its parser."""
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for word, child in action.choices.items():
+                yield f"{words} {word}".strip(), child
+                yield from parsers(child, f"{words} {word}".strip())
+
+
+def test_control_program_help_names_the_page() -> None:
+    program = control_program.arguments()
+    assert "See vofctl(8)." in program.format_help()
+    for words, parser in parsers(program):
+        assert parser.format_help().endswith(f"\n\nSee {page_of(words)}(8).\n"), words
+
+
 def test_control_program_exit_status() -> None:
-    text = page("vofctl.8").text.partition(".Sh EXIT STATUS")[2].partition(".Sh ")[0]
+    text = OVERVIEW.text.partition(".Sh EXIT STATUS")[2].partition(".Sh ")[0]
     assert re.findall(r"^\.It (\d+)$", text, re.MULTILINE) == [str(int(each)) for each in Exit]
+
+
+# The page of the crypto files.
 
 
 def test_crypto_algorithms() -> None:

@@ -169,6 +169,6 @@ def test_status() -> None:
 
 def test_links() -> None:
     assert "docs/protocol.md" in (ROOT / "README.md").read_text(encoding="utf-8")
-    for name in ("../gateway/vof/wire", "../man/vofctl.8", "../wireshark/vof.lua"):
+    for name in ("../gateway/vof/wire", "../man/vofctl-decode.8", "../wireshark/vof.lua"):
         assert f"({name})" in TEXT
         assert Path(ROOT / "docs" / name).exists()

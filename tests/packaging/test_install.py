@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from vof.gateways.cli import main as control_program
+from vof.gateways.cli import arguments as control_program
 from vof.gateways.fuse import cli as mount
 from vof.target import cli as target
 

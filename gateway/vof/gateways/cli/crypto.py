@@ -48,12 +48,12 @@ def add_verbs(parser: argparse.ArgumentParser) -> None:
     """Give the group its verbs."""
     verbs = parser.add_subparsers(metavar="VERB", required=True)
     for operation, text in _VERBS.items():
-        verb = verbs.add_parser(operation, help=text, description=text, allow_abbrev=False)
+        verb = verbs.add_parser(operation, help=text, description=text, epilog=parser.epilog)
         verb.set_defaults(run=run_operation, operation=operation)
         _add_operation_options(verb, operation)
         add_target_options(verb)
     text = "list what the device offers"
-    verb = verbs.add_parser("algorithms", help=text, description=text, allow_abbrev=False)
+    verb = verbs.add_parser("algorithms", help=text, description=text, epilog=parser.epilog)
     verb.set_defaults(run=run_algorithms)
     add_output_option(verb)
     add_target_options(verb)

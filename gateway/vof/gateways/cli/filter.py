@@ -16,11 +16,11 @@ def add_verbs(parser: argparse.ArgumentParser) -> None:
     """Give the group its verbs."""
     verbs = parser.add_subparsers(metavar="VERB", required=True)
     text = "print the filter's path for nbdkit --filter=, building it if need be"
-    verb = verbs.add_parser("path", help=text, description=text, allow_abbrev=False)
+    verb = verbs.add_parser("path", help=text, description=text, epilog=parser.epilog)
     verb.set_defaults(run=run_path)
     add_output_option(verb)
     text = "put the filter where nbdkit finds it as --filter=vof"
-    verb = verbs.add_parser("install", help=text, description=text, allow_abbrev=False)
+    verb = verbs.add_parser("install", help=text, description=text, epilog=parser.epilog)
     verb.set_defaults(run=run_install)
     add_output_option(verb)
 

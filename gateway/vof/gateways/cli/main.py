@@ -1,24 +1,17 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""The entry point of vofctl: ``vofctl [GROUP] VERB [OPTION...]``.
-
-A verb is a module with ``add_options``, a group of verbs one with ``add_verbs``; both set ``run``
-for each verb: a function that takes the parsed arguments and returns the exit status. Owns how
-errors are told; see ``exits``.
-"""
+"""The entry point of vofctl. Owns how a verb is run and how errors are told; see ``exits``."""
 
 from __future__ import annotations
 
-import argparse
 import os
 import signal
 import sys
 from collections.abc import Sequence
 
-from vof import __version__
 from vof.errors import VofError
+from vof.gateways.cli.arguments import arguments
 from vof.gateways.cli.exits import Exit, exit_of
 from vof.gateways.cli.telling import tell_error
-from vof.gateways.cli.verbs import VERBS
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -40,23 +33,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         name = f"{error.filename}: " if error.filename else ""
         return _fail(f"{name}{error.strerror or error}", exit_of(error))
-
-
-def arguments(words: Sequence[str] | None = None) -> argparse.ArgumentParser:
-    """Return the arguments of every verb; with a command line, in full only of the one in it."""
-    parser = argparse.ArgumentParser(
-        prog="vofctl",
-        description="Work with remote virtio devices, reached by Virtio-over-Fabrics.",
-        epilog="See vofctl(8).",
-        allow_abbrev=False,
-    )
-    parser.add_argument("--version", action="version", version=f"vofctl {__version__}")
-    verbs = parser.add_subparsers(metavar="VERB", required=True)
-    for name, (text, add) in VERBS.items():
-        verb = verbs.add_parser(name, help=text, description=text, allow_abbrev=False)
-        if words is None or name in words:
-            add(verb)
-    return parser
 
 
 def _fail(text: str, status: Exit) -> int:

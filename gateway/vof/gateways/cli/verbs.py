@@ -9,6 +9,10 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from typing import NamedTuple
+
+OVERVIEW = "vofctl"
+"""The page of all verbs, and of those that need none of their own."""
 
 # ruff: noqa: PLC0415
 
@@ -97,20 +101,30 @@ def _completion(parser: argparse.ArgumentParser) -> None:
     completion.add_options(parser)
 
 
-VERBS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
-    "connect": ("attach a remote disk to this kernel", _connect),
-    "connect-all": ("attach every disk of vof.conf", _connect_all),
-    "disconnect": ("detach a disk", _disconnect),
-    "list": ("list attached disks", _list),
-    "status": ("show all of an attached disk", _status),
-    "info": ("tell what a device is", _info),
-    "bench": ("measure a block device, by reading", _bench),
-    "doctor": ("find what keeps this machine from using devices", _doctor),
-    "validate": ("look for mistakes in the configuration", _validate),
-    "crypto": ("encrypt, sign and digest on a virtio-crypto", _crypto),
-    "decode": ("print a capture or a recording", _decode),
-    "filter": ("make nbdkit's fast path for this machine", _filter),
-    "top": ("show what running programs do", _top),
-    "completion": ("print what completes command lines in a shell", _completion),
+class Verb(NamedTuple):
+    """A verb, or a group of verbs."""
+
+    text: str
+    """What it is for."""
+    add: Callable[[argparse.ArgumentParser], None]
+    """Gives it its options, or its verbs."""
+    page: str = OVERVIEW
+    """The manual page that describes it, in section 8."""
+
+
+VERBS = {
+    "connect": Verb("attach a remote disk to this kernel", _connect, "vofctl-connect"),
+    "connect-all": Verb("attach every disk of vof.conf", _connect_all, "vofctl-connect"),
+    "disconnect": Verb("detach a disk", _disconnect),
+    "list": Verb("list attached disks", _list),
+    "status": Verb("show all of an attached disk", _status),
+    "info": Verb("tell what a device is", _info),
+    "bench": Verb("measure a block device, by reading", _bench, "vofctl-bench"),
+    "doctor": Verb("find what keeps this machine from using devices", _doctor),
+    "validate": Verb("look for mistakes in the configuration", _validate),
+    "crypto": Verb("encrypt, sign and digest on a virtio-crypto", _crypto, "vofctl-crypto"),
+    "decode": Verb("print a capture or a recording", _decode, "vofctl-decode"),
+    "filter": Verb("make nbdkit's fast path for this machine", _filter),
+    "top": Verb("show what running programs do", _top, "vofctl-top"),
+    "completion": Verb("print what completes command lines in a shell", _completion),
 }
-"""Every verb and group: what it is for, and what gives it its options or verbs."""

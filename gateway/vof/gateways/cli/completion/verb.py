@@ -22,8 +22,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(given: argparse.Namespace) -> Exit:
     """Print the completion."""
-    from vof.gateways.cli.main import arguments  # noqa: PLC0415 - it knows every verb, also this
-
-    parser = arguments()
+    parser = given.arguments()
     sys.stdout.write(SHELLS[given.shell](parser.prog, read(parser)))
     return Exit.DONE

@@ -17,8 +17,8 @@ from pathlib import Path
 import pytest
 
 from tests.unit.gateways.cli.conftest import Run
+from vof.gateways.cli.arguments import arguments
 from vof.gateways.cli.completion.tree import read
-from vof.gateways.cli.main import arguments
 from vof.initiator.parameters import TRANSPORTS
 
 PATIENCE = 60.0
