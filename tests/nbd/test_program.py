@@ -35,7 +35,8 @@ def complaint(*arguments: str, **environment: str) -> str:
 @pytest.mark.parametrize(
     ("argument", "text"),
     [
-        ("tvnq=x", "unknown parameter 'tvnq'; known are tvqn, taddr, tport, transport, ivqn, "),
+        ("tvnq=x", "unknown parameter 'tvnq'; did you mean 'tvqn'?"),
+        ("disk=x", "unknown parameter 'disk'; known are tvqn, taddr, tport, transport, ivqn, "),
         (f"tvqn={'x' * 256}", "tvqn is 256 bytes long; at most 255 are allowed"),
         ("tvqn=", "tvqn is empty"),
         ("ivqn=", "ivqn is empty"),

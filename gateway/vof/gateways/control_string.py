@@ -12,6 +12,7 @@ import errno
 from dataclasses import dataclass
 
 from vof.errors import ConfigError
+from vof.gateways.suggestion import unknown
 from vof.initiator.parameters import PARAMETERS
 
 MAX_COMMAND = 4096
@@ -74,7 +75,7 @@ def _values(data: str | bytes) -> dict[str, str]:
     for part in text.strip(" \t\r\n\0").split(","):
         key, equals, value = part.strip().partition("=")
         if key not in KEYS:
-            raise ConfigError(f"unknown key '{key}'; known are {', '.join(KEYS)}")
+            raise ConfigError(unknown("key", key, KEYS))
         if not equals or not value:
             raise ConfigError(f"{key}= has no value")
         if key in values:

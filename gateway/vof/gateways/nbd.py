@@ -31,6 +31,7 @@ from vof.gateways.disk import Disk
 from vof.gateways.disks_only import disks_only
 from vof.gateways.session_book import SessionBook
 from vof.gateways.session_log import log_ended, log_opened, log_resized
+from vof.gateways.suggestion import unknown
 from vof.initiator.parameters import (
     PARAMETERS as SESSION_PARAMETERS,
 )
@@ -247,7 +248,7 @@ class NbdGateway:
         elif key in SESSION_PARAMETERS:
             self._parameters.set(key, value)
         else:
-            raise ConfigError(f"unknown parameter '{key}'; known are {', '.join(PARAMETERS)}")
+            raise ConfigError(unknown("parameter", key, PARAMETERS))
 
     def get_ready(self) -> None:
         """Do what can go wrong while the user still sees an error: look whether the device is there

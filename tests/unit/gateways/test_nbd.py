@@ -237,11 +237,16 @@ class TestParameters:
         with pytest.raises(ConfigError, match=f"queues={value}: not a number from 1 to 128"):
             NbdGateway(print, print).config("queues", value)
 
-    def test_an_unknown_one_lists_those_there_are(self) -> None:
+    def test_an_unknown_one_that_is_like_one(self) -> None:
         with pytest.raises(ConfigError) as caught:
             NbdGateway(print, print).config("tvnq", "x")
+        assert str(caught.value) == "unknown parameter 'tvnq'; did you mean 'tvqn'?"
+
+    def test_an_unknown_one_lists_those_there_are(self) -> None:
+        with pytest.raises(ConfigError) as caught:
+            NbdGateway(print, print).config("disk", "x")
         assert str(caught.value) == (
-            "unknown parameter 'tvnq'; known are tvqn, taddr, tport, transport, ivqn, iaddr, "
+            "unknown parameter 'disk'; known are tvqn, taddr, tport, transport, ivqn, iaddr, "
             "iport, dialect, queue_size, eager, timeout, metrics, trace, queues, block_path"
         )
 

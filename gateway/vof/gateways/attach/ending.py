@@ -23,6 +23,7 @@ from vof.gateways.attach.blockdev import (
 )
 from vof.gateways.attach.netlink import NbdNetlink
 from vof.gateways.attach.state import END, END_NOW, Entry, StateFolder
+from vof.gateways.suggestion import likely
 
 _PATIENCE = 15.0
 """Seconds a supervisor gets to flush and detach in order."""
@@ -49,8 +50,10 @@ def find(text: str, entries: Iterable[Entry], kernel: Kernel) -> Entry:
         )
     ]
     if not found:
-        known = ", ".join(entry.name for entry in entries) or "none"
-        raise ConfigError(f"no disk '{text}' is attached; there are: {known}", errno=errno.ENOENT)
+        known = [entry.name for entry in entries]
+        meant = likely(text, known)
+        hint = f"did you mean '{meant}'?" if meant else f"there are: {', '.join(known) or 'none'}"
+        raise ConfigError(f"no disk '{text}' is attached; {hint}", errno=errno.ENOENT)
     if len(found) > 1:
         names = ", ".join(entry.name for entry in found)
         raise ConfigError(f"'{text}' is attached more than once; name one of {names}")

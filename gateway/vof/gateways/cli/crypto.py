@@ -30,6 +30,7 @@ from vof.gateways.crypto.jobs import (
 )
 from vof.gateways.crypto.keys import MAX_KEY_FILE, read_key
 from vof.gateways.crypto.listing import facts, listing
+from vof.gateways.suggestion import unknown
 from vof.initiator.parameters import parse_integer
 from vof.wire.crypto import Service
 
@@ -117,7 +118,8 @@ def _setup(given: argparse.Namespace) -> Setup:
     name = given.algorithm.lower()
     algorithm = ALGORITHMS.get(name)
     if algorithm is None:
-        raise ConfigError(f"unknown algorithm '{name}'; `vofctl crypto algorithms` lists them")
+        lists = "`vofctl crypto algorithms` lists them"
+        raise ConfigError(unknown("algorithm", name, ALGORITHMS, lists))
     iv, aad = (_hex(given, name) for name in ("iv", "aad"))
     tag_length = getattr(given, "tag_length", None)
     setup = Setup(

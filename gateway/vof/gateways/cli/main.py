@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""The entry point of vofctl. Owns how a verb is run and how errors are told; see ``exits``."""
+"""The entry point of vofctl. Owns how a verb is run and how errors are told; see ``exits``.
+
+A verb whose arguments have a ``hint`` is asked by it for what to add to an error.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +32,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
     except VofError as error:
-        return _fail(str(error), exit_of(error))
+        hint = getattr(given, "hint", None)
+        return _fail(f"{error}{hint(given, error) if hint else ''}", exit_of(error))
     except OSError as error:
         name = f"{error.filename}: " if error.filename else ""
         return _fail(f"{name}{error.strerror or error}", exit_of(error))

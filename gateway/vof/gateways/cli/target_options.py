@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import argparse
 
-from vof.errors import ConfigError
+from vof.errors import ConfigError, ConnectError, VofError
 from vof.gateways.settings import effective
 from vof.gateways.settings.effective import Effective
 from vof.gateways.settings.merged import load
+from vof.gateways.suggestion import likely
 from vof.initiator.parameters import PARAMETERS, SessionParameters
 
 DEFAULT_TIMEOUT = "30"
@@ -26,9 +27,20 @@ _HELP = PARAMETERS | {
 def add_target_options(parser: argparse.ArgumentParser) -> None:
     """Give a verb the options. One that has an argument ``target`` takes the device there too."""
     group = parser.add_argument_group("target")
+    parser.set_defaults(hint=_hint)
     for key, text in _HELP.items():
         option = f"--{key.replace('_', '-')}"
         group.add_argument(option, metavar=key.upper(), help=text)
+
+
+def _hint(arguments: argparse.Namespace, error: VofError) -> str:
+    """Return what to add to an error: a device that is not there may be a name with a mistake."""
+    named = getattr(arguments, "target", None) or arguments.tvqn
+    if named is None or not isinstance(error, ConnectError):
+        return ""
+    devices = load().devices
+    meant = None if named in devices else likely(named, devices)
+    return f"; did you mean '{meant}', which is in vof.conf?" if meant else ""
 
 
 def add_target_argument(parser: argparse.ArgumentParser) -> None:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 
 from vof.errors import ConfigError
 from vof.gateways.fuse.ownership import Ownership
+from vof.gateways.suggestion import unknown
 from vof.initiator.parameters import CONNECT_TIMEOUT, PARAMETERS, SessionParameters, parse_integer
 from vof.metrics.endpoint import FORM, Endpoint
 from vof.trace.place import FORM as TRACE_FORM
@@ -127,7 +128,7 @@ def _take(options: MountOptions, option: str) -> None:
     elif key in _MEANINGLESS or key.startswith(("x-", "X-")) or key == "comment":
         pass
     elif key not in OPTIONS:
-        raise ConfigError(f"unknown option '{key}'; known are {', '.join(OPTIONS)}")
+        raise ConfigError(unknown("option", key, OPTIONS))
     elif bool(equals) == (key in FLAGS):
         raise ConfigError(f"option '{key}' " + ("takes no value" if equals else "needs a value"))
     elif key in FLAGS:

@@ -16,6 +16,7 @@ from vof.gateways.fuse.options import DEFAULT_TIMEOUT
 from vof.gateways.settings.merged import DEFAULTS, Id, Settings
 from vof.gateways.settings.origin import BUILT_IN, COMMAND_LINE, Source, Value
 from vof.gateways.settings.schema import KEYS, Kind, parse_flag
+from vof.gateways.suggestion import likely
 from vof.initiator.parameters import (
     DEFAULT_ADDRESS,
     PARAMETERS,
@@ -122,8 +123,10 @@ def mount(
     own = {"timeout": f"{DEFAULT_TIMEOUT:g}", **(built_in or {})}
     values = _values(settings, Kind.MOUNT, identity, overrides or {}, own)
     if identity is not None and identity not in settings.sections:
-        known = ", ".join(settings.mounts) or "none"
-        raise ConfigError(f"there is no [mount {name}] in the configuration; there are: {known}")
+        meant = likely(identity[1], settings.mounts)
+        known = f"there are: {', '.join(settings.mounts) or 'none'}"
+        hint = f"did you mean '{meant}'?" if meant else known
+        raise ConfigError(f"there is no [mount {name}] in the configuration; {hint}")
     return Effective(name, values)
 
 

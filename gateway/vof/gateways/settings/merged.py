@@ -22,7 +22,8 @@ from vof.gateways.settings.files import (
 )
 from vof.gateways.settings.ini import Section, read_sections
 from vof.gateways.settings.origin import Origin, Value
-from vof.gateways.settings.schema import KEYS, REQUIRED, Kind, unknown
+from vof.gateways.settings.schema import KEYS, REQUIRED, Kind
+from vof.gateways.suggestion import unknown
 
 Id = tuple[Kind, str]
 """What makes it this section and no other; the name is empty for [defaults]."""

@@ -7,9 +7,8 @@ mount's are vof-mount's options, so that a key means the same wherever it is wri
 
 from __future__ import annotations
 
-import difflib
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import PurePosixPath
@@ -17,7 +16,9 @@ from pathlib import PurePosixPath
 from vof.errors import ConfigError
 from vof.gateways import nbd
 from vof.gateways.fuse import options as mount
-from vof.initiator.parameters import parse_integer
+from vof.gateways.suggestion import likely
+from vof.initiator.parameters import TRANSPORTS, parse_integer
+from vof.wire.dialect import DIALECT_NAMES
 from vof.wire.names import check_name
 
 _DEVICE = re.compile(r"/dev/nbd(0|[1-9][0-9]{0,3})")
@@ -25,7 +26,13 @@ _DEVICE = re.compile(r"/dev/nbd(0|[1-9][0-9]{0,3})")
 MAX_CONNECTIONS = 16
 """NBD connections between the kernel and nbdkit."""
 
-FAST_PATHS = ("auto", "on", "off")
+CHOICES: Mapping[str, tuple[str, ...]] = {
+    "dialect": tuple(DIALECT_NAMES),
+    "eager": ("on", "off"),
+    "filter": ("auto", "on", "off"),
+    "transport": TRANSPORTS,
+}
+"""The values of keys that have a few."""
 
 _FLAGS = {"yes": True, "no": False, "true": True, "false": False, "on": True, "off": False}
 
@@ -59,21 +66,18 @@ def parse_tvqns(key: str, value: str) -> list[str]:
     return [check_name(key, name) for name in value.replace(",", " ").split()]
 
 
-def unknown(what: str, word: str, known: Collection[str]) -> str:
-    """Return the words for a word that is not known, with the one that was likely meant."""
-    likely = difflib.get_close_matches(word.replace("-", "_"), known, 1, 0.6)
-    if likely:
-        return f"unknown {what} '{word}'; did you mean '{likely[0]}'?"
-    return f"unknown {what} '{word}'; known are {', '.join(known)}"
+def _check_choice(key: str, value: str) -> None:
+    known = CHOICES.get(key)
+    if known is None or value in known:
+        return
+    meant = likely(value, known)
+    hint = f"did you mean {meant}?" if meant else f"use {' or '.join(known)}"
+    raise ConfigError(f"{key}={value}: not known; {hint}")
 
 
 def _check_plugin(key: str, value: str) -> None:
+    _check_choice(key, value)
     nbd.NbdGateway(lambda _errno: None, lambda _text: None).config(key, value)
-
-
-def _check_filter(key: str, value: str) -> None:
-    if value not in FAST_PATHS:
-        raise ConfigError(f"{key}={value}: not known; use {' or '.join(FAST_PATHS)}")
 
 
 def _check_nbd_device(key: str, value: str) -> None:
@@ -90,6 +94,7 @@ def _check_mount_option(key: str, value: str) -> None:
     if key in mount.FLAGS:
         parse_flag(key, value)
     else:
+        _check_choice(key, value)
         mount.check_option(key, value)
 
 
@@ -99,7 +104,7 @@ DEVICE_KEYS: Mapping[str, Key] = {
         for key, text in nbd.PARAMETERS.items()
         if key != "block_path"  # `connect` says so itself, for it knows
     },
-    "filter": Key("nbdkit's fast path: auto, on or off (default auto)", _check_filter),
+    "filter": Key("nbdkit's fast path: auto, on or off (default auto)", _check_choice),
     "device": Key("nbd device to attach to (default: the first free one)", _check_nbd_device),
     "connections": Key(
         f"NBD connections of the kernel, 1 to {MAX_CONNECTIONS} (default: one for a CPU, up to 4)",

@@ -312,7 +312,10 @@ def test_a_stale_disk(run: Run, attached: Claim) -> None:
 def test_a_disk_that_is_not_there(run: Run, verb: str) -> None:
     status, output, errors = run(verb, "disk9")
     assert (status, output) == (6, b"")
-    assert errors == "vofctl: no disk 'disk9' is attached; there are: disk0\n"
+    assert errors == "vofctl: no disk 'disk9' is attached; did you mean 'disk0'?\n"
+    status, output, errors = run(verb, "x")
+    assert (status, output) == (6, b"")
+    assert errors == "vofctl: no disk 'x' is attached; there are: disk0\n"
 
 
 @pytest.mark.parametrize(

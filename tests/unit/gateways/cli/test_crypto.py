@@ -172,9 +172,9 @@ class TestUsage:
         ("words", "text"),
         [
             ((), "required"),
-            (("nonsense",), "invalid choice"),
+            (("nonsense",), "unknown verb 'nonsense'"),
             (("crypto",), "required"),
-            (("crypto", "nonsense"), "invalid choice"),
+            (("crypto", "nonsense"), "unknown verb 'nonsense'"),
             (("crypto", "digest", "--tvqn", "x"), "--algorithm"),
             (("crypto", "digest", "--algorithm", "sha256"), "--tvqn"),
             (("crypto", "digest", "--tvqn", "x", "--algo", "sha256"), "--algorithm"),

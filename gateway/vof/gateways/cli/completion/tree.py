@@ -11,11 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import Enum
 
-from vof.initiator.parameters import TRANSPORTS
-from vof.wire.dialect import DIALECT_NAMES
-
-_KNOWN = {"dialect": DIALECT_NAMES, "eager": ("on", "off"), "transport": TRANSPORTS}
-"""What options can be whose values argparse does not check."""
+from vof.gateways.settings.schema import CHOICES
 
 
 class Kind(Enum):
@@ -83,7 +79,7 @@ def read(parser: argparse.ArgumentParser, text: str = "", *words: str) -> Verb:
 def _value(action: argparse.Action) -> Value:
     metavar = action.metavar if isinstance(action.metavar, str) else action.dest.upper()
     repeated = action.nargs in ("*", "+")
-    choices = _KNOWN.get(action.dest) if action.choices is None else map(str, action.choices)
+    choices = CHOICES.get(action.dest) if action.choices is None else map(str, action.choices)
     if choices is not None:
         return Value(Kind.CHOICE, metavar, tuple(choices), repeated)
     kind = Kind.ANYTHING
