@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.fuse.conftest import DISK, MakeMount
-from tests.fuse.mounting import COMMAND, alive, eventually, is_mounted, vof_mount
+from tests.fuse.conftest import DISK, DISK_SIZE, MakeMount
+from tests.fuse.mounting import COMMAND, PATIENCE, alive, eventually, is_mounted, vof_mount
 from tests.support.loopback import unused_port
 from tests.support.scripted_rng import RNG_TVQN, ScriptedRng, rng_device
 from tests.target.process import TargetProcess
@@ -59,6 +59,42 @@ def test_a_target_that_does_not_answer(folder: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
         assert "did not answer" in fails("-o", f"tport={port},timeout=0.5", DISK, folder)
+
+
+@pytest.fixture
+def configured(
+    tmp_path: Path, folder: Path, disks: TargetProcess, monkeypatch: pytest.MonkeyPatch
+) -> Path:
+    """A configuration with a mount called ``disks``, on ``folder``, which is returned."""
+    text = f"[mount disks]\nmountpoint = {folder}\ntvqns = {DISK}\ntport = {disks.address[1]}\n"
+    (tmp_path / "vof.conf").write_text(text, encoding="utf-8")
+    monkeypatch.setenv("VOF_CONFIG_DIR", str(tmp_path))
+    return folder
+
+
+@pytest.mark.parametrize("option", ["-c", "--config"])
+def test_a_mount_by_its_name(configured: Path, option: str) -> None:
+    run = vof_mount(option, "disks", "-o", "mode=640")
+    assert (run.returncode, run.stdout, run.stderr) == (0, "", "")
+    assert is_mounted(configured)
+    disk = configured / "disk0" / "disk"
+    assert (disk.stat().st_size, disk.stat().st_mode & 0o777) == (DISK_SIZE, 0o640)
+
+
+def test_a_mount_by_its_name_in_the_foreground(configured: Path) -> None:
+    """As the unit has it: it ends in order when it is told to."""
+    with subprocess.Popen([*COMMAND, "-f", "-c", "disks"], stderr=subprocess.PIPE) as program:
+        eventually((configured / "disk0").exists, "the mount")
+        program.send_signal(signal.SIGTERM)
+        assert program.wait(PATIENCE) == 0
+    assert not is_mounted(configured)
+
+
+def test_a_mount_that_is_not_configured(configured: Path) -> None:
+    assert "there is no [mount diks] in the configuration; did you mean 'disks'?" in fails(
+        "-c", "diks"
+    )
+    assert not is_mounted(configured)
 
 
 def test_an_unknown_tvqn(folder: Path, disks: TargetProcess) -> None:

@@ -37,7 +37,7 @@ def main(argv: Sequence[str] | None = None, program: str | None = None) -> int:
     parser = helper_arguments(program) if helper else arguments()
     given = parser.parse_args(argv)
     if not helper and bool(given.words) == bool(given.config):
-        parser.error("either MOUNTPOINT or --config NAME is needed")
+        parser.error("either MOUNTPOINT or -c NAME is needed")
     wants_trace = not helper and given.trace
     try:
         found = _configured(given)
@@ -60,7 +60,7 @@ def arguments() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="vof-mount",
         usage="vof-mount [-f] [--trace] [-o OPTIONS] [TVQN...] MOUNTPOINT\n"
-        "       vof-mount [-f] [--trace] [-o OPTIONS] --config NAME",
+        "       vof-mount [-f] [--trace] [-o OPTIONS] -c NAME",
         description="Show remote virtio devices, reached by Virtio-over-Fabrics, as files.",
         epilog="\n".join(
             (
@@ -79,7 +79,9 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument(
         "words", nargs="*", metavar="[TVQN...] MOUNTPOINT", help="the devices, and where"
     )
-    parser.add_argument("--config", metavar="NAME", help="the mount that vof.conf(5) calls so")
+    parser.add_argument(
+        "-c", "--config", metavar="NAME", help="the mount that vof.conf(5) calls so"
+    )
     parser.add_argument(
         "-o", dest="options", action="append", default=[], metavar="OPTIONS", help="see below"
     )

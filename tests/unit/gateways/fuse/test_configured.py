@@ -92,7 +92,9 @@ def test_a_default_that_a_mount_cannot_have(folder: Path) -> None:
 
 
 class TestProgram:
-    @pytest.mark.parametrize("words", [("/mnt/rng",), ("--config", "rng"), ("none", "/mnt/rng")])
+    @pytest.mark.parametrize(
+        "words", [("/mnt/rng",), ("-c", "rng"), ("--config", "rng"), ("none", "/mnt/rng")]
+    )
     def test_what_is_configured(
         self, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]
     ) -> None:
@@ -114,10 +116,20 @@ class TestProgram:
         assert isinstance(found.ownership, Ownership)
         assert found.ownership.mode == 0o600
 
-    def test_no_such_mount(self, capsys: pytest.CaptureFixture[str]) -> None:
-        assert cli.main(["--config", "disk"], "vof-mount") == 1
+    def test_the_command_line_is_stronger_than_a_name(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        found = asked(monkeypatch, "-c", "rng", "-o", "mode=600,ro")
+        assert (found.mountpoint, found.tvqns) == ("/mnt/rng", ["a/rng0", "a/rng1"])
+        assert (found.ownership.mode, found.fuse) == (0o600, {"allow_other", "ro"})
+
+    @pytest.mark.parametrize(
+        ("name", "hint"), [("disk", "there are: rng, plain"), ("plian", "did you mean 'plain'?")]
+    )
+    def test_no_such_mount(self, capsys: pytest.CaptureFixture[str], name: str, hint: str) -> None:
+        assert cli.main(["-c", name], "vof-mount") == 1
         assert capsys.readouterr().err == (
-            "vof-mount: there is no [mount disk] in the configuration; there are: rng, plain\n"
+            f"vof-mount: there is no [mount {name}] in the configuration; {hint}\n"
         )
 
     def test_a_mistake_is_told_with_its_line(
@@ -130,9 +142,9 @@ class TestProgram:
             "'mode'?\n"
         )
 
-    @pytest.mark.parametrize("words", [(), ("--config", "rng", "/mnt/rng")])
+    @pytest.mark.parametrize("words", [(), ("-c", "rng", "/mnt/rng")])
     def test_usage(self, capsys: pytest.CaptureFixture[str], words: tuple[str, ...]) -> None:
         with pytest.raises(SystemExit) as end:
             cli.main(list(words), "vof-mount")
         assert end.value.code == 2
-        assert "either MOUNTPOINT or --config NAME is needed" in capsys.readouterr().err
+        assert "either MOUNTPOINT or -c NAME is needed" in capsys.readouterr().err
