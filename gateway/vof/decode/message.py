@@ -11,9 +11,6 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import NamedTuple, TypeAlias
 
-SCHEMA = 1
-"""Version of the JSON form. It changes when something in it is renamed, moved or taken away."""
-
 
 class Direction(Enum):
     """Who said it."""

@@ -8,17 +8,17 @@ Owns the verb's options, the file, and the JSON form. ``vof.decode`` finds the m
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Callable
 from io import BufferedReader
 from pathlib import Path
 
-from vof.decode.message import SCHEMA, Kind, Message, plain
+from vof.decode.message import Kind, Message, plain
 from vof.decode.source import Assumptions, decode
 from vof.decode.text import Text, dump
 from vof.errors import ConfigError
 from vof.gateways.cli.exits import Exit
+from vof.gateways.cli.output import add_output_option, wants_json, write_json_line
 from vof.initiator.parameters import parse_integer
 from vof.wire.constants import DEFAULT_PORT, DeviceId
 
@@ -33,13 +33,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "file", metavar="FILE", help="pcap, pcapng, or a recording (JSON Lines); - is stdin"
     )
-    parser.add_argument(
-        "-o",
-        "--output",
-        choices=("text", "json"),
-        default="text",
-        help="lines for people (default), or a JSON object for each message",
-    )
+    add_output_option(parser)
     parser.add_argument("--hex", action="store_true", help="print the bytes, too")
     parser.add_argument(
         "--keys", action="store_true", help="print the keys in crypto requests with --hex"
@@ -81,31 +75,28 @@ def run(given: argparse.Namespace) -> Exit:
 def _show(
     file: BufferedReader, given: argparse.Namespace, assumptions: Assumptions, numbers: set[int]
 ) -> None:
-    show = _json(given) if given.output == "json" else _text(given)
+    show = _json(given) if wants_json(given) else _text(given)
     # Somebody may be looking at what is being captured now.
     live = given.file == STANDARD_INPUT or sys.stdout.isatty()
     for message in decode(file, assumptions):
         if not numbers or message.connection in numbers or message.kind is Kind.CAPTURE:
-            sys.stdout.write(show(message))
+            show(message)
             if live:
                 sys.stdout.flush()
 
 
-def _text(given: argparse.Namespace) -> Callable[[Message], str]:
+def _text(given: argparse.Namespace) -> Callable[[Message], object]:
     text = Text(with_bytes=given.hex, with_keys=given.keys)
-    return text.show
+    return lambda message: sys.stdout.write(text.show(message))
 
 
-def _json(given: argparse.Namespace) -> Callable[[Message], str]:
-    def show(message: Message) -> str:
-        return json.dumps(_object(message, given.hex, given.keys)) + "\n"
-
-    return show
+def _json(given: argparse.Namespace) -> Callable[[Message], object]:
+    return lambda message: write_json_line(_object(message, given.hex, given.keys))
 
 
 def _object(message: Message, with_bytes: bool, with_keys: bool) -> dict[str, object]:
     """Return the JSON form; what is empty is left out."""
-    found: dict[str, object] = {"schema": SCHEMA, "type": message.kind.value}
+    found: dict[str, object] = {"type": message.kind.value}
     if message.where.number:
         found["number"] = message.where.number
     if message.where.time is not None:

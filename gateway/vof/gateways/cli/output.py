@@ -2,8 +2,8 @@
 """What a verb writes to standard output: text for people, or JSON for programs.
 
 Owns the option ``-o``, the number of the JSON's form and the layout of the text. The JSON is one
-object whose ``schema`` is ``SCHEMA``; within a schema keys may be added, and none goes or changes
-its meaning (ours). Must not know any verb.
+object, or one for each of many, whose ``schema`` is ``SCHEMA``; within a schema keys may be added,
+and none goes or changes its meaning (ours). Must not know any verb.
 """
 
 from __future__ import annotations
@@ -38,10 +38,19 @@ def wants_json(arguments: argparse.Namespace) -> bool:
 
 
 def write_json(body: Mapping[str, object]) -> None:
-    """Write one object, ``schema`` first."""
-    text = json.dumps({"schema": SCHEMA, **body}, indent=2, ensure_ascii=False)
+    """Write the one object of a verb, ``schema`` first."""
+    sys.stdout.write(_json(body, indent=2))
+
+
+def write_json_line(body: Mapping[str, object]) -> None:
+    """Write one of many objects, on a line of its own (JSON Lines), ``schema`` first."""
+    sys.stdout.write(_json(body, indent=None))
+
+
+def _json(body: Mapping[str, object], indent: int | None) -> str:
+    text = json.dumps({"schema": SCHEMA, **body}, indent=indent, ensure_ascii=False)
     # What a peer or a file put into a name may be no character that can be written.
-    sys.stdout.write(text.encode(errors="backslashreplace").decode() + "\n")
+    return text.encode(errors="backslashreplace").decode() + "\n"
 
 
 def write_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:

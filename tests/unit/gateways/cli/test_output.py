@@ -14,6 +14,7 @@ from vof.gateways.cli.output import (
     wants_json,
     write_facts,
     write_json,
+    write_json_line,
     write_table,
 )
 
@@ -35,6 +36,16 @@ def test_json(capsys: Capture) -> None:
     text = capsys.readouterr().out
     assert json.loads(text) == {"schema": 1, "name": "größe", "none": None, "list": [1]}
     assert text.startswith('{\n  "schema": 1,\n  "name": "größe"')
+
+
+def test_json_of_many(capsys: Capture) -> None:
+    for number in range(2):
+        write_json_line({"number": number, "name": "ö\n\udcff"})
+    lines = capsys.readouterr().out.splitlines()
+    assert [json.loads(line) for line in lines] == [
+        {"schema": 1, "number": number, "name": "ö\n\udcff"} for number in range(2)
+    ]
+    assert lines[0].startswith('{"schema": 1, "number": 0, "name": "ö')
 
 
 def test_json_of_what_cannot_be_written(capsys: Capture) -> None:
