@@ -90,7 +90,7 @@ def is_taken(program: str, words: list[str]) -> bool:
 def test_exit_statuses_of_the_symptoms() -> None:
     text = (ROOT / "docs" / "operating.md").read_text(encoding="utf-8")
     named = {int(number) for number in re.findall(r"^\|[^|]+\((\d+)\) \|", text, re.MULTILINE)}
-    assert named == {Exit.UNREACHABLE, Exit.BUSY, Exit.NOT_FOUND, Exit.DENIED}
+    assert named == {Exit.USAGE, Exit.UNREACHABLE, Exit.BUSY, Exit.NOT_FOUND, Exit.DENIED}
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name != "docs/performance.md"])

@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -205,6 +207,28 @@ def test_all_that_is_configured(run: Run, configured: Callable[..., None]) -> No
     assert status == 4
     assert sorted(output.decode().split()) == ["/dev/one", "/dev/two", "one", "two"]
     assert errors == "vofctl: dead: nobody there\n"
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("words", [("connect", "one"), ("connect-all",)])
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_progress_is_for_people(
+    run: Run,
+    configured: Callable[..., None],
+    monkeypatch: pytest.MonkeyPatch,
+    words: tuple[str, ...],
+    form: str,
+) -> None:
+    configured("one")
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    assert run(*words, "-o", form)[0] == 0
+    drawn = "" if form == "json" else "\r\x1b[Kone: starting (0 s)\r\x1b[K"
+    assert terminal.getvalue() == drawn
 
 
 def test_what_is_connected_is_left_alone(
