@@ -44,7 +44,7 @@ def run_suite(name: str, *arguments: str, folder: Path = EXCHANGE, **environment
     run(
         *("env", *(f"{variable}={value}" for variable, value in settings.items())),
         *(sys.executable, "-m", "pytest", "-p", "tests.guest.suite", "-p", "no:cacheprovider"),
-        *("-q", "--tb=short", *arguments),
+        *("-q", "--tb=short", "--durations=10", *arguments),
         check=False,
     )
 
