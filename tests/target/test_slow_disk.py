@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import select
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -145,6 +146,21 @@ def test_what_is_in_progress_ends_before_the_queue_does(
     disk.release()
     assert read_all(queue, 1, 512) == {5: content(HALF, 512)}
     assert queue.is_closed()
+
+
+def test_the_control_queue_ends_after_all_that_is_in_progress(
+    disk: SlowDisk, association: Association
+) -> None:
+    """Who ends an association by it learns when nothing is executed any more."""
+    queue, control = association.queue, association.control
+    queue.send(request_bytes(IN, SLOW, room=512, command_id=5))
+    disk.await_line(b"held\n")
+    control.half_close()
+    queue.drain()  # that connection is cut off at once
+    ended, _, _ = select.select([control.sock], [], [], 0)
+    disk.release()
+    assert not ended
+    assert control.is_closed()
 
 
 def test_an_id_in_progress_is_in_flight(disk: SlowDisk, association: Association) -> None:

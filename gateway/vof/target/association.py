@@ -93,6 +93,7 @@ class Association:
         self.offer = offer
         self.seat = device.take_seat()
         self.lock = threading.RLock()
+        self._left = threading.Condition(self.lock)
         self.ended = False
         self.queues: set[int] = set()
         """Indices of the virtqueues that are connected."""
@@ -228,8 +229,14 @@ class Association:
 
     def leave(self, place: Attachment) -> None:
         """Forget a connection."""
-        with self.lock:
+        with self._left:
             self._links.pop(place, None)
+            self._left.notify_all()
+
+    def wait_until_left(self) -> None:
+        """Return when the last connection is gone, and with it all that was executed for them."""
+        with self._left:
+            self._left.wait_for(lambda: not self._links)
 
     @property
     def over(self) -> bool:

@@ -96,6 +96,10 @@ class Connection:
             # Everything this queue had in progress is over: now it may be connected again, and a
             # peer that sees the connection closed can rely on that.
             release(self._attachment)
+            # The control queue's closing says it of all: those that ended with it were cut off with
+            # requests in progress.
+            if self.is_control:
+                self._attachment.association.wait_until_left()
             self._channel.close()
 
     def _fail(self, error: Exception) -> None:
