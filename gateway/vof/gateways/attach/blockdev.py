@@ -10,12 +10,12 @@ from __future__ import annotations
 import os
 import re
 import stat
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from vof.errors import ConfigError, VofError
+from vof.gateways.attach.clock import CLOCK, Clock, Deadline
 from vof.gateways.attach.identifier import parse_identifier
 
 _DEVICE = re.compile(r"(?:/dev/)?nbd(0|[1-9]\d{0,6})")
@@ -181,19 +181,21 @@ def index_of_link(text: str, kernel: Kernel) -> int | None:
     return int(found[1]) if found and path.parent == kernel.dev else None
 
 
-def wait_for_size(device: BlockDevice, size: int, timeout: float) -> None:
+def wait_for_size(device: BlockDevice, size: int, timeout: float, clock: Clock = CLOCK) -> None:
     """Return when device and node are there in that size (bytes). Raises VofError."""
-    deadline = time.monotonic() + timeout
+    deadline = Deadline(timeout, clock)
     while not (device.size == size // _SECTOR * _SECTOR and _is_block_device(device.path)):
-        if time.monotonic() > deadline:
+        if deadline.is_over:
             raise VofError(
                 f"{device.path} has {device.size} bytes, not {size}, {timeout:g} s after it was "
                 "attached"
             )
-        time.sleep(_POLL)
+        clock.sleep(_POLL)
 
 
-def wait_for_receivers(device: BlockDevice, count: int, timeout: float) -> bool:
+def wait_for_receivers(
+    device: BlockDevice, count: int, timeout: float, clock: Clock = CLOCK
+) -> bool:
     """Return whether the kernel listens to as many connections, at the latest after ``timeout``.
 
     It may not, by a fault of Linux. nbd receives the replies of a connection in a work item that
@@ -202,25 +204,25 @@ def wait_for_receivers(device: BlockDevice, count: int, timeout: float) -> bool:
     never gets beyond the first: what is sent over the others is answered, but nobody reads that.
     Attached anew it works, for the threads that were made stay for some minutes.
     """
-    deadline = time.monotonic() + timeout
+    deadline = Deadline(timeout, clock)
     while device.receivers() < count:
-        if time.monotonic() > deadline:
+        if deadline.is_over:
             return False
-        time.sleep(_POLL)
+        clock.sleep(_POLL)
     return True
 
 
-def wait_until_free(device: BlockDevice, timeout: float = 2.0) -> bool:
+def wait_until_free(device: BlockDevice, timeout: float, clock: Clock = CLOCK) -> bool:
     """Return whether the kernel lets go of a device that was detached, soon.
 
     Somebody may have it open, as udev has to see what is on it. Not while it is in use: that is not
     waited for.
     """
-    deadline = time.monotonic() + timeout
+    deadline = Deadline(timeout, clock)
     while device.is_attached:
-        if device.uses() or time.monotonic() > deadline:
+        if device.uses() or deadline.is_over:
             return False
-        time.sleep(_POLL)
+        clock.sleep(_POLL)
     return True
 
 

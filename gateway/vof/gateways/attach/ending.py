@@ -11,9 +11,10 @@ import errno
 import os
 import select
 import signal
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 
-from vof.errors import ConfigError
+from vof.errors import ConfigError, VofError
 from vof.gateways.attach.blockdev import (
     BlockDevice,
     Kernel,
@@ -21,14 +22,21 @@ from vof.gateways.attach.blockdev import (
     parse_device,
     wait_until_free,
 )
+from vof.gateways.attach.clock import Deadline
 from vof.gateways.attach.netlink import NbdNetlink
 from vof.gateways.attach.state import END, END_NOW, Entry, StateFolder
 from vof.gateways.suggestion import likely
 
-_PATIENCE = 15.0
-"""Seconds a supervisor gets to flush and detach in order."""
+TIME = 19.0
+"""Seconds that detaching in order may take."""
 
-_FORCED_PATIENCE = 1.0
+FORCED_TIME = 5.0
+"""Seconds that it may take by force."""
+
+_TAKE_BACK = 3.5
+"""Seconds of these that are kept for when the supervisor does not end."""
+
+_FREE = 1.0
 
 
 def find(text: str, entries: Iterable[Entry], kernel: Kernel) -> Entry:
@@ -70,57 +78,127 @@ def device_of(entry: Entry, kernel: Kernel) -> BlockDevice | None:
     return None
 
 
-def end(entry: Entry, folder: StateFolder, kernel: Kernel, *, force: bool) -> None:
-    """Detach the disk. Raises ConfigError with EBUSY while it is in use, unless ``force``."""
-    device = device_of(entry, kernel)
-    if not force and device is not None and (uses := device.uses()):
-        words = ", ".join(use.how for use in uses)
-        raise ConfigError(
-            f"{entry.name} ({device.path}) is in use: {words}; end that first, or lose what is "
-            "not written with --force",
-            errno=errno.EBUSY,
-        )
-    if entry.owner is not None:
-        _end_supervisor(entry, folder, force=force)
-    # Nothing is left here unless the supervisor was killed.
-    device = device_of(entry, kernel)
-    if device is not None:
-        with NbdNetlink() as netlink:
-            netlink.disconnect(device.index)
-        if wait_until_free(device):
-            device.announce()
-    claim = folder.adopt(entry.name)
-    if claim is not None:
-        claim.release()
-
-
-def _end_supervisor(entry: Entry, folder: StateFolder, *, force: bool) -> None:
-    """Return when the supervisor has ended, one way or another."""
-    assert entry.owner is not None
+def end(entries: Iterable[Entry], ending: Ending, *, force: bool) -> dict[str, VofError]:
+    """Detach the disks; return what went wrong, by name: ConfigError with EBUSY for one that is in
+    use, unless ``force``."""
+    failed: dict[str, VofError] = {}
+    asked: list[tuple[Entry, Supervisor | None]] = []
     try:
-        fd = os.pidfd_open(entry.owner)
-    except ProcessLookupError:
-        return
-    try:
-        # The number was another's if the lock is free now, or somebody else's.
-        again = folder.entry(entry.name)
-        if again is None or again.owner != entry.owner:
-            return
-        signal.pidfd_send_signal(fd, END_NOW if force else END)
-        if not _ended(fd, _FORCED_PATIENCE if force else _PATIENCE):
-            signal.pidfd_send_signal(fd, signal.SIGKILL)
-            _ended(fd, _FORCED_PATIENCE)
-    except ProcessLookupError:
-        return
-    except PermissionError:
-        raise ConfigError(
-            f"{entry.name} belongs to another user; it takes root", errno=errno.EPERM
-        ) from None
+        # All are asked before any is waited for.
+        for entry in entries:
+            try:
+                asked.append((entry, ending.ask(entry, force=force)))
+            except VofError as error:
+                failed[entry.name] = error
+        for entry, supervisor in asked:
+            try:
+                ending.finish(entry, supervisor)
+            except VofError as error:
+                failed[entry.name] = error
     finally:
-        os.close(fd)
+        for _entry, supervisor in asked:
+            if supervisor is not None:
+                supervisor.close()
+    return failed
 
 
-def _ended(fd: int, timeout: float) -> bool:
-    poll = select.poll()
-    poll.register(fd, select.POLLIN)
-    return bool(poll.poll(timeout * 1000))
+class Supervisor:
+    """A disk's supervisor, as seen from another process."""
+
+    def __init__(self, pid: int) -> None:
+        """Raises ProcessLookupError if there is no such process."""
+        self._fd = os.pidfd_open(pid)
+
+    def send(self, number: signal.Signals) -> None:
+        """Send it a signal. Raises OSError."""
+        signal.pidfd_send_signal(self._fd, number)
+
+    def ends_within(self, seconds: float) -> bool:
+        """Return whether it ends in that time."""
+        poll = select.poll()
+        poll.register(self._fd, select.POLLIN)
+        return bool(poll.poll(seconds * 1000))
+
+    def close(self) -> None:
+        os.close(self._fd)
+
+
+class Ending:
+    """How disks are detached, and by when: one deadline for all of it."""
+
+    def __init__(
+        self,
+        folder: StateFolder,
+        kernel: Kernel,
+        deadline: Deadline,
+        *,
+        supervisor: Callable[[int], Supervisor] = Supervisor,
+        netlink: Callable[[], NbdNetlink] | None = None,
+    ) -> None:
+        self._folder = folder
+        self._kernel = kernel
+        self._deadline = deadline
+        self._supervisor = supervisor
+        self._netlink = netlink or NbdNetlink
+
+    def ask(self, entry: Entry, *, force: bool) -> Supervisor | None:
+        """Have the supervisor begin; return it, None if there is none any more. Raises
+        ConfigError."""
+        device = device_of(entry, self._kernel)
+        if not force and device is not None and (uses := device.uses()):
+            words = ", ".join(use.how for use in uses)
+            raise ConfigError(
+                f"{entry.name} ({device.path}) is in use: {words}; end that first, or lose what is "
+                "not written with --force",
+                errno=errno.EBUSY,
+            )
+        if entry.owner is None:
+            return None
+        try:
+            supervisor = self._supervisor(entry.owner)
+        except ProcessLookupError:
+            return None
+        try:
+            # The number was another's if the lock is free now, or somebody else's.
+            again = self._folder.entry(entry.name)
+            if again is not None and again.owner == entry.owner:
+                supervisor.send(END_NOW if force else END)
+                return supervisor
+        except ProcessLookupError:
+            pass
+        except PermissionError:
+            supervisor.close()
+            raise ConfigError(
+                f"{entry.name} belongs to another user; it takes root", errno=errno.EPERM
+            ) from None
+        supervisor.close()
+        return None
+
+    def finish(self, entry: Entry, supervisor: Supervisor | None) -> None:
+        """Return when the disk is detached, by its supervisor, or here if that was killed. Raises
+        VofError."""
+        if supervisor is not None and not supervisor.ends_within(self._left_but(_TAKE_BACK)):
+            with suppress(ProcessLookupError):
+                supervisor.send(signal.SIGKILL)
+            supervisor.ends_within(self._left_but(_TAKE_BACK / 2))
+        device = device_of(entry, self._kernel)
+        if device is not None:
+            self._take_back(device)
+        claim = self._folder.adopt(entry.name)
+        if claim is not None:
+            claim.release()
+
+    def _take_back(self, device: BlockDevice) -> None:
+        def disconnect() -> None:
+            with self._netlink() as netlink:
+                netlink.disconnect(device.index)
+
+        clock = self._deadline.clock
+        if not clock.done_within(disconnect, self._deadline.left()):
+            raise VofError(f"the kernel takes too long to detach {device.path}")
+        if wait_until_free(device, self._deadline.left(_FREE), clock):
+            device.announce()
+
+    def _left_but(self, seconds: float) -> float:
+        """Return what is left if so much is kept for later."""
+        return max(0.0, self._deadline.left() - seconds)

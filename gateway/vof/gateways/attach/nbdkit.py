@@ -9,6 +9,7 @@ from __future__ import annotations
 import collections
 import logging
 import os
+import select
 import shutil
 import subprocess
 import sys
@@ -152,9 +153,18 @@ class Nbdkit:
                 raise VofError(f"nbdkit did not start within {timeout:g} s")
             time.sleep(_POLL)
 
-    def wait(self) -> int:
-        """Return its exit status when it ends, negative for a signal."""
-        return self._process.wait()
+    def ends_within(self, seconds: float) -> bool:
+        """Return whether it ends in that time."""
+        fd = os.pidfd_open(self.pid)
+        try:
+            poll = select.poll()
+            poll.register(fd, select.POLLIN)
+            ended = bool(poll.poll(seconds * 1000))
+        finally:
+            os.close(fd)
+        if ended:
+            self._process.wait()
+        return ended
 
     def last_words(self) -> str:
         """Return what it said of its end, in one line."""

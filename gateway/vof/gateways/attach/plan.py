@@ -41,6 +41,8 @@ class Plan:
     fast_path: str
     """``auto``, ``on`` or ``off``."""
     read_only: bool
+    restart: bool
+    """Whether nbdkit is started again when it ends by itself."""
     settings: list[dict[str, str]]
     """Each setting with its origin, for `status`."""
 
@@ -71,6 +73,7 @@ class Plan:
             None if device is None else parse_device(device),
             effective.text("filter") or "auto",
             effective.flag("readonly"),
+            effective.flag("restart"),
             [
                 {"key": key, "value": value.text or "", "origin": str(value.origin)}
                 for key, value in sorted(effective.values.items())
@@ -101,3 +104,12 @@ class Plan:
     def dead_timeout(self) -> int:
         """Return the seconds that requests wait while there is no connection: for a new nbdkit."""
         return max(self.kernel_timeout, _PATIENCE)
+
+    @property
+    def fence_timeout(self) -> int:
+        """Return the seconds that the target has for what a dead nbdkit has left there.
+
+        Behind that the kernel has given up what it would have sent again: it holds each request
+        back for ``kernel_timeout``, and then waits for connections.
+        """
+        return self.kernel_timeout + self.dead_timeout

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # cython: language_level=3, binding=False, freethreading_compatible=False
-"""What a process in the path of a block device asks of the kernel (prctl(2), mlockall(2)).
+"""What a process in the path of a block device asks of the kernel (prctl(2), mlockall(2),
+pidfd_getfd(2)).
 
 Must not know disks or nbdkit.
 """
@@ -20,6 +21,7 @@ cdef extern from "signal.h" nogil:
 
 cdef extern from "unistd.h" nogil:
     pid_t getppid()
+    long syscall(long number, ...)
 
 cdef extern from *:
     """
@@ -30,6 +32,10 @@ cdef extern from *:
     #ifndef MCL_ONFAULT
     #define MCL_ONFAULT 4
     #endif
+    #include <sys/syscall.h>
+    #ifndef SYS_pidfd_getfd
+    #define SYS_pidfd_getfd 438
+    #endif
     """
     enum: PR_SET_PDEATHSIG
     enum: PR_GET_PDEATHSIG
@@ -37,6 +43,7 @@ cdef extern from *:
     enum: MCL_CURRENT
     enum: MCL_FUTURE
     enum: MCL_ONFAULT
+    enum: SYS_pidfd_getfd
 
 
 def die_with(pid_t parent):
@@ -74,3 +81,12 @@ def lock_memory():
     """
     if mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT):
         PyErr_SetFromErrno(OSError)
+
+
+def copy_descriptor(int process, int descriptor):
+    """Return a descriptor of ours for what ``descriptor`` is in another process, given by its
+    pidfd; it is closed by an exec. Raises OSError."""
+    cdef long copy = syscall(SYS_pidfd_getfd, process, descriptor, <unsigned int>0)
+    if copy < 0:
+        PyErr_SetFromErrno(OSError)
+    return copy

@@ -28,7 +28,7 @@ from vof.gateways.disks_only import disks_only
 from vof.gateways.local_name import check_device_name
 from vof.gateways.settings.schema import DEVICE_KEYS
 
-_OPTIONS = ("device", "queues", "connections", "filter")
+_OPTIONS = ("device", "queues", "connections", "filter", "restart")
 """Options that are keys of vof.conf, too."""
 
 

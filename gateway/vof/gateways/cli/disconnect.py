@@ -5,9 +5,10 @@ from __future__ import annotations
 
 import argparse
 
-from vof.errors import ConfigError, VofError
+from vof.errors import ConfigError
 from vof.gateways.attach.blockdev import Kernel
-from vof.gateways.attach.ending import end, find
+from vof.gateways.attach.clock import Deadline
+from vof.gateways.attach.ending import FORCED_TIME, TIME, Ending, end, find
 from vof.gateways.cli.attached import add_state_option, state_folder
 from vof.gateways.cli.exits import Exit, exit_of
 from vof.gateways.cli.output import add_output_option, wants_json, write_json
@@ -28,22 +29,20 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(given: argparse.Namespace) -> Exit:
     """Disconnect what is named."""
+    deadline = Deadline(FORCED_TIME if given.force else TIME)
     if given.all == (given.disk is not None):
         raise ConfigError("name one disk, or say --all")
     folder, kernel = state_folder(given), Kernel()
     entries = folder.entries()
     if not given.all:
         entries = [find(given.disk, entries, kernel)]
-    status, done = Exit.DONE, []
-    for entry in entries:
-        try:
-            end(entry, folder, kernel, force=given.force)
-            done.append(entry.name)
-        except VofError as error:
-            if not given.all:
-                raise
-            tell_error(f"{entry.name}: {error}")
-            status = exit_of(error)
+    failed = end(entries, Ending(folder, kernel, deadline), force=given.force)
+    status = Exit.DONE
+    for name, error in failed.items():
+        if not given.all:
+            raise error
+        tell_error(f"{name}: {error}")
+        status = exit_of(error)
     if wants_json(given):
-        write_json({"disconnected": done})
+        write_json({"disconnected": [each.name for each in entries if each.name not in failed]})
     return status

@@ -37,6 +37,7 @@ BUILT_IN_VALUES: Mapping[str, str] = {
     "filter": "auto",
     "readonly": "no",
     "auto": "yes",
+    "restart": "yes",
 }
 """What holds where nobody says anything; keys that are not here have no value of their own."""
 

@@ -112,6 +112,9 @@ DEVICE_KEYS: Mapping[str, Key] = {
     ),
     "readonly": Key("attach it read-only: yes or no (default no)", parse_flag),
     "auto": Key("let `vofctl connect-all` connect it: yes or no (default yes)", parse_flag),
+    "restart": Key(
+        "start nbdkit again when it ends by itself: yes or no (default yes)", parse_flag
+    ),
 }
 """The keys of [device NAME], with ``tvqn`` the one that must be there."""
 

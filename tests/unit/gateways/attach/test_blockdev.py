@@ -109,11 +109,11 @@ def test_a_size_that_does_not_come(kernel: Kernel) -> None:
 
 def test_until_free(kernel: Kernel) -> None:
     device = kernel.device(0)
-    assert not wait_until_free(device)  # in use: at once
+    assert not wait_until_free(device, 2)  # in use: at once
     (kernel.proc / "self/mountinfo").unlink()
     timer = threading.Timer(0.01, (device.folder / "pid").unlink)
     timer.start()
-    assert wait_until_free(device)
+    assert wait_until_free(device, 2)
     timer.join()
     (device.folder / "pid").touch()
     assert not wait_until_free(device, 0)
