@@ -16,6 +16,7 @@ import pytest
 
 from tests.target.peer import IN, OK, Association, Peer, request_bytes
 from tests.target.slow_disk import HALF, NAME, content
+from vof.gateways.attach.fence import Fence
 from vof.target.config import parse
 from vof.target.server import Target
 
@@ -161,6 +162,23 @@ def test_the_control_queue_ends_after_all_that_is_in_progress(
     disk.release()
     assert not ended
     assert control.is_closed()
+
+
+def test_a_fence_is_passed_when_nothing_is_executed_any_more(
+    disk: SlowDisk, association: Association
+) -> None:
+    """An initiator dies with a request in progress; copies of its connections are left."""
+    association.queue.send(request_bytes(IN, SLOW, room=512, command_id=5))
+    disk.await_line(b"held\n")
+    peers = (association.control, *association.queues)
+    fence = Fence([peer.sock.dup() for peer in peers])
+    association.close()
+    passed = fence.passed_within(0.2) or fence.passed_within(0.2)
+    disk.release()
+    assert not passed
+    while not fence.passed_within(1):
+        pass
+    assert fence.reason == ""
 
 
 def test_an_id_in_progress_is_in_flight(disk: SlowDisk, association: Association) -> None:
