@@ -34,6 +34,9 @@ scenario = Scenario()
 KEPT = "disk0.img"
 """The disk after a proper end, in the exchange folder, for another boot."""
 
+GROWN = SIZE + (32 << 20)
+"""The disk's size in the end."""
+
 WORDS = "written before the reboot\n"
 
 
@@ -142,6 +145,7 @@ def kill_nbdkit() -> dict[str, Any]:
         "restarts": after["restarts"],
         "state": after["state"],
         "another": after["nbdkit"] != before["nbdkit"],
+        "fenced": "is not known" not in remote_disk.log(),
         "words": (MOUNT / "words").read_text("ascii"),
     }
 
@@ -159,7 +163,25 @@ def kill_supervisor() -> dict[str, Any]:
     return {"stale": stale, "output": output, "words": (MOUNT / "words").read_text("ascii")}
 
 
-@scenario.step(needs=("kill_supervisor",), timeout=120)
+@scenario.step(needs=("kill_supervisor",), timeout=180)
+def grow() -> dict[str, Any]:
+    """The disk grows at the target, and the file system on it here."""
+    blocks = os.statvfs(MOUNT).f_blocks
+    os.truncate(IMAGE, GROWN)
+    sectors = Path("/sys/block") / DEVICE.name / "size"
+    wait_until("the size", lambda: int(sectors.read_text("ascii")) * 512 == GROWN, 60)
+    run("resize2fs", DEVICE)
+    (MOUNT / "ballast").write_bytes(bytes(SIZE))
+    run("sync", MOUNT / "ballast")
+    (MOUNT / "ballast").unlink()
+    return {
+        "larger": os.statvfs(MOUNT).f_blocks > blocks,
+        "size": done("status", "disk0", "-o", "json").json["disks"][0]["size"],
+        "words": (MOUNT / "words").read_text("ascii"),
+    }
+
+
+@scenario.step(needs=("grow",), timeout=120)
 def disconnect() -> dict[str, Any]:
     run("umount", MOUNT)
     found = done("disconnect", BY_ID).record()

@@ -90,12 +90,20 @@ def test_a_file_system_by_its_link_in_fstab(guest: Guest) -> None:
 
 def test_a_file_system_outlives_nbdkit(guest: Guest) -> None:
     found = guest.result("kill_nbdkit")
-    assert found == {"restarts": 1, "state": "connected", "another": True, "words": inside.WORDS}
+    assert found.pop("words") == inside.WORDS
+    assert found == {"restarts": 1, "state": "connected", "another": True, "fenced": True}
 
 
 def test_a_file_system_outlives_the_supervisor(guest: Guest) -> None:
     found = guest.result("kill_supervisor")
     assert found == {"stale": "stale", "output": f"{DEVICE}\n", "words": inside.WORDS}
+
+
+def test_a_mounted_disk_grows(guest: Guest) -> None:
+    found = guest.result("grow")
+    assert found["larger"]
+    assert found["size"] == inside.GROWN
+    assert found["words"] == inside.WORDS
 
 
 def test_disconnect_leaves_nothing(guest: Guest) -> None:

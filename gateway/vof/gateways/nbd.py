@@ -69,11 +69,16 @@ PARAMETERS = SESSION_PARAMETERS | {
     "trace": f"show what is said to the target, decoded: {TRACE_FORM} (default no)",
     "queues": f"virtqueues to use at most, 1 to {MAX_QUEUES} (default: one for two CPUs, up to 4)",
     "block_path": "yes where this kernel's own nbd is the client: see the manual (default no)",
+    "growing": "yes where the client learns the size elsewhere: see the manual (default no)",
 }
 """Every parameter of the plugin, with a line of help."""
 
 MAX_NBD_BLOCK = 32 << 20
 """The largest block size NBD lets a server announce."""
+
+LARGEST_SIZE = 1 << 62
+"""The size of an export whose client learns the disk's elsewhere; nbdkit itself refuses all that is
+beyond the size that it was told first."""
 
 MIN_PREFERRED_BLOCK = 4096
 
@@ -93,11 +98,14 @@ _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
 
-def _resize_reporter(tvqn: str) -> Callable[[int, int], None]:
+def _resize_reporter(tvqn: str, growing: bool) -> Callable[[int, int], None]:
     """Return what says that a device has another size now. NBD has no words for it, nor nbdkit."""
 
     def report(before: int, now: int) -> None:
-        if now > before:
+        advice: str | None
+        if now > before and growing:
+            advice = None
+        elif now > before:
             advice = "clients see it when they connect again"
         else:
             advice = "requests beyond its end fail, and clients have to connect again"
@@ -135,13 +143,14 @@ def format_exception(*args: Any, **kwargs: Any) -> list[str]:
 class Export:
     """One NBD connection's view of a device. Methods raise after having called ``set_error``."""
 
-    def __init__(self, disk: Disk, set_error: Callable[[int], None]) -> None:
+    def __init__(self, disk: Disk, set_error: Callable[[int], None], growing: bool = False) -> None:
         self.disk = disk
         self._set_error = set_error
+        self._growing = growing
 
     def size(self) -> int:
-        """Return the size in bytes."""
-        return self.disk.size
+        """Return the size in bytes, or what no disk has where the client learns it elsewhere."""
+        return LARGEST_SIZE if self._growing else self.disk.size
 
     def block_size(self) -> tuple[int, int, int]:
         """Return NBD's minimum, preferred and maximum block size in bytes.
@@ -224,6 +233,7 @@ class NbdGateway:
         self._parameters = SessionParameters()
         self._queues = DEFAULT_QUEUES
         self._block_path = False
+        self._growing = False
         self._mutex = Lock()
         self._disks: dict[str, Disk] = {}
         self._users: dict[Disk, int] = {}
@@ -238,9 +248,9 @@ class NbdGateway:
         if key == "queues":
             self._queues = parse_integer(key, value, 1, MAX_QUEUES)
         elif key == "block_path":
-            if value not in {"yes", "no"}:
-                raise ConfigError(f"block_path={value}: use yes or no")
-            self._block_path = value == "yes"
+            self._block_path = _parse_flag(key, value)
+        elif key == "growing":
+            self._growing = _parse_flag(key, value)
         elif key == "metrics":
             self._metrics = Endpoint.parse(key, value)
         elif key == "trace":
@@ -317,12 +327,12 @@ class NbdGateway:
                 parameters = dataclasses.replace(self._parameters, tvqn=tvqn)
                 with disks_only():
                     disk = Disk(BlockDriver.open(parameters, self._queues))
-                disk.driver.on_resize = _resize_reporter(tvqn)
+                disk.driver.on_resize = _resize_reporter(tvqn, self._growing)
                 self._follow(disk.driver.session)
                 self._disks[tvqn] = disk
                 self._debug(_describe(disk))
             self._users[disk] = self._users.get(disk, 0) + 1
-        export = Export(disk, self._set_error)
+        export = Export(disk, self._set_error, self._growing)
         try:
             export.lend()
         except BaseException:
@@ -348,6 +358,12 @@ class NbdGateway:
                 del self._disks[tvqn]
         disk.driver.close()
         self._book.leave(disk.driver.session)
+
+
+def _parse_flag(key: str, value: str) -> bool:
+    if value not in {"yes", "no"}:
+        raise ConfigError(f"{key}={value}: use yes or no")
+    return value == "yes"
 
 
 def dump_plugin() -> str:

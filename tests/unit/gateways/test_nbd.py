@@ -30,6 +30,7 @@ from vof.errors import (
 )
 from vof.fabric.tcp import TcpQueue
 from vof.gateways.nbd import (
+    LARGEST_SIZE,
     MAX_NBD_BLOCK,
     PARAMETERS,
     Export,
@@ -112,6 +113,7 @@ class TestExport:
 
     def test_size(self, export: Export) -> None:
         assert export.size() == 16 * 512
+        assert Export(export.disk, lambda _errno: None, growing=True).size() == LARGEST_SIZE
 
     @pytest.mark.parametrize(
         ("block", "physical", "transfer", "sizes"),
@@ -226,7 +228,7 @@ class TestParameters:
             "tvqn": "a", "ivqn": "b", "taddr": "c", "tport": "1", "transport": "tcp",
             "iaddr": "d", "iport": "2", "dialect": "auto", "timeout": "3", "queues": "4",
             "queue_size": "64", "eager": "off", "metrics": "host:1", "block_path": "no",
-            "trace": "./t",
+            "trace": "./t", "growing": "no",
         }  # fmt: skip
         assert set(values) == set(PARAMETERS)
         for key, value in values.items():
@@ -247,7 +249,8 @@ class TestParameters:
             NbdGateway(print, print).config("disk", "x")
         assert str(caught.value) == (
             "unknown parameter 'disk'; known are tvqn, taddr, tport, transport, ivqn, iaddr, "
-            "iport, dialect, queue_size, eager, timeout, metrics, trace, queues, block_path"
+            "iport, dialect, queue_size, eager, timeout, metrics, trace, queues, block_path, "
+            "growing"
         )
 
     def test_help_and_dump_name_them_all(self) -> None:

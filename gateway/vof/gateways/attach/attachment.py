@@ -53,8 +53,6 @@ class Attached:
     """A device that was attached."""
 
     device: BlockDevice
-    size: int
-    """In bytes."""
     flags: int
     """NBD's transmission flags."""
 
@@ -76,6 +74,10 @@ class Attachment:
         self._netlink = netlink
         self._clock = clock
 
+    def check(self) -> None:
+        """Raises ConfigError where the kernel has no nbd driver."""
+        self._netlink().close()
+
     def find(self) -> BlockDevice | None:
         """Return the device that is attached under the identifier, if there is one."""
         return next(self._devices(), None)
@@ -84,13 +86,13 @@ class Attachment:
         """Return whether the device is ours still."""
         return device.identifier == self.identifier
 
-    def connect(self, shake: Shake, block_size: int) -> Attached:
+    def connect(self, shake: Shake, size: int, block_size: int) -> Attached:
         """Attach new connections; see `wait_for_receivers` for why in a loop. Raises VofError."""
         count = self._plan.connections
         with self._netlink() as netlink:
             for _attempt in range(_ATTEMPTS):
                 with _shaken(shake, count) as connections:
-                    size, flags = connections[0].size, connections[0].flags
+                    flags = connections[0].flags
                     index = netlink.connect(
                         self._plan.index,
                         sockets=[each.socket for each in connections],
@@ -103,7 +105,7 @@ class Attachment:
                     )
                 device = self._kernel.device(index)
                 if wait_for_receivers(device, count, _RECEIVERS_TIMEOUT, self._clock):
-                    return Attached(device, size, flags)
+                    return Attached(device, flags)
                 logger.info("%s is attached anew: the kernel listens to a part of it", device.path)
                 netlink.disconnect(index)
                 wait_until_free(device, _REUSE_TIMEOUT, self._clock)
@@ -112,28 +114,33 @@ class Attachment:
             "connections=1 does without"
         )
 
-    def reconnect(self, device: BlockDevice, shake: Shake) -> None:
-        """Give the device new connections in the place of its old ones, which have ended. Raises
-        VofError."""
+    def reconnect(self, device: BlockDevice, shake: Shake, size: int) -> None:
+        """Give the device new connections in the place of its old ones, which have ended, and the
+        size that the disk has now. Raises VofError if it has become smaller."""
+        if size < device.size:
+            raise VofError(
+                f"the disk has {size} bytes now, {device.path} has {device.size}: disconnect "
+                "and connect it again"
+            )
         deadline = Deadline(_RECEIVERS_TIMEOUT, self._clock)
         while device.receivers() and not deadline.is_over:
             self._clock.sleep(_POLL)  # until the kernel has noticed: it replaces dead ones only
         with _shaken(shake, self._plan.connections) as connections:
-            size = connections[0].size
-            if size != device.size:
-                raise VofError(
-                    f"the disk has {size} bytes now, {device.path} has {device.size}: disconnect "
-                    "and connect it again"
-                )
             with self._netlink() as netlink:
                 netlink.reconfigure(
                     device.index,
                     sockets=[each.socket for each in connections],
+                    size=size,
                     dead_timeout=self._plan.dead_timeout,
                     identifier=self.identifier,
                 )
         if not wait_for_receivers(device, self._plan.connections, _RECEIVERS_TIMEOUT, self._clock):
             raise VofError(f"the kernel does not listen to all connections of {device.path}")
+
+    def grow(self, device: BlockDevice, size: int) -> None:
+        """Give the device that size, while it is in use. Raises VofError."""
+        with self._netlink() as netlink:
+            netlink.resize(device.index, size, self.identifier)
 
     def wait_until_usable(self, device: BlockDevice, size: int) -> None:
         """Return when the disk can be read through the kernel. Raises VofError."""

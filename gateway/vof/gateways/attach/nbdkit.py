@@ -91,7 +91,7 @@ def command(plan: Plan, folder: Path, filter_file: Path | None) -> Command:
     arguments += ["python", str(plugin_path())]
     plugin = plan.plugin | {"metrics": metrics_place(plan, folder)}
     arguments += [f"{key}={value}" for key, value in plugin.items()]
-    arguments.append("block_path=yes")
+    arguments += ["block_path=yes", "growing=yes"]
     return Command(arguments, environment())
 
 
@@ -168,12 +168,13 @@ class Nbdkit:
 
     def last_words(self) -> str:
         """Return what it said of its end, in one line."""
-        said = [line for line in self._last if "error:" in line] or list(self._last)
+        said = [line for line in self._last if "error:" in line]
+        if said:
+            return said[0].rpartition("error: ")[2]
         status = self._process.returncode
-        how = "" if status is None else f"exit status {status}"
         if status is not None and status < 0:
-            how = f"killed by signal {-status}"
-        return said[0].rpartition("error: ")[2] if said else how or "it said nothing"
+            return f"killed by signal {-status}"
+        return self._last[-1] if self._last else f"exit status {status}"
 
     def kill(self) -> None:
         """End it at once: its connections break, and with them whatever waits for the target."""

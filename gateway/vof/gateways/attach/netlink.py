@@ -191,16 +191,33 @@ class NbdNetlink:
         raise VofError("the kernel does not tell which nbd device it took")
 
     def reconfigure(
-        self, index: int, *, sockets: Sequence[socket.socket], dead_timeout: int, identifier: str
+        self,
+        index: int,
+        *,
+        sockets: Sequence[socket.socket],
+        size: int,
+        dead_timeout: int,
+        identifier: str,
     ) -> None:
         """Put the sockets in the place of dead ones. There may be fewer than were attached."""
         self._request(
             Command.RECONFIGURE,
             attribute(Attribute.INDEX, _u32(index))
+            + attribute(Attribute.SIZE_BYTES, _u64(size))
             + attribute(Attribute.DEAD_CONN_TIMEOUT, _u64(dead_timeout))
             + sockets_attribute(each.fileno() for each in sockets)
             + attribute(Attribute.BACKEND_IDENTIFIER, identifier.encode() + b"\0"),
             f"give /dev/nbd{index} new connections",
+        )
+
+    def resize(self, index: int, size: int, identifier: str) -> None:
+        """Give the device another size, whoever has it open."""
+        self._request(
+            Command.RECONFIGURE,
+            attribute(Attribute.INDEX, _u32(index))
+            + attribute(Attribute.SIZE_BYTES, _u64(size))
+            + attribute(Attribute.BACKEND_IDENTIFIER, identifier.encode() + b"\0"),
+            f"resize /dev/nbd{index}",
         )
 
     def disconnect(self, index: int) -> None:

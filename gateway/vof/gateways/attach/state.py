@@ -123,6 +123,10 @@ class Claim:
         new.chmod(0o644)
         new.rename(self.folder / "state.json")
 
+    def leave(self) -> None:
+        """Leave the entry as a stale one, with its log, for who wants to know."""
+        os.close(self._lock)
+
     def release(self) -> None:
         """Remove the entry."""
         with suppress(OSError):

@@ -6,6 +6,9 @@ and the kernel's device is found again by its identifier. When nbdkit ends by it
 again, and the kernel sends what was in flight over the new connections, so a mounted file system
 stays. A session that nbdkit has lost is not made again here.
 
+nbdkit announces more bytes than any disk has, for it could not announce others later. The kernel is
+told how many there are, here, and again when the disk has grown.
+
 Must not know who waits for the outcome.
 """
 
@@ -37,6 +40,10 @@ logger = logging.getLogger(__name__)
 
 _START_TIMEOUT = 60.0
 _LOOK_INTERVAL = 5.0
+
+RESIZED = " event=resized"
+"""In what nbdkit's plugin says when the disk has another size (see ``log_resized``)."""
+
 _BACKOFF = (0.0, 1.0, 2.0, 4.0, 8.0, 10.0)
 
 
@@ -95,6 +102,9 @@ class Supervisor:
         self._nbdkit: Nbdkit | None = None
         self._device: BlockDevice | None = None
         self._fence = Fence(())
+        self._failed = False
+        self._resized = False
+        """Whether nbdkit has said so, in its listener's thread."""
         self.record = Record(
             claim.folder.name,
             plan.tvqn,
@@ -109,6 +119,7 @@ class Supervisor:
         """Make the disk usable. Raises VofError."""
         self._note()
         self._enter_block_path()
+        self._attachment.check()
         facts = self._parts.look(self._plan)
         serial = safe_serial(facts.serial, self._plan.tvqn)
         identifier = make_identifier(self.record.name, serial)
@@ -117,7 +128,7 @@ class Supervisor:
         self._note(identifier=identifier, fast_path=filter_file is not None)
         self._attachment.identifier = identifier
         self._start_nbdkit()
-        device = self._device = self._adopt() or self._connect(facts)
+        device = self._device = self._adopt(facts) or self._connect(facts)
         self._note(device=str(device.path))
         self._attachment.wait_until_usable(device, self.record.size)
         self._parts.wait_for_links(device, self.record.name)
@@ -137,11 +148,17 @@ class Supervisor:
             if self._nbdkit.ends_within(_LOOK_INTERVAL):
                 why = self._nbdkit.last_words()
                 if not self._plan.restart:
+                    self._failed = True
+                    logger.error("nbdkit ended (%s)", why)
+                    self._note(error=why)
                     raise VofError(f"nbdkit ended ({why}), and is not to be started again")
                 self._restart(device, why)
             if not self._attachment.holds(device):
                 logger.warning("%s was detached by somebody else", device.path)
                 return
+            if self._resized:
+                self._resized = False
+                self._follow_size(device)
 
     def detach(self, *, force: bool) -> None:
         """Undo all that was done, within a few seconds. Nothing is raised, and nothing waits for
@@ -154,8 +171,11 @@ class Supervisor:
         self._fence.drop()
         if self._nbdkit is not None:
             self._nbdkit.end()
-        self._claim.release()
         logger.info("disconnected: '%s'", self._plan.tvqn)
+        if self._failed:
+            self._claim.leave()
+        else:
+            self._claim.release()
 
     def break_off(self) -> None:
         """Kill nbdkit, so that nothing waits for it any more."""
@@ -164,7 +184,7 @@ class Supervisor:
 
     def _start_nbdkit(self) -> None:
         assert self._command is not None
-        self._nbdkit = self._parts.nbdkit(self._command, self._claim.folder, _tell)
+        self._nbdkit = self._parts.nbdkit(self._command, self._claim.folder, self._tell)
         self._nbdkit.wait_until_ready(_START_TIMEOUT)
         self._note(nbdkit=self._nbdkit.pid)
 
@@ -174,12 +194,12 @@ class Supervisor:
 
     def _connect(self, facts: Facts) -> BlockDevice:
         """Attach nbdkit's export to the kernel."""
-        found = self._attachment.connect(self._shake, facts.block_size)
+        found = self._attachment.connect(self._shake, facts.size, facts.block_size)
         self._put_up_fence()
-        self._note(size=found.size, read_only=bool(found.flags & READ_ONLY))
+        self._note(size=facts.size, read_only=bool(found.flags & READ_ONLY))
         return found.device
 
-    def _adopt(self) -> BlockDevice | None:
+    def _adopt(self, facts: Facts) -> BlockDevice | None:
         """Take over the device that a supervisor before us has left attached, if there is one."""
         previous = self._claim.previous
         if previous is None or previous.identifier != self._attachment.identifier:
@@ -187,14 +207,26 @@ class Supervisor:
         device = self._attachment.find()
         if device is not None:
             logger.info("%s is taken over", device.path)
-            self._note(size=device.size, read_only=previous.read_only)
-            self._reconnect(device)
+            self._note(read_only=previous.read_only)
+            self._reconnect(device, facts)
         return device
 
-    def _reconnect(self, device: BlockDevice) -> None:
+    def _reconnect(self, device: BlockDevice, facts: Facts) -> None:
         """Give the device connections to a new nbdkit."""
-        self._attachment.reconnect(device, self._shake)
+        self._attachment.reconnect(device, self._shake, facts.size)
         self._put_up_fence()
+        self._note(size=facts.size)
+
+    def _follow_size(self, device: BlockDevice) -> None:
+        """Pass the disk's size on to the kernel if it has grown."""
+        try:
+            size = self._parts.look(self._plan).size
+            if size > device.size:
+                self._attachment.grow(device, size)
+                self._note(size=size)
+                logger.info("%s has %d bytes now", device.path, size)
+        except VofError as error:
+            logger.warning("%s keeps its size: %s", device.path, error)
 
     def _put_up_fence(self) -> None:
         # nbdkit has its session, and makes no other, since it has connections to the kernel.
@@ -213,8 +245,9 @@ class Supervisor:
             if not self._attachment.holds(device):
                 return
             try:
+                facts = self._parts.look(self._plan)
                 self._start_nbdkit()
-                self._reconnect(device)
+                self._reconnect(device, facts)
             except VofError as error:
                 logger.error("%s", error)
                 self.break_off()
@@ -251,6 +284,7 @@ class Supervisor:
         self.record = replace(self.record, **changes)  # type: ignore[arg-type]
         self._claim.write(self.record)
 
-
-def _tell(line: str) -> None:
-    logger.info("%s", line)
+    def _tell(self, line: str) -> None:
+        logger.info("%s", line)
+        if RESIZED in line:
+            self._resized = True

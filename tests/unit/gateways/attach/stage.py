@@ -9,7 +9,7 @@ import socket
 from collections.abc import Callable
 from pathlib import Path
 
-from vof.errors import VofError
+from vof.errors import ConfigError, VofError
 from vof.gateways.attach.blockdev import Kernel
 from vof.gateways.attach.clock import Clock
 from vof.gateways.attach.fence import Fence
@@ -125,8 +125,9 @@ class Workshop:
         self.story = story
         self.made: list[FakeNbdkit] = []
 
-    def __call__(self, _command: Command, _folder: Path, _tell: object) -> FakeNbdkit:
+    def __call__(self, _command: Command, _folder: Path, tell: Callable[[str], None]) -> FakeNbdkit:
         self.story.note("start")
+        self.say = tell
         self.made.append(FakeNbdkit(self.story, len(self.made) + 1))
         return self.made[-1]
 
@@ -160,10 +161,13 @@ class FakeNetlink:
     def __init__(self, kernel: Kernel, story: Story) -> None:
         self.kernel = kernel
         self.story = story
+        self.missing = False
         self.receivers = 2
         """How many there will be."""
 
     def __call__(self) -> FakeNetlink:
+        if self.missing:
+            raise ConfigError("this kernel has no nbd driver")
         return self
 
     def __enter__(self) -> FakeNetlink:
@@ -171,13 +175,15 @@ class FakeNetlink:
 
     def __exit__(self, *_error: object) -> None: ...
 
+    def close(self) -> None: ...
+
     @property
     def folder(self) -> Path:
         return self.kernel.sys / "block/nbd0"
 
     def connect(self, index: int | None, **what: object) -> int:
         self.story.note("connect")
-        (self.folder / "size").write_text(f"{SIZE // 512}\n")
+        self._resize(what["size"])
         (self.folder / "pid").write_text("77\n")
         (self.folder / "backend").write_text(f"{what['identifier']}\n")
         self.listen(self.receivers)
@@ -186,7 +192,16 @@ class FakeNetlink:
 
     def reconfigure(self, index: int, **what: object) -> None:
         self.story.note("reconfigure")
+        self._resize(what["size"])
         self.listen(self.receivers)
+
+    def resize(self, index: int, size: int, identifier: str) -> None:
+        self.story.note("resize")
+        self._resize(size)
+
+    def _resize(self, size: object) -> None:
+        assert isinstance(size, int)
+        (self.folder / "size").write_text(f"{size // 512}\n")
 
     def disconnect(self, index: int) -> None:
         self.story.note("disconnect")
@@ -218,17 +233,16 @@ def paint(folder: Path) -> Kernel:
 
 
 class Handshakes:
-    """Connections to an nbdkit, of that size."""
+    """Connections to an nbdkit."""
 
-    def __init__(self, size: int = SIZE) -> None:
-        self.size = size
+    def __init__(self) -> None:
         self.sockets: list[socket.socket] = []
 
     def __call__(self, *_where: object) -> Connection:
         ours, its = socket.socketpair()
         its.close()
         self.sockets.append(ours)
-        return Connection(ours, self.size, 0)
+        return Connection(ours, 1 << 62, 0)
 
     @property
     def all_closed(self) -> bool:

@@ -48,9 +48,10 @@ def test_only_where_it_was_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
         assert len(entered) == count
 
 
-def test_yes_or_no() -> None:
-    with pytest.raises(ConfigError, match="block_path=maybe: use yes or no"):
-        NbdGateway(lambda _errno: None, lambda _text: None).config("block_path", "maybe")
+@pytest.mark.parametrize("key", ["block_path", "growing"])
+def test_yes_or_no(key: str) -> None:
+    with pytest.raises(ConfigError, match=f"{key}=maybe: use yes or no"):
+        NbdGateway(lambda _errno: None, lambda _text: None).config(key, "maybe")
 
 
 def test_memory_is_locked() -> None:

@@ -63,7 +63,7 @@ class Place:
         claim.write(Record(name, f"a/{name}", "here", "connected", identifier=identifier))
         self.claims.append(claim)
         if identifier == IDENTIFIER:
-            self.netlink.connect(0, identifier=identifier)
+            self.netlink.connect(0, identifier=identifier, size=stage.SIZE)
 
     def end(self, *, force: bool, started: float = 0.0) -> float:
         """End all; return the time that it took since the program was asked to, ``started`` seconds

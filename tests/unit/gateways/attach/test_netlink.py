@@ -202,3 +202,27 @@ def test_status(monkeypatch: pytest.MonkeyPatch) -> None:
     reply = struct.pack("=BBH", 5, 1, 0) + attribute(9, attribute(1, inner))
     with opened(monkeypatch, lambda family, *_rest: [(family, reply), (2, ACK)]) as kernel:
         assert kernel.status() == {0: True}
+
+
+def test_a_size_by_itself_and_with_connections(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[dict[int, bytes]] = []
+
+    def answer(_family: int, command: int, payload: bytes) -> list[tuple[int, bytes]]:
+        assert command == Command.RECONFIGURE
+        asked.append(dict(attributes(payload)))
+        return [(2, ACK)]
+
+    with opened(monkeypatch, answer) as kernel:
+        kernel.resize(3, 1 << 40, "vof:a:b")
+        kernel.reconfigure(3, sockets=[], size=1 << 41, dead_timeout=91, identifier="vof:a:b")
+    size = {
+        Attribute.INDEX: struct.pack("=I", 3),
+        Attribute.SIZE_BYTES: struct.pack("=Q", 1 << 40),
+        Attribute.BACKEND_IDENTIFIER: b"vof:a:b\0",
+    }
+    assert asked[0] == size
+    assert asked[1] == size | {
+        Attribute.SIZE_BYTES: struct.pack("=Q", 1 << 41),
+        Attribute.DEAD_CONN_TIMEOUT: struct.pack("=Q", 91),
+        Attribute.SOCKETS: b"",
+    }

@@ -32,6 +32,7 @@ from vof.gateways.attach.facts import Facts
 from vof.gateways.attach.handshake import Connection
 from vof.gateways.attach.state import END, END_NOW, Record, StateFolder
 from vof.gateways.attach.supervisor import Parts, Supervisor, run
+from vof.logline import line
 
 ENDS = (END, END_NOW, signal.SIGINT)
 NBD0 = "block/nbd0"
@@ -51,6 +52,7 @@ class Disk:
         self.fence_reason = ""
         self.plan = stage.plan(**options)
         self.state = StateFolder(folder / "vof")
+        self.size = SIZE
         self.records: list[Record] = []
         self.seen: list[dict[str, Any]] = []
 
@@ -93,7 +95,7 @@ class Disk:
 
     def _look(self, _plan: object) -> Facts:
         self.story.note("look")
-        return Facts(SIZE, 512, "serial")
+        return Facts(self.size, 512, "serial")
 
     def _shake(self, *_where: object) -> Connection:
         self.story.note("shake")
@@ -157,6 +159,15 @@ def test_what_fails_while_it_attaches(disk: Disk, moment: str) -> None:
     disk.assert_nothing_is_left()
 
 
+def test_a_kernel_without_nbd(disk: Disk) -> None:
+    """Said before anything is tried, whether there is a target or not."""
+    disk.netlink.missing = True
+    with pytest.raises(ConfigError, match="has no nbd"):
+        disk.run()
+    assert "look" not in disk.story.events
+    disk.assert_nothing_is_left()
+
+
 def test_an_attach_that_is_refused(disk: Disk) -> None:
     def refuse() -> None:
         raise ConfigError("cannot attach the disk: it is in use", errno=16)
@@ -209,7 +220,7 @@ def test_nbdkit_dies(disk: Disk) -> None:
     disk.story.on("reconfigure", disk.look)
     disk.run()
     begin = disk.story.events.index("fence")
-    assert disk.story.events[begin : begin + 5] == ["fence"] * 2 + ["start", "ready", "shake"]
+    assert disk.story.events[begin : begin + 5] == [*["fence"] * 2, "look", "start", "ready"]
     assert [each["state"] for each in disk.seen] == ["restarting"] * 2
     assert disk.seen[0]["error"] == "it fell"
     assert [each["restarts"] for each in disk.seen] == [1, 1]
@@ -223,6 +234,11 @@ def test_nbdkit_is_not_to_be_started_again(tmp_path: Path) -> None:
     with pytest.raises(VofError, match="nbdkit ended \\(it fell\\), and is not to be started"):
         disk.run()
     assert len(disk.workshop.made) == 1
+    [entry] = disk.state.entries()  # why is to be seen afterwards
+    assert entry.owner is None
+    assert entry.record is not None
+    assert entry.record.error == "it fell"
+    disk.state.claim(None, "disk0", disk.plan.tvqn, "here").release()
     disk.assert_nothing_is_left()
 
 
@@ -369,3 +385,54 @@ def test_a_disk_of_a_supervisor_that_was_killed(disk: Disk) -> None:
     assert disk.seen[0]["state"] == "connected"
     assert disk.seen[0]["size"] == SIZE
     disk.assert_nothing_is_left()
+
+
+def resized(disk: Disk, size: int) -> Callable[[], object]:
+    """Return what has the disk change, and nbdkit say so."""
+
+    def act() -> None:
+        disk.size = size
+        disk.workshop.say(f"nbdkit: vof: {line('resized', tvqn='a/b', bytes=size, before=SIZE)}")
+
+    return act
+
+
+def test_a_disk_that_grows(disk: Disk) -> None:
+    disk.story.on("watch", resized(disk, 2 * SIZE), disk.look, term)
+    disk.run()
+    assert disk.story.events.count("resize") == 1
+    assert disk.kernel.device(0).size == disk.seen[0]["size"] == 2 * SIZE
+
+
+def test_a_disk_that_shrinks(disk: Disk) -> None:
+    """The kernel is not told: what is beyond the end fails, and that may be in use."""
+    disk.story.on("watch", resized(disk, SIZE // 2), disk.look, term)
+    disk.run()
+    assert "resize" not in disk.story.events
+    assert disk.seen[0]["size"] == SIZE
+
+
+@pytest.mark.parametrize("moment", ["look", "resize"])
+def test_a_size_that_cannot_be_passed_on(disk: Disk, moment: str) -> None:
+    disk.story.on("look", lambda: None)
+    disk.story.at.setdefault(moment, []).append(fail("no"))
+    disk.story.on("watch", resized(disk, 2 * SIZE), disk.look, term)
+    disk.run()
+    assert (disk.seen[0]["size"], disk.seen[0]["state"]) == (SIZE, "connected")
+    disk.assert_nothing_is_left()
+
+
+def test_a_disk_that_grows_while_nbdkit_is_started_again(disk: Disk) -> None:
+    disk.story.on("watch", disk.die, disk.look, term)
+    disk.story.on("fence", lambda: setattr(disk, "size", 2 * SIZE))
+    disk.run()
+    assert disk.kernel.device(0).size == disk.seen[0]["size"] == 2 * SIZE
+
+
+def test_a_target_that_is_away_while_nbdkit_is_started_again(disk: Disk) -> None:
+    """No nbdkit is started for it."""
+    disk.story.on("look", lambda: None, *[fail("nobody there")] * 3)
+    disk.story.on("watch", disk.die, term)
+    disk.run()
+    assert disk.story.events.count("look") == 5
+    assert len(disk.workshop.made) == 2
