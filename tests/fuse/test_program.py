@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -115,11 +116,40 @@ def test_mountpoints(folder: Path, tmp_path: Path, mount: MakeMount) -> None:
     assert "does not exist" in fails(tmp_path / "nowhere")
     (tmp_path / "file").touch()
     assert "is not a directory" in fails(tmp_path / "file")
-    mounted = mount()
+    mount()
     assert "is busy: a fuse.vof is mounted there already" in fails(folder)
-    os.kill(mounted.pid, signal.SIGKILL)
-    eventually(lambda: not alive(mounted.pid), "the end of vof-mount")
+
+
+@pytest.mark.parametrize("busy", [False, True], ids=["idle", "busy"])
+def test_the_mount_of_a_killed_program_is_replaced(
+    folder: Path, mount: MakeMount, busy: bool
+) -> None:
+    """Also where a program has a file open in it."""
+    killed = mount().pid
+    control = folder / "virtio-fabrics"
+    fd = os.open(control, os.O_RDONLY) if busy else None
+    os.kill(killed, signal.SIGKILL)
+    eventually(lambda: not alive(killed), "the end of vof-mount")
+    with pytest.raises(OSError, match="not connected"):
+        control.stat()
+    run = vof_mount(folder)
+    assert run.returncode == 0, run.stderr
+    assert control.read_bytes()
+    if fd is not None:
+        with suppress(OSError):
+            os.close(fd)
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="missing: root, to mount something else")
+def test_the_dead_mount_of_another_program_is_left(folder: Path) -> None:
+    """What is not ours is said, not unmounted."""
+    fd = os.open("/dev/fuse", os.O_RDWR)
+    options = f"fd={fd},rootmode=40000,user_id={os.getuid()},group_id={os.getgid()}"
+    command = ["mount", "-i", "-t", "fuse.other", "-o", options, "other", str(folder)]
+    subprocess.run(command, check=True, pass_fds=[fd])
+    os.close(fd)
     assert f"`umount {folder}` clears it" in fails(folder)
+    assert is_mounted(folder)
 
 
 @pytest.mark.parametrize(

@@ -10,17 +10,27 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import subprocess
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from vof.errors import ConfigError
 
 DEVICE = "/dev/fuse"
 
+TYPE = "fuse.vof"
+"""What the kernel calls a mount of ours."""
+
 
 def check_mountpoint(mountpoint: str) -> str:
-    """Return the absolute path of a folder on which can be mounted. Raises ConfigError."""
+    """Return the absolute path of a folder on which can be mounted. Raises ConfigError.
+
+    A mount of ours whose program was killed is taken away there: who mounts again, as systemd does
+    after a failure, wants another in its place.
+    """
     path = os.path.realpath(mountpoint)
+    _clear_dead(path)
     try:
         folder = stat.S_ISDIR(Path(path).stat().st_mode)
     except OSError as error:
@@ -63,6 +73,21 @@ def catch_stderr(call: Callable[[], object]) -> tuple[Exception | None, str]:
         os.close(caught)
     lines = [line for line in text.splitlines() if line.strip()]
     return failed, lines[-1] if lines else ""
+
+
+def _clear_dead(path: str) -> None:
+    """Unmount what is mounted at ``path`` if it is ours and nobody is behind it. Nothing is raised:
+    what is still there is seen by who looks next."""
+    if _mounted_at(path) != TYPE:
+        return
+    try:
+        Path(path).stat()
+    except OSError as error:
+        if error.errno == errno.ENOTCONN:
+            # Lazily, for the files that programs still have open in it are dead as well.
+            unmount = ["fusermount3", "-u", "-z", "--", path]
+            with suppress(OSError):
+                subprocess.run(unmount, stderr=subprocess.DEVNULL, check=False)
 
 
 def _mounted_at(path: str) -> str | None:
