@@ -28,7 +28,7 @@ put() {
 install_files() {
     put 644 /lib/udev/rules.d udev/70-vof.rules
     put 755 /lib/udev udev/vof_id
-    put 644 /lib/systemd/system udev/*.service
+    put 644 /lib/systemd/system udev/*.service udev/*.target
     install -d -- "$destdir/usr/lib/tmpfiles.d"
     install -m 644 -- udev/vof.tmpfiles "$destdir/usr/lib/tmpfiles.d/vof.conf"
     local page

@@ -59,7 +59,7 @@ connections = {CONNECTIONS}
 tvqn = {TVQN}
 device = {DEVICE}
 """
-_FSTAB = f"{BY_ID} {MOUNT} ext4 _netdev,noauto,x-systemd.requires=vof-connect@disk0.service 0 2\n"
+_FSTAB = f"{BY_ID} {MOUNT} ext4 _netdev,noauto,x-systemd.requires=vof-disk@disk0.target 0 2\n"
 
 
 def install() -> list[str]:

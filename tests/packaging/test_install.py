@@ -33,7 +33,7 @@ def test_each_has_its_place(installed: Path) -> None:
     assert found == pages | {
         "lib/udev/rules.d/70-vof.rules",
         "lib/udev/vof_id",
-        *(f"lib/systemd/system/{unit}" for unit in UNITS),
+        *(f"lib/systemd/system/{unit}" for unit in (*UNITS, "vof-disk@.target")),
         "usr/lib/tmpfiles.d/vof.conf",
         *(f"usr/share/doc/vof/{name}" for name in ("README.md", "CHANGELOG.md", "LICENSE")),
         *(f"usr/share/doc/vof/docs/{path.name}" for path in ROOT.glob("docs/*.*")),
@@ -55,6 +55,14 @@ def unit(installed: Path, name: str) -> configparser.ConfigParser:
     parser.optionxform = str  # type: ignore[assignment,method-assign]
     parser.read(installed / "lib/systemd/system" / name)
     return parser
+
+
+@pytest.mark.parametrize("name", UNITS)
+def test_units_run_nothing_that_a_small_debian_lacks(installed: Path, name: str) -> None:
+    """kill(1) is of procps, which is not everywhere that systemd is."""
+    service = unit(installed, name)["Service"]
+    programs = {words.split()[0] for key, words in service.items() if key.startswith("Exec")}
+    assert programs <= {"vofctl", "vof-mount", "vof-target", "systemctl"}
 
 
 @pytest.mark.parametrize("name", UNITS)
@@ -85,6 +93,15 @@ def test_disks_are_there_before_what_is_mounted_from_them(installed: Path) -> No
     section = unit(installed, "vof-connect@.service")["Unit"]
     assert "remote-fs-pre.target" in section["Before"].split()
     assert "network-online.target" in section["After"].split()
+
+
+def test_a_restart_of_a_disk_does_not_reach_what_is_mounted_from_it(installed: Path) -> None:
+    """Only a stop does. fstab names the target, which must not need the service more than so."""
+    target = unit(installed, "vof-disk@.target")["Unit"]
+    assert target["Wants"] == target["After"] == "vof-connect@%i.service"
+    assert not {"Requires", "BindsTo", "PartOf"} & set(target)
+    service = unit(installed, "vof-connect@.service")["Unit"]
+    assert service["PropagatesStopTo"] == "vof-disk@%i.target"
 
 
 def test_a_mount_is_not_hidden_in_a_namespace(installed: Path) -> None:
