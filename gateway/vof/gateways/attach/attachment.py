@@ -40,7 +40,7 @@ Shake = Callable[[], Connection]
 _ATTEMPTS = 6
 _RECEIVERS_TIMEOUT = 5.0
 _SIZE_TIMEOUT = 10.0
-_REUSE_TIMEOUT = 15.0
+_REUSE_TIMEOUT = 60.0
 _FREE_TIMEOUT = 2.0
 _FLUSH_TIMEOUT = 5.0
 _DETACH_TIMEOUT = 3.0
@@ -145,7 +145,7 @@ class Attachment:
     def wait_until_usable(self, device: BlockDevice, size: int) -> None:
         """Return when the disk can be read through the kernel. Raises VofError."""
         wait_for_size(device, size, _SIZE_TIMEOUT, self._clock)
-        device.announce()
+        device.announce(ready=True)
         timeout = self._plan.parameters.connect_timeout
         try:
             if not self._clock.done_within(device.read_start, timeout):
@@ -175,7 +175,7 @@ class Attachment:
             uses = ", ".join(use.how for use in device.uses()) or "open"
             logger.warning("%s is detached; it becomes free when not %s", device.path, uses)
         with suppress(VofError):
-            device.announce()
+            device.announce(ready=False)
 
     def _done_within(self, act: Callable[[], object], seconds: float) -> bool:
         try:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 import stat
+import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,9 @@ _POLL = 0.02
 """Seconds between two looks at what the kernel does not announce."""
 
 _SECTOR = 512
+
+_NO_UUID = uuid.UUID(int=0)
+"""Linux's Documentation/ABI/testing/sysfs-uevent: arguments come after a UUID, whichever it is."""
 
 
 @dataclass(frozen=True)
@@ -109,14 +113,17 @@ class BlockDevice:
             count += name.startswith("kworker") and name.endswith(f"+{self.name}-recv")
         return count
 
-    def announce(self) -> None:
-        """Have udev look at the device again.
+    def announce(self, *, ready: bool) -> None:
+        """Have udev look at the device again, and at its partitions.
 
         Linux 6.1 announces an attached device before it has made the file ``backend``, and a
-        detached one before it has removed that.
+        detached one before it has removed that. ``ready`` tells our rule that the device is as it
+        is to stay, and not to be attached anew.
         """
+        words = f"change {_NO_UUID} VOF=ready" if ready else "change"
         try:
-            (self.folder / "uevent").write_text("change", encoding="ascii")
+            for part in (self.folder, *self.folder.glob(f"{self.name}p*")):
+                (part / "uevent").write_text(words, encoding="ascii")
         except OSError as error:
             raise VofError(f"cannot announce {self.path} to udev: {error.strerror}") from None
 

@@ -197,7 +197,7 @@ class Ending:
         if not clock.done_within(disconnect, self._deadline.left()):
             raise VofError(f"the kernel takes too long to detach {device.path}")
         if wait_until_free(device, self._deadline.left(_FREE), clock):
-            device.announce()
+            device.announce(ready=False)
 
     def _left_but(self, seconds: float) -> float:
         """Return what is left if so much is kept for later."""

@@ -95,11 +95,17 @@ def test_receivers(kernel: Kernel) -> None:
     assert not wait_for_receivers(device, 3, 0)
 
 
-def test_announce(kernel: Kernel) -> None:
-    kernel.device(0).announce()
-    assert (kernel.sys / "block/nbd0/uevent").read_text() == "change"
+@pytest.mark.parametrize(("ready", "arguments"), [(True, ["VOF=ready"]), (False, [])])
+def test_announce(kernel: Kernel, ready: bool, arguments: list[str]) -> None:
+    """The disk, and each of its partitions, in the words that 70-vof.rules waits for."""
+    partition = kernel.sys / "block/nbd0/nbd0p1"
+    partition.mkdir(exist_ok=True)
+    kernel.device(0).announce(ready=ready)
+    for folder in (partition.parent, partition):
+        words = (folder / "uevent").read_text().split()
+        assert (words[0], words[2:]) == ("change", arguments)
     with pytest.raises(VofError, match="nbd5"):
-        kernel.device(5).announce()
+        kernel.device(5).announce(ready=ready)
 
 
 def test_a_size_that_does_not_come(kernel: Kernel) -> None:
