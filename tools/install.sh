@@ -5,7 +5,7 @@
 #
 #   /usr/lib/vof               a Python environment with vof and what it needs
 #   /usr/bin, /usr/sbin        links to its programs, which run wherever DESTDIR is
-#   /lib/udev, /lib/systemd    rules, units
+#   /usr/lib/udev, /usr/lib/systemd   rules, units; not /lib, which is a link to there
 #   /usr/lib/tmpfiles.d, /usr/share/{man,doc,bash-completion,zsh}
 #
 #   tools/install.sh [DESTDIR [files]]       files: all but the environment and its programs
@@ -26,9 +26,9 @@ put() {
 }
 
 install_files() {
-    put 644 /lib/udev/rules.d udev/70-vof.rules
-    put 755 /lib/udev udev/vof_id
-    put 644 /lib/systemd/system udev/*.service udev/*.target
+    put 644 /usr/lib/udev/rules.d udev/70-vof.rules
+    put 755 /usr/lib/udev udev/vof_id
+    put 644 /usr/lib/systemd/system udev/*.service udev/*.target
     install -d -- "$destdir/usr/lib/tmpfiles.d"
     install -m 644 -- udev/vof.tmpfiles "$destdir/usr/lib/tmpfiles.d/vof.conf"
     local page
