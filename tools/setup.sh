@@ -32,6 +32,8 @@ check_packages=(
     xfsprogs util-linux
     # the guest: emulator, Debian's own kernel, and what virtme-ng boots it with
     qemu-system-x86 linux-image-amd64 busybox-static file kmod udev iproute2
+    # the machine with systemd, and the Debian that `make soak` makes for it
+    systemd cpio mmdebstrap
     # RDMA bindings; man page linter
     python3-pyverbs mandoc
     # the completion of vofctl, tried in it

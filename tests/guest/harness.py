@@ -52,7 +52,7 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 
 # Modules that udev would load for QEMU's idea of a PC. They cost a third of the boot under
 # emulation and nothing here uses them.
-_BLACKLIST = (
+BLACKLIST = (
     *("kvm", "kvm_amd", "kvm_intel", "ccp"),
     *("ahci", "sr_mod", "sg"),
     *("psmouse", "serio_raw", "evdev", "pcspkr", "button", "qemu_fw_cfg"),
@@ -169,22 +169,22 @@ def run_scenario(
         *("--disable-kvm", "--force-9p"),  # virtiofsd would need newer QEMU or more privileges
         *("--cpus", str(cpus), "--memory", memory),
         f"--rwdir={steps.EXCHANGE}={exchange}",
-        *("--append", f"loglevel=5 modprobe.blacklist={','.join(_BLACKLIST)} {kernel_args}"),
+        *("--append", f"loglevel=5 modprobe.blacklist={','.join(BLACKLIST)} {kernel_args}"),
         *("--exec", f"sh {steps.EXCHANGE}/enter.sh"),
     ]
     if nanoseconds_log2 is not None:
         command.append(f"--qemu-opts=-icount shift={nanoseconds_log2}")
     log = home / "guest.log"
     start = time.monotonic()
-    status = _run_logged(command, log, steps.patience(timeout))
+    status = run_logged(command, log, steps.patience(timeout))
     seconds = time.monotonic() - start
-    guest = Guest(exchange, log, status, seconds, _read_record(exchange / steps.RECORD))
+    guest = Guest(exchange, log, status, seconds, read_record(exchange / steps.RECORD))
     if not guest.records:
         raise GuestError(f"the guest ended ({status}) before its first step{guest.logs()}")
     return guest
 
 
-def _run_logged(command: list[str], log: Path, timeout: float) -> int | None:
+def run_logged(command: list[str], log: Path, timeout: float) -> int | None:
     """Exit status of the command, its output in the log; None if it had to be killed."""
     deadline = time.monotonic() + timeout
     # A pipe, not the file itself: QEMU opens its output anew by name, and truncates what it opens.
@@ -213,7 +213,8 @@ def _run_logged(command: list[str], log: Path, timeout: float) -> int | None:
                 os.killpg(process.pid, signal.SIGKILL)
 
 
-def _read_record(path: Path) -> dict[str, dict[str, Any]]:
+def read_record(path: Path) -> dict[str, dict[str, Any]]:
+    """The last line of the record about each step."""
     if not path.exists():
         return {}
     records: dict[str, dict[str, Any]] = {}
