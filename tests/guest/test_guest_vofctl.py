@@ -122,10 +122,10 @@ def test_a_target_that_says_nothing(guest: Guest) -> None:
 
 
 def test_force_does_not_wait_for_a_dead_target(guest: Guest) -> None:
-    """Five seconds, beside those that starting any program of Python's takes under emulation."""
+    """Five seconds from the request, which a program under emulation is slow to come to."""
     found = guest.result("force")
     assert found["status"] == 0
-    assert found["seconds"] - found["started"] < 5
+    assert found["seconds"] < 5
     assert "Input/output error" in found["errors"]
     assert found["left"] == NOTHING
 
