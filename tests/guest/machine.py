@@ -161,7 +161,7 @@ class Machine:
         (units / "default.target").symlink_to("/usr/lib/systemd/system/multi-user.target")
         log = home / "guest.log"
         start = time.monotonic()
-        status = run_logged(self._command(exchange), log, timeout)
+        status = run_logged(self._command(exchange), log, steps.patience(timeout))
         end = time.monotonic()
         record = exchange / steps.RECORD
         guest = Guest(exchange, log, status, end - start, read_record(record))

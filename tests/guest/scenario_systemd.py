@@ -72,6 +72,7 @@ def mount() -> dict[str, Any]:
 @scenario.step(needs=("mount",), timeout=180)
 def kill_nbdkit() -> dict[str, Any]:
     """The supervisor starts another, within the unit's limits."""
+    unit = properties(DISK)
     run("sync", "-f", MOUNT)
     before = done("status", "disk0", "-o", "json").json["disks"][0]
     os.kill(before["nbdkit"], signal.SIGKILL)
@@ -79,15 +80,16 @@ def kill_nbdkit() -> dict[str, Any]:
     run("sync", MOUNT / "after")
     wait_until("all connections", lambda: nbd.receivers(DEVICE) == remote_disk.CONNECTIONS, 60)
     after = done("status", "disk0", "-o", "json").json["disks"][0]
-    return {"restarts": after["restarts"], "unit": properties(DISK)}
+    return {"restarts": after["restarts"], "before": unit, "unit": properties(DISK)}
 
 
 @scenario.step(needs=("kill_nbdkit",), timeout=240)
 def kill_supervisor() -> dict[str, Any]:
     """systemd starts another, which takes the disk over below the mounted file system."""
+    restarts = int(properties(DISK)["NRestarts"]) + 1
     run("sync", "-f", MOUNT)
     systemctl("kill", "--kill-whom=main", "--signal=KILL", DISK)
-    wait_until("a restart", lambda: int(properties(DISK)["NRestarts"]) == 1, 60)
+    wait_until("a restart", lambda: int(properties(DISK)["NRestarts"]) == restarts, 60)
     wait_until("the disk", lambda: active(DISK), PATIENCE)
     (MOUNT / "later").write_text(WORDS, encoding="ascii")
     run("sync", MOUNT / "later")
