@@ -20,6 +20,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "clock.h"
 #include "initiator/queue.h"
 #include "peer.h"
 #include "../support/demand.h"

@@ -4,6 +4,8 @@
 #include <sched.h>
 #include <stdlib.h>
 
+#include "clock.h"
+
 static const int64_t LOOK = 50000000; /* nanoseconds between looks at the deadlines, at least */
 
 struct slot {

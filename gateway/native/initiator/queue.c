@@ -9,21 +9,14 @@
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <sys/time.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "clock.h"
 #include "initiator/queue_internal.h"
 
 static size_t words_for(uint32_t ids)
 {
     return (ids + 63) / 64;
-}
-
-int64_t vof_now(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return now.tv_sec * INT64_C(1000000000) + now.tv_nsec;
 }
 
 /* The parser's events. */

@@ -29,8 +29,6 @@
 
 struct vof_queue;
 
-int64_t vof_now(void); /* CLOCK_MONOTONIC, nanoseconds */
-
 enum vof_outcome {
     VOF_IN_FLIGHT,
     VOF_ARRIVED, /* its completion came: see `landing` */

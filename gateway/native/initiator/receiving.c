@@ -11,6 +11,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "clock.h"
 #include "initiator/queue_internal.h"
 
 enum slept { WOKEN, TIMED_OUT, INTERRUPTED };

@@ -4,19 +4,12 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "clock.h"
 #include "target/queue_state.h"
 
 enum { IDLE_SECONDS = 2 }; /* after which a queue keeps no memory */
-
-int64_t vof_served_now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
-}
 
 static int accept_command(struct vof_served_queue *queue, struct vof_report *report)
 {
@@ -77,7 +70,7 @@ static int receive(struct vof_served_queue *queue)
     message.msg_iovlen = (size_t)vof_intake_space(&queue->intake, pieces);
     count = recvmsg(queue->setup.fd, &message, 0);
     if (count > 0) {
-        queue->received_at = vof_served_now();
+        queue->received_at = vof_now();
         vof_intake_advance(&queue->intake, (size_t)count);
         return 0;
     }
@@ -96,7 +89,7 @@ static int receive(struct vof_served_queue *queue)
 static bool overdue(const struct vof_served_queue *queue)
 {
     int64_t deadline = atomic_load(&queue->deadline);
-    return deadline && vof_served_now() > deadline;
+    return deadline && vof_now() > deadline;
 }
 
 /* Everything whole that was received is in progress or answered: get more. */
@@ -160,7 +153,7 @@ void vof_served_queue_stop(struct vof_served_queue *queue)
 
 void vof_served_queue_finish(struct vof_served_queue *queue, double seconds)
 {
-    atomic_store(&queue->deadline, vof_served_now() + (int64_t)(seconds * 1e9));
+    atomic_store(&queue->deadline, vof_now() + (int64_t)(seconds * 1e9));
 }
 
 static bool good(const struct vof_served_queue_setup *setup)

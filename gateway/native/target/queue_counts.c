@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
+#include "clock.h"
 #include "target/queue_state.h"
 
 /* What belongs to one thread to change, and to any to read. */
@@ -49,7 +50,7 @@ void vof_count_sent(struct vof_served_queue *queue)
 
     if (!queue->any_quick)
         return;
-    taken = vof_served_now() - queue->received_at;
+    taken = vof_now() - queue->received_at;
     for (unsigned kind = 0; kind < VOF_SERVED_KINDS; kind++) {
         struct vof_quick *quick = &queue->quick[kind];
         if (quick->requests)
@@ -64,7 +65,7 @@ void vof_count_task(struct vof_served_queue *queue, const struct vof_task *task)
     const struct vof_request *request = &task->request;
     bool failed = task->error || request->action == VOF_REFUSE;
     count(&queue->counts[kind_of(request)], 1, failed, failed ? 0 : data_of(request),
-          vof_served_now() - task->received_at);
+          vof_now() - task->received_at);
 }
 
 void vof_served_queue_counts(const struct vof_served_queue *queue,

@@ -128,9 +128,6 @@ static inline void vof_busy(struct vof_served_queue *queue, int by)
     __atomic_store_n(&queue->busy, queue->busy + (uint32_t)by, __ATOMIC_RELAXED);
 }
 
-/* queue.c: CLOCK_MONOTONIC in nanoseconds. */
-int64_t vof_served_now(void);
-
 /* queue_counts.c: what was executed at once is counted when its answer is sent, with one look at
  * the clock for all of them; a task by itself. */
 void vof_count_quick(struct vof_served_queue *queue, const struct vof_request *request,

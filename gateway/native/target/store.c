@@ -9,8 +9,9 @@
 #include <sys/stat.h>
 #include <sys/statfs.h>
 #include <sys/uio.h>
-#include <time.h>
 #include <unistd.h>
+
+#include "clock.h"
 
 enum {
     PAGE = 4096, /* a write of whole pages needs nothing that is on the medium */
@@ -25,13 +26,6 @@ enum {
 #endif
 
 static const uint8_t zeros[ZEROS_SIZE];
-
-static int64_t now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
-}
 
 static void begin(struct vof_store *store)
 {
@@ -177,9 +171,9 @@ int vof_store_write(struct vof_store *store, const uint8_t *data, size_t length,
     persist |= store->write_through;
     if (persist || store->always_quick)
         return write_file(store, data, length, offset, persist);
-    before = now();
+    before = vof_now();
     error = write_file(store, data, length, offset, false);
-    after = now();
+    after = vof_now();
     if (after - before > SLOW_WRITE)
         atomic_store_explicit(&store->slow_until, after + SLOW_TIME, memory_order_relaxed);
     return error;
@@ -198,7 +192,7 @@ bool vof_store_quick_write(struct vof_store *store, size_t length, uint64_t offs
     if ((offset | length) % PAGE)
         return false;
     slow_until = atomic_load_explicit(&store->slow_until, memory_order_relaxed);
-    return !slow_until || now() >= slow_until;
+    return !slow_until || vof_now() >= slow_until;
 }
 
 int vof_store_flush(struct vof_store *store)
