@@ -16,7 +16,19 @@ STRESS = ROOT / "tests/stress"
 
 _FLAGS = ["-g", "-O1", "-fno-omit-frame-pointer", "-fno-sanitize-recover=all"]
 _STRESS_FLAGS = ["-std=c11", "-D_GNU_SOURCE", "-Wall", "-Wextra", "-Werror", "-pthread"]
-_QUEUE_UNITS = ["completion_parser", "ending", "fork", "queue", "receiving", "sending"]
+_QUEUE_UNITS = [
+    "completion_parser",
+    "ending",
+    "fork",
+    "lead",
+    "queue",
+    "receiving",
+    "request",
+    "room",
+    "sending",
+    "statistics",
+    "waiting",
+]
 
 STRESS_PROGRAMS = {
     "initiator": [

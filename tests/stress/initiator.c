@@ -21,7 +21,14 @@
 #include <unistd.h>
 
 #include "clock.h"
+#include "initiator/ending.h"
+#include "initiator/lead.h"
 #include "initiator/queue.h"
+#include "initiator/receiving.h"
+#include "initiator/room.h"
+#include "initiator/sending.h"
+#include "initiator/statistics.h"
+#include "initiator/waiting.h"
 #include "peer.h"
 #include "../support/demand.h"
 

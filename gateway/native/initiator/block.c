@@ -1,6 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "initiator/block.h"
 
+#include "initiator/room.h"
+#include "initiator/sending.h"
+#include "initiator/statistics.h"
+#include "initiator/waiting.h"
+
 #define STATUS_UNWRITTEN 0xff
 
 static const struct {

@@ -14,11 +14,11 @@
 #include <stdint.h>
 
 #include "initiator/gate.h"
-#include "initiator/queue.h"
+#include "initiator/request.h"
 
 enum { VOF_BLOCK_MAX_QUEUES = 128, VOF_BLOCK_MAX_SEGMENTS = 126 };
 
-/* The first kinds that requests are counted as (see vof_queue_counts), and their names. */
+/* The first kinds that requests are counted as (see statistics.h), and their names. */
 enum { VOF_BLOCK_KINDS = 5 };
 const char *vof_block_kind_name(unsigned kind);
 

@@ -4,13 +4,18 @@
  * thread that leads, so that none is receiving, waits for the sender and hands back what was in
  * flight. After that the queue may go on over another connection.
  */
+#include "initiator/ending.h"
+
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "initiator/queue_internal.h"
+#include "initiator/completion_parser.h"
+#include "initiator/lead.h"
+#include "initiator/queue_state.h"
 
 enum vof_failure vof_queue_failure(struct vof_queue *queue)
 {
@@ -66,18 +71,6 @@ bool vof_queue_end_here(struct vof_queue *queue)
     return vof_queue_mark_failed(queue, VOF_ENDED_HERE, "ended here");
 }
 
-void vof_queue_settle(struct vof_queue *queue)
-{
-    /* Where another thread leads, the shutdown wakes it and it comes by here or in its receive. */
-    pthread_mutex_lock(&queue->lock);
-    bool ours = vof_queue_has_failed(queue) && !queue->torn_down && !queue->leading;
-    if (ours)
-        queue->leading = true;
-    pthread_mutex_unlock(&queue->lock);
-    if (ours)
-        vof_queue_release_lead(queue);
-}
-
 static struct vof_request *insert_by_sequence(struct vof_request *list, struct vof_request *request)
 {
     struct vof_request **place = &list;
@@ -127,24 +120,29 @@ void vof_queue_tear_down(struct vof_queue *queue)
     queue->on_lost(queue, queue->context, in_flight);
 }
 
+void vof_queue_release_lead(struct vof_queue *queue)
+{
+    /* Who marked the failure could not tear down while we led. */
+    if (vof_queue_has_failed(queue))
+        vof_queue_tear_down(queue);
+    vof_queue_pass_lead(queue);
+    if (vof_queue_has_failed(queue))
+        vof_queue_settle(queue);
+}
+
+void vof_queue_settle(struct vof_queue *queue)
+{
+    /* Where another thread leads, the shutdown wakes it and it comes by here or in its receive. */
+    pthread_mutex_lock(&queue->lock);
+    bool ours = vof_queue_has_failed(queue) && !queue->torn_down && !queue->leading;
+    if (ours)
+        queue->leading = true;
+    pthread_mutex_unlock(&queue->lock);
+    if (ours)
+        vof_queue_release_lead(queue);
+}
+
 void vof_queue_end(struct vof_queue *queue, struct vof_request *request)
 {
     vof_request_finish(queue, request, VOF_LOST);
-}
-
-bool vof_queue_attach(struct vof_queue *queue, int fd)
-{
-    bool attached = false;
-    pthread_mutex_lock(&queue->lock);
-    if (queue->handed_back) {
-        queue->fd = fd;
-        queue->owner = getpid();
-        queue->torn_down = queue->handed_back = false;
-        queue->reason[0] = '\0';
-        vof_queue_apply_tick(queue);
-        atomic_store_explicit(&queue->failure, VOF_ALIVE, memory_order_release);
-        attached = true;
-    }
-    pthread_mutex_unlock(&queue->lock);
-    return attached;
 }

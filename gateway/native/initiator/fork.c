@@ -4,9 +4,11 @@
  * stay locked, and a lead or a send of theirs never ends. So no lock is held while the process
  * forks, and in the child nobody leads, sends or waits.
  */
+#include "initiator/fork.h"
+
 #include <stddef.h>
 
-#include "initiator/queue_internal.h"
+#include "initiator/queue_state.h"
 
 /* Guards the list and is taken before the queues' own locks. */
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;

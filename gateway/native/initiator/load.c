@@ -5,6 +5,12 @@
 #include <stdlib.h>
 
 #include "clock.h"
+#include "initiator/ending.h"
+#include "initiator/lead.h"
+#include "initiator/receiving.h"
+#include "initiator/room.h"
+#include "initiator/sending.h"
+#include "initiator/statistics.h"
 
 static const int64_t LOOK = 50000000; /* nanoseconds between looks at the deadlines, at least */
 

@@ -1,290 +1,73 @@
-/* SPDX-License-Identifier: BSD-3-Clause
- *
- * Receiving, and who does it: of those who wait, one at a time leads and receives for all. At depth
- * 1 the thread that waits is the one that reads the socket, so no request pays for a hand-over.
- */
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "initiator/receiving.h"
+
 #include <errno.h>
-#include <linux/futex.h>
+#include <sched.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/syscall.h>
-#include <time.h>
-#include <unistd.h>
 
 #include "clock.h"
-#include "initiator/queue_internal.h"
+#include "initiator/completion_parser.h"
+#include "initiator/ending.h"
+#include "initiator/lead.h"
+#include "initiator/queue_state.h"
 
-enum slept { WOKEN, TIMED_OUT, INTERRUPTED };
-
-/* Sleep until the state is another than FLIGHT, the deadline may have passed, or a signal came. */
-static enum slept sleep_on(struct vof_request *request)
-{
-    while (atomic_load_explicit(&request->state, memory_order_acquire) == VOF_STATE_FLIGHT) {
-        int64_t until = atomic_load_explicit(&request->deadline, memory_order_relaxed);
-        /* One that is kept gets its next deadline while we sleep, but none before this. */
-        if (!until && request->timeout)
-            until = vof_now() + request->timeout;
-        struct timespec limit = {until / 1000000000, until % 1000000000};
-        long result = syscall(SYS_futex, &request->state, FUTEX_WAIT_BITSET_PRIVATE,
-                              VOF_STATE_FLIGHT, until ? &limit : NULL, NULL,
-                              FUTEX_BITSET_MATCH_ANY);
-        if (result < 0 && errno == ETIMEDOUT)
-            return TIMED_OUT;
-        if (result < 0 && errno == EINTR)
-            return INTERRUPTED;
-    }
-    return WOKEN;
-}
-
-static void wake_thread(_Atomic uint32_t *state)
-{
-    syscall(SYS_futex, state, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
-}
-
-/* The followers, under `lock`. */
-
-static void follow(struct vof_queue *queue, struct vof_request *request, void (*wake)(void *),
-                   void *waker)
-{
-    request->wake = wake;
-    request->waker = waker;
-    request->following = true;
-    request->next = NULL;
-    request->previous = queue->last_follower;
-    if (queue->last_follower)
-        queue->last_follower->next = request;
-    else
-        queue->followers = request;
-    queue->last_follower = request;
-}
-
-static void unfollow(struct vof_queue *queue, struct vof_request *request)
-{
-    request->following = false;
-    if (request->previous)
-        request->previous->next = request->next;
-    else
-        queue->followers = request->next;
-    if (request->next)
-        request->next->previous = request->previous;
-    else
-        queue->last_follower = request->previous;
-}
-
-/* Change a request's state; once unlocked, `woken` wakes who follows it. The request may be gone
- * by then: only its address is used. */
-struct woken {
-    _Atomic uint32_t *state;
-    void (*wake)(void *waker);
-    void *waker;
+enum {
+    DIRECT_SIZE = 8 << 10, /* missing from callers' buffers from which they are received into */
+    MOST_PARTS = 256,      /* of a receive; the kernel takes 1024 at once (IOV_MAX) */
 };
 
-static struct woken change_state(struct vof_queue *queue, struct vof_request *request,
-                                 uint32_t state)
+/* The parser's events. */
+
+/* Wait for the sender to let go of a request, which takes it a moment after the last byte was sent.
+ * False where it is still waiting to send it: then nobody can have seen the whole command yet. */
+static bool is_sent(struct vof_queue *queue, struct vof_request *request)
 {
-    struct woken woken = {NULL, NULL, NULL};
-    if (request->following) {
-        unfollow(queue, request);
-        woken = (struct woken){&request->state, request->wake, request->waker};
+    while (!atomic_load_explicit(&request->sent, memory_order_acquire)) {
+        if (atomic_load_explicit(&queue->blocked, memory_order_acquire))
+            return atomic_load_explicit(&request->sent, memory_order_acquire);
+        sched_yield();
     }
-    atomic_store_explicit(&request->state, state, memory_order_release);
-    return woken;
+    return true;
 }
 
-static void wake_up(struct woken woken)
+static struct vof_landing *expect(void *context, uint16_t command_id)
 {
-    if (woken.wake)
-        woken.wake(woken.waker);
-    else if (woken.state)
-        wake_thread(woken.state);
+    struct vof_queue *queue = context;
+    if (queue->takes_events &&
+        (command_id == VOF_EVENT_CONFIG_CHANGE || command_id == VOF_EVENT_KEEPALIVE)) {
+        queue->event.command_id = command_id;
+        return &queue->event;
+    }
+    pthread_mutex_lock(&queue->lock);
+    struct vof_request *request = command_id < queue->ids ? queue->table[command_id] : NULL;
+    pthread_mutex_unlock(&queue->lock);
+    if (!request || !is_sent(queue, request))
+        return NULL;
+    /* At once, so that a second completion finds nothing to write to. */
+    pthread_mutex_lock(&queue->lock);
+    queue->table[command_id] = NULL;
+    pthread_mutex_unlock(&queue->lock);
+    return &request->landing;
 }
 
-/* Under `lock`. */
-static void count(struct vof_queue *queue, const struct vof_request *request,
-                  enum vof_outcome outcome)
+static void arrived(void *context, struct vof_landing *landing)
 {
-    struct vof_count *count = &queue->counts[request->kind];
-    if (outcome != VOF_ARRIVED) {
-        count->requests++;
-        count->lost++;
+    struct vof_queue *queue = context;
+    if (landing == &queue->event) {
+        if (landing->command_id == VOF_EVENT_CONFIG_CHANGE)
+            atomic_fetch_add_explicit(&queue->config_changes, 1, memory_order_release);
         return;
     }
-    /* By who leads, which has received it. */
-    vof_count_answered(count, queue->received_at - request->submitted_at);
-    if (request->landing.completion.status)
-        count->refused++;
-    else
-        count->data_bytes += request->data_bytes;
+    struct vof_request *request = vof_request_of(landing);
+    request->next_out = queue->arrived;
+    queue->arrived = request;
 }
 
-void vof_request_finish(struct vof_queue *queue, struct vof_request *request,
-                        enum vof_outcome outcome)
+void vof_queue_init_parser(struct vof_queue *queue, enum vof_framing framing)
 {
-    void (*on_done)(void *) = request->on_done;
-    void *owner = request->owner;
-    request->outcome = outcome;
-    pthread_mutex_lock(&queue->lock);
-    queue->statistics.completed++;
-    count(queue, request, outcome);
-    struct woken woken = change_state(queue, request, VOF_STATE_DONE);
-    pthread_mutex_unlock(&queue->lock);
-    if (on_done)
-        on_done(owner);
-    wake_up(woken);
-}
-
-/* Leading. */
-
-bool vof_queue_try_lead(struct vof_queue *queue)
-{
-    pthread_mutex_lock(&queue->lock);
-    bool free = !queue->leading;
-    queue->leading = true;
-    pthread_mutex_unlock(&queue->lock);
-    return free;
-}
-
-void vof_queue_release_lead(struct vof_queue *queue)
-{
-    /* Who marked the failure could not tear down while we led. */
-    if (vof_queue_has_failed(queue))
-        vof_queue_tear_down(queue);
-    vof_queue_pass_lead(queue);
-    if (vof_queue_has_failed(queue))
-        vof_queue_settle(queue);
-}
-
-void vof_queue_pass_lead(struct vof_queue *queue)
-{
-    struct woken woken = {NULL, NULL, NULL};
-    pthread_mutex_lock(&queue->lock);
-    struct vof_request *next = queue->torn_down ? NULL : queue->followers;
-    if (next) {
-        next->given_lead = true;
-        woken = change_state(queue, next, VOF_STATE_LEAD);
-    } else {
-        queue->leading = false;
-    }
-    pthread_mutex_unlock(&queue->lock);
-    wake_up(woken);
-}
-
-bool vof_queue_lead_or_follow(struct vof_queue *queue, struct vof_request *request,
-                              void (*wake)(void *waker), void *waker)
-{
-    pthread_mutex_lock(&queue->lock);
-    bool done = vof_request_done(request);
-    bool lead = !done && !queue->leading;
-    if (lead)
-        queue->leading = true;
-    else if (!done)
-        follow(queue, request, wake, waker);
-    if (!done) {
-        queue->statistics.led += lead;
-        queue->statistics.followed += !lead;
-    }
-    pthread_mutex_unlock(&queue->lock);
-    if (done && wake)
-        wake(waker);
-    return lead;
-}
-
-/* Of one that is woken: take the lead if it was given; under `lock`. */
-static bool take_given_lead(struct vof_request *request)
-{
-    bool given = request->given_lead;
-    request->given_lead = false;
-    if (!vof_request_done(request))
-        atomic_store_explicit(&request->state, VOF_STATE_FLIGHT, memory_order_relaxed);
-    return given;
-}
-
-bool vof_queue_leads(struct vof_queue *queue, struct vof_request *request)
-{
-    pthread_mutex_lock(&queue->lock);
-    bool leads = take_given_lead(request);
-    bool done = vof_request_done(request);
-    pthread_mutex_unlock(&queue->lock);
-    if (leads && done) {
-        vof_queue_release_lead(queue);
-        return false;
-    }
-    return leads;
-}
-
-/* Give up the lead of a queue that was torn down while a request is kept, to be sent again over
- * another connection: there is nothing to receive until then. */
-static bool step_down(struct vof_queue *queue, struct vof_request *request)
-{
-    pthread_mutex_lock(&queue->lock);
-    bool stepped_down = queue->torn_down && !vof_request_done(request);
-    if (stepped_down) {
-        queue->leading = false;
-        follow(queue, request, NULL, NULL);
-    }
-    pthread_mutex_unlock(&queue->lock);
-    return stepped_down;
-}
-
-/* Leave the followers because of a signal. False where the request is done. */
-static bool leave(struct vof_queue *queue, struct vof_request *request)
-{
-    pthread_mutex_lock(&queue->lock);
-    if (request->following)
-        unfollow(queue, request);
-    bool led = take_given_lead(request);
-    bool done = vof_request_done(request);
-    pthread_mutex_unlock(&queue->lock);
-    if (led)
-        vof_queue_release_lead(queue);
-    return !done;
-}
-
-enum led { FINISHED, STEPPED_DOWN, SIGNALLED };
-
-/* Receive for all until the request is done. */
-static enum led lead(struct vof_queue *queue, struct vof_request *request, bool interruptible)
-{
-    enum led led = FINISHED;
-    while (!vof_request_done(request) && led == FINISHED) {
-        bool undisturbed = vof_queue_receive(queue, false);
-        if (vof_request_done(request))
-            break;
-        if (step_down(queue, request))
-            return STEPPED_DOWN;
-        vof_queue_check_deadline(queue, request);
-        if (!undisturbed && interruptible)
-            led = SIGNALLED;
-    }
-    vof_queue_release_lead(queue);
-    return led;
-}
-
-bool vof_queue_wait(struct vof_queue *queue, struct vof_request *request, bool interruptible)
-{
-    bool leads = !vof_request_done(request) &&
-                 vof_queue_lead_or_follow(queue, request, NULL, NULL);
-    while (leads || !vof_request_done(request)) {
-        if (leads) {
-            leads = false;
-            if (lead(queue, request, interruptible) == SIGNALLED)
-                return false;
-            continue;
-        }
-        enum slept slept = sleep_on(request);
-        if (slept == WOKEN) /* the request is done, or the lead is ours */
-            leads = vof_queue_leads(queue, request);
-        else if (slept == TIMED_OUT) /* yet lent until the leader has let go of it */
-            vof_queue_check_deadline(queue, request);
-        else if (interruptible && leave(queue, request))
-            return false;
-    }
-    /* Ended by who kept it, after the lead was given to us. */
-    if (request->given_lead)
-        vof_queue_leads(queue, request);
-    if (vof_queue_has_failed(queue))
-        vof_queue_settle(queue);
-    return true;
+    struct vof_completion_events events = {expect, arrived, queue};
+    vof_parser_init(&queue->parser, framing, events);
 }
 
 /* Deadlines. */
@@ -331,11 +114,11 @@ static ssize_t receive_some(struct vof_queue *queue, int flags, size_t *direct)
 {
     const struct iovec *buffers = NULL;
     unsigned count = vof_parser_wanted(&queue->parser, &buffers, direct);
-    if (*direct < VOF_DIRECT_SIZE) {
+    if (*direct < DIRECT_SIZE) {
         *direct = 0;
         return recv(queue->fd, queue->scratch, VOF_SCRATCH_SIZE, flags);
     }
-    struct iovec parts[VOF_MAX_IOV / 4];
+    struct iovec parts[MOST_PARTS];
     unsigned most = sizeof parts / sizeof *parts - 1;
     struct msghdr message = {.msg_iov = parts};
     if (count > most) {

@@ -3,6 +3,8 @@
  * Sending: whoever finds nobody at it sends all that the outbox holds, gathered, those requests
  * included that other threads put there meanwhile. They go on to wait, and no lock is handed over.
  */
+#include "initiator/sending.h"
+
 #include <errno.h>
 #include <poll.h>
 #include <sched.h>
@@ -10,7 +12,10 @@
 #include <sys/socket.h>
 
 #include "clock.h"
-#include "initiator/queue_internal.h"
+#include "initiator/ending.h"
+#include "initiator/lead.h"
+#include "initiator/queue_state.h"
+#include "initiator/receiving.h"
 
 enum {
     GATHER = 256,
@@ -162,7 +167,8 @@ static void give_way(struct vof_queue *queue)
         queue->no_yield_until = end + NO_YIELD;
 }
 
-void vof_queue_send_outbox(struct vof_queue *queue)
+/* Send what the outbox holds, unless another thread is at it. */
+static void send_outbox(struct vof_queue *queue)
 {
     struct vof_statistics counters = {0};
     pthread_mutex_lock(&queue->lock);
@@ -190,4 +196,71 @@ void vof_queue_send_outbox(struct vof_queue *queue)
     if (vof_queue_has_failed(queue))
         pthread_cond_broadcast(&queue->sending_ended);
     pthread_mutex_unlock(&queue->lock);
+}
+
+/* Submission. */
+
+static void append_to_outbox(struct vof_queue *queue, struct vof_request *request)
+{
+    request->next_out = NULL;
+    *queue->outbox_end = request;
+    queue->outbox_end = &request->next_out;
+}
+
+static void enter(struct vof_queue *queue, struct vof_request *request, int64_t now)
+{
+    int64_t deadline = request->timeout ? now + request->timeout : 0;
+    request->outcome = VOF_IN_FLIGHT;
+    atomic_store_explicit(&request->deadline, deadline, memory_order_relaxed);
+    atomic_store_explicit(&request->sent, false, memory_order_relaxed);
+    queue->table[request->landing.command_id] = request;
+    append_to_outbox(queue, request);
+}
+
+bool vof_queue_submit(struct vof_queue *queue, struct vof_request *const *requests, unsigned count)
+{
+    int64_t now = vof_now();
+    pthread_mutex_lock(&queue->lock);
+    if (vof_queue_has_failed(queue)) {
+        pthread_mutex_unlock(&queue->lock);
+        return false;
+    }
+    for (unsigned i = 0; i < count; i++) {
+        requests[i]->following = requests[i]->given_lead = false;
+        requests[i]->sequence = queue->sequence++;
+        requests[i]->submitted_at = now;
+        atomic_store_explicit(&requests[i]->state, VOF_STATE_FLIGHT, memory_order_relaxed);
+        enter(queue, requests[i], now);
+    }
+    queue->statistics.submitted += count;
+    bool send = !queue->sending;
+    pthread_mutex_unlock(&queue->lock);
+    if (send)
+        send_outbox(queue);
+    if (vof_queue_has_failed(queue))
+        vof_queue_settle(queue);
+    return true;
+}
+
+bool vof_queue_resubmit(struct vof_queue *queue, struct vof_request *request)
+{
+    pthread_mutex_lock(&queue->lock);
+    if (vof_queue_has_failed(queue)) {
+        pthread_mutex_unlock(&queue->lock);
+        return false;
+    }
+    enter(queue, request, vof_now());
+    bool send = !queue->sending;
+    /* Its waiter may have slept since the lead was given up with the old connection. */
+    bool lead = !queue->leading && queue->followers;
+    if (lead)
+        queue->leading = true;
+    pthread_mutex_unlock(&queue->lock);
+    if (send)
+        send_outbox(queue);
+    if (lead)
+        vof_queue_release_lead(queue);
+    if (vof_queue_has_failed(queue))
+        vof_queue_settle(queue);
+    return true;
 }

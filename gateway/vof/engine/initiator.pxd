@@ -48,7 +48,7 @@ cdef extern from "initiator/completion_parser.h" nogil:
         vof_completion completion
 
 
-cdef extern from "initiator/queue.h" nogil:
+cdef extern from "initiator/request.h" nogil:
     struct vof_queue:
         pass
 
@@ -70,11 +70,58 @@ cdef extern from "initiator/queue.h" nogil:
         vof_outcome outcome
         vof_request *next_out
 
+
+cdef extern from "initiator/room.h" nogil:
+    int vof_queue_take_id(vof_queue *queue, uint32_t descriptors, bint wait)
+    void vof_queue_give_back_id(vof_queue *queue, uint16_t id, uint32_t descriptors)
+    bint vof_queue_resize(vof_queue *queue, uint32_t size)
+    uint32_t vof_queue_ids(vof_queue *queue)
+
+
+cdef extern from "initiator/lead.h" nogil:
+    bint vof_queue_lead_or_follow(vof_queue *queue, vof_request *request,
+                                  void (*wake)(void *) noexcept, void *waker)
+
+
+cdef extern from "initiator/ending.h" nogil:
     enum vof_failure:
         VOF_ALIVE
         VOF_CONNECTION_LOST
         VOF_VIOLATION
         VOF_ENDED_HERE
+
+    enum:
+        VOF_REASON_SIZE
+
+    ctypedef void vof_on_lost(vof_queue *queue, void *context, vof_request *in_flight) noexcept
+
+    vof_failure vof_queue_failure(vof_queue *queue)
+    vof_failure vof_queue_reason(vof_queue *queue, char *reason)
+    bint vof_queue_end_here(vof_queue *queue)
+    void vof_queue_settle(vof_queue *queue)
+    void vof_queue_release_lead(vof_queue *queue)
+    void vof_queue_end(vof_queue *queue, vof_request *request)
+
+
+cdef extern from "initiator/receiving.h" nogil:
+    bint vof_queue_receive(vof_queue *queue, bint nonblocking)
+    void vof_queue_look(vof_queue *queue)
+    void vof_queue_expire(vof_queue *queue, vof_request *request)
+
+
+cdef extern from "initiator/waiting.h" nogil:
+    bint vof_queue_wait(vof_queue *queue, vof_request *request, bint interruptible)
+    bint vof_queue_leads(vof_queue *queue, vof_request *request)
+
+
+cdef extern from "initiator/sending.h" nogil:
+    bint vof_queue_submit(vof_queue *queue, vof_request **requests, unsigned count)
+    bint vof_queue_resubmit(vof_queue *queue, vof_request *request)
+
+
+cdef extern from "initiator/statistics.h" nogil:
+    enum:
+        VOF_KINDS
 
     struct vof_statistics:
         uint64_t submitted
@@ -93,44 +140,22 @@ cdef extern from "initiator/queue.h" nogil:
         bint leading
         bint sending
 
-    enum:
-        VOF_REASON_SIZE
-        VOF_KINDS
-
-    ctypedef void vof_on_lost(vof_queue *queue, void *context, vof_request *in_flight) noexcept
-
-    vof_queue *vof_queue_new(int fd, vof_framing framing, uint16_t size, vof_on_lost *on_lost,
-                             void *context)
-    void vof_queue_free(vof_queue *queue)
-    bint vof_queue_resize(vof_queue *queue, uint32_t size)
-    uint32_t vof_queue_ids(vof_queue *queue)
-    void vof_queue_accept_refusals_with_buffers(vof_queue *queue)
-    void vof_queue_accept_events(vof_queue *queue)
-    uint64_t vof_queue_config_changes(const vof_queue *queue)
-    void vof_queue_set_tick(vof_queue *queue, int64_t nanoseconds)
-    int vof_queue_take_id(vof_queue *queue, uint32_t descriptors, bint wait)
-    void vof_queue_give_back_id(vof_queue *queue, uint16_t id, uint32_t descriptors)
-    bint vof_queue_submit(vof_queue *queue, vof_request **requests, unsigned count)
-    bint vof_queue_wait(vof_queue *queue, vof_request *request, bint interruptible)
-    bint vof_queue_lead_or_follow(vof_queue *queue, vof_request *request,
-                                  void (*wake)(void *) noexcept, void *waker)
-    bint vof_queue_leads(vof_queue *queue, vof_request *request)
-    void vof_queue_release_lead(vof_queue *queue)
-    bint vof_queue_receive(vof_queue *queue, bint nonblocking)
-    void vof_queue_expire(vof_queue *queue, vof_request *request)
-    bint vof_queue_end_here(vof_queue *queue)
-    void vof_queue_settle(vof_queue *queue)
-    void vof_queue_look(vof_queue *queue)
-    vof_failure vof_queue_failure(vof_queue *queue)
-    vof_failure vof_queue_reason(vof_queue *queue, char *reason)
-    void vof_queue_end(vof_queue *queue, vof_request *request)
-    bint vof_queue_attach(vof_queue *queue, int fd)
-    bint vof_queue_resubmit(vof_queue *queue, vof_request *request)
-    int vof_queue_fd(const vof_queue *queue)
     void vof_queue_activity(vof_queue *queue, vof_activity *activity)
     void vof_queue_statistics(vof_queue *queue, vof_statistics *statistics)
     void vof_queue_counts(vof_queue *queue, vof_count *counts)
     void vof_queue_count_failed(vof_queue *queue, uint8_t kind)
+
+
+cdef extern from "initiator/queue.h" nogil:
+    vof_queue *vof_queue_new(int fd, vof_framing framing, uint16_t size, vof_on_lost *on_lost,
+                             void *context)
+    void vof_queue_free(vof_queue *queue)
+    void vof_queue_accept_refusals_with_buffers(vof_queue *queue)
+    void vof_queue_accept_events(vof_queue *queue)
+    uint64_t vof_queue_config_changes(const vof_queue *queue)
+    void vof_queue_set_tick(vof_queue *queue, int64_t nanoseconds)
+    bint vof_queue_attach(vof_queue *queue, int fd)
+    int vof_queue_fd(const vof_queue *queue)
 
 
 cdef extern from "initiator/gate.h" nogil:

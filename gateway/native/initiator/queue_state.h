@@ -1,19 +1,31 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * What the parts of the queue share: queue.c (ids, table), sending.c, receiving.c,
- * ending.c, fork.c.
+ * The state of a queue: for its own parts only, see queue.h for the rest of the world. Each part is
+ * a file that calls those before it alone:
+ *
+ *     room.c, statistics.c, fork.c    command ids; what was done; a child made by fork
+ *     request.c                       ends a request
+ *     lead.c                          who receives for all: takes the lead, passes it on
+ *     ending.c                        marks a failure, hands back what was in flight
+ *     receiving.c                     receives, and looks at deadlines
+ *     waiting.c, sending.c            what a caller does with a request
+ *     queue.c                         makes a queue and frees it
  *
  * `lock` guards the table, the outbox, the followers, the ids and the failure; it is never held
  * during a system call that can block or a callback. Who leads owns the parser, the scratch buffer
  * and, together with it, the right to receive and to tear down; who sends owns the order of sends.
  */
-#ifndef VOF_QUEUE_INTERNAL_H
-#define VOF_QUEUE_INTERNAL_H
+#ifndef VOF_QUEUE_STATE_H
+#define VOF_QUEUE_STATE_H
 
 #include <pthread.h>
+#include <stddef.h>
 #include <sys/types.h>
 
-#include "initiator/queue.h"
+#include "initiator/completion_parser.h"
+#include "initiator/ending.h"
+#include "initiator/request.h"
+#include "initiator/statistics.h"
 
 /* States of a request. */
 enum {
@@ -24,8 +36,6 @@ enum {
 
 enum {
     VOF_SCRATCH_SIZE = 64 << 10, /* asked for at once where it is not yet known whose the bytes are */
-    VOF_DIRECT_SIZE = 8 << 10,   /* missing from callers' buffers from which they are received into */
-    VOF_MAX_IOV = 1024,          /* iovecs the kernel takes at once (IOV_MAX) */
 };
 
 struct vof_queue {
@@ -58,7 +68,7 @@ struct vof_queue {
     struct vof_request *outbox, **outbox_end;
     bool sending;
     atomic_bool blocked; /* who sends waits for room in the socket */
-    int64_t no_yield_until; /* of who sends; see give_way */
+    int64_t no_yield_until; /* of who sends; see give_way in sending.c */
     pthread_cond_t sending_ended;
 
     /* Receiving. */
@@ -74,44 +84,11 @@ struct vof_queue {
     struct vof_landing event;
     _Atomic uint64_t config_changes;
 
-    struct vof_queue *next_queue, **place; /* see fork.c */
+    struct vof_queue *next_queue, **place; /* of fork.c */
 
     struct vof_statistics statistics; /* of sends by who sends, the others under `lock` or leading */
     struct vof_count counts[VOF_KINDS]; /* under `lock` */
 };
-
-/* End a request and wake its waiter: it is not to be touched afterwards. Not under `lock`. */
-void vof_request_finish(struct vof_queue *queue, struct vof_request *request,
-                        enum vof_outcome outcome);
-
-/* Note the failure and end the connection for both directions; someone will tear down. False where
- * it has failed before. */
-__attribute__((format(printf, 3, 4))) bool
-vof_queue_mark_failed(struct vof_queue *queue, enum vof_failure failure, const char *format, ...);
-
-/* The same, under `lock`. */
-__attribute__((format(printf, 3, 4))) bool
-vof_queue_mark_failed_locked(struct vof_queue *queue, enum vof_failure failure, const char *format,
-                             ...);
-
-/* Let a receive that finds nothing return after the tick. */
-void vof_queue_apply_tick(const struct vof_queue *queue);
-
-/* Hand back what is in flight; by who leads, after vof_queue_mark_failed. */
-void vof_queue_tear_down(struct vof_queue *queue);
-
-/* As vof_queue_receive, but a failure is only marked, for the caller to see. */
-bool vof_queue_pump(struct vof_queue *queue, bool nonblocking);
-
-/* As vof_queue_release_lead, but for a sender, which has to end before the queue is torn down. */
-void vof_queue_pass_lead(struct vof_queue *queue);
-
-/* Send what the outbox holds, unless another thread is at it. */
-void vof_queue_send_outbox(struct vof_queue *queue);
-
-/* Have a child made by fork find the queue in a state in which it can be ended. */
-void vof_queue_watch_forks(struct vof_queue *queue);
-void vof_queue_forget_forks(struct vof_queue *queue);
 
 static inline struct vof_request *vof_request_of(struct vof_landing *landing)
 {
