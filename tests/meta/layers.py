@@ -106,7 +106,13 @@ def violations(package: Path) -> list[str]:
 def circles(package: Path) -> list[list[str]]:
     """Return the modules that import themselves through others, now or later, once per circle."""
     modules = {_name_of(path, package): path for path in sorted(package.rglob("*.py"))}
-    graph = {name: _imported(path, package, modules) - {name} for name, path in modules.items()}
+    return circles_in(
+        {name: _imported(path, package, modules) - {name} for name, path in modules.items()}
+    )
+
+
+def circles_in(graph: dict[str, set[str]]) -> list[list[str]]:
+    """Return those that come to themselves through others, once per circle."""
     circles = []
     left = set(graph)
     while left:

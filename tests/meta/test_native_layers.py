@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""The files of the native parts use each other in one direction, and the checker sees when not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.meta.layers import circles_in
+from tests.meta.native_layers import uses
+from tests.meta.tree import ROOT
+
+NATIVE = ROOT / "gateway" / "native"
+
+
+Graph = dict[str, set[str]]
+
+
+@pytest.fixture(scope="module")
+def graphs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Graph]:
+    return {
+        end: uses(NATIVE / end, tmp_path_factory.mktemp(end), NATIVE)
+        for end in ("initiator", "target")
+    }
+
+
+@pytest.mark.parametrize("end", ["initiator", "target"])
+def test_no_file_uses_itself_through_others(graphs: dict[str, Graph], end: str) -> None:
+    assert circles_in(graphs[end]) == []
+    # An empty answer must not come from having seen nothing.
+    assert len(graphs[end]["queue.c"]) > 2
+
+
+def test_the_queue_does_not_know_what_it_carries(graphs: dict[str, Graph]) -> None:
+    graph = graphs["initiator"]
+    users = {"block.c", "load.c", "gate.c"}
+    assert users <= set(graph)
+    assert {name for name in graph.keys() - users if graph[name] & users} == set()
+
+
+BACK = {
+    "a call": "void a(void);\nvoid b(void) { a(); }\n",
+    "declared where nobody looks": "void b(void) { extern void a(void); a(); }\n",
+    "by a macro": "void a(void);\n#define CALL(x) x()\nvoid b(void) { CALL(a); }\n",
+    "given away": "void a(void);\nvoid (*b(void))(void) { return a; }\n",
+    "by its address": "void a(void);\nvoid (*const b_calls)(void) = a;\nvoid b(void) {}\n",
+    "a variable": "extern int count;\nvoid b(void) { count++; }\n",
+    "in a header": '#include "inline.h"\nvoid b(void) { call_a(); }\n',
+}
+
+
+@pytest.mark.parametrize("back", BACK.values(), ids=BACK)
+def test_a_circle_of_two(back: str, tmp_path: Path) -> None:
+    folder, work = tmp_path / "sources", tmp_path / "work"
+    folder.mkdir()
+    work.mkdir()
+    (folder / "inline.h").write_text(
+        "void a(void);\nstatic inline void call_a(void) { a(); }\n", encoding="utf-8"
+    )
+    (folder / "a.c").write_text(
+        "void b(void);\nint count;\nvoid a(void) { b(); }\n", encoding="utf-8"
+    )
+    (folder / "b.c").write_text(back, encoding="utf-8")
+    (folder / "top.c").write_text("void a(void);\nvoid top(void) { a(); }\n", encoding="utf-8")
+    graph = uses(folder, work)
+    assert graph["top.c"] == {"a.c"}
+    assert circles_in(graph) == [["a.c", "b.c"]]
+
+
+def test_functions_of_one_file_have_names_of_their_own(tmp_path: Path) -> None:
+    """What a file keeps to itself is used by no other, whatever else has that name."""
+    folder, work = tmp_path / "sources", tmp_path / "work"
+    folder.mkdir()
+    work.mkdir()
+    (folder / "a.c").write_text("void f(void) {}\n", encoding="utf-8")
+    (folder / "b.c").write_text("static void f(void) {}\nvoid b(void) { f(); }\n", encoding="utf-8")
+    assert uses(folder, work) == {"a.c": set(), "b.c": set()}
