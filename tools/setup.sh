@@ -125,7 +125,8 @@ If it could not fetch something, check the network and try again."
 # build_native: compile what the installation did not, or a change since then has made old.
 build_native() {
     local stamp=.venv/.vof-native-stamp want
-    want=$(find gateway/native gateway/vof \( -name '*.[ch]' -o -name '*.p[yx][xd]' \) \
+    want=$(find gateway/native gateway/vof \
+        \( -name '*.[ch]' -o -name '*.pyx' -o -name '*.px[di]' \) \
         ! -path 'gateway/vof/*.c' -print0 | sort -z | xargs -0 cat pyproject.toml | sha256sum)
     if [[ -f $stamp && $(<"$stamp") == "$want" ]]; then
         return 0

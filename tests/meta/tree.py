@@ -16,7 +16,7 @@ _FILES = ("Makefile", "pyproject.toml")
 
 _SOURCE_SUFFIXES = frozenset(
     (".py", ".pyi", ".pyx", ".pxd", ".c", ".h", ".lua", ".sh", ".toml", ".rules", ".service")
-) | {".socket"}
+) | {".pxi", ".socket"}
 _PAGE_SUFFIXES = frozenset(f".{section}" for section in range(1, 9))
 _OTHERS = frozenset(("run", "Makefile"))
 

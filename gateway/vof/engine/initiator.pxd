@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-# The C of gateway/native/initiator, as native.pyx uses it.
+# The C of gateway/native/initiator, as native.pyx and its parts use it.
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 
