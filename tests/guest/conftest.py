@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""The guest that more than one module of tests looks at: a boot is too expensive for each."""
+"""The guests that more than one module of tests looks at: a boot is too expensive for each."""
 
 import pytest
 
@@ -8,13 +8,21 @@ from tests.guest.harness import Guest, run_scenario
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what waits for that guest: `tools/check.sh` has a process for it."""
+    """Mark what waits for the guest with RDMA: `tools/check.sh` has a process for it."""
     for item in items:
         if "rdma_guest" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.rdma_guest)
+        if item.get_closest_marker("guest"):
+            item.add_marker(pytest.mark.timeout(0))  # a guest has its own, see `harness`
 
 
 @pytest.fixture(scope="session")
 def rdma_guest() -> Guest:
     """What all scenarios about RDMA have left."""
     return run_scenario("tests.guest.scenario_rdma", timeout=1500)
+
+
+@pytest.fixture(scope="session")
+def vofctl_guest() -> Guest:
+    """What the story of a disk and vofctl has left."""
+    return run_scenario("tests.guest.scenario_vofctl", timeout=1200)

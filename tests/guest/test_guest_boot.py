@@ -7,7 +7,7 @@ import vof
 from tests.guest.harness import Guest, run_scenario
 from tests.guest.scenario_boot import FOOTPRINT, scenario
 
-pytestmark = [pytest.mark.guest, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.guest
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ from tests.guest import scenario_conformance as inside
 from tests.guest.harness import Guest
 from tests.guest.suite import Suite
 
-pytestmark = [pytest.mark.guest, pytest.mark.timeout(1560)]
+pytestmark = pytest.mark.guest
 
 WAYS = ("rdma-proposal", "rdma-v2", "rdma-v5-eager", "rdma-v5-keyed")
 

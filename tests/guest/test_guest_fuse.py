@@ -11,7 +11,6 @@ from tests.guest.harness import Guest, run_scenario
 
 pytestmark = [
     pytest.mark.guest,
-    pytest.mark.timeout(420),
     pytest.mark.skipif(
         shutil.which("rngd") is None, reason="missing: rngd; `make setup` installs it"
     ),

@@ -11,7 +11,7 @@ from tests.guest.harness import Guest, run_scenario
 
 MIB = inside.MIB
 
-pytestmark = [pytest.mark.guest, pytest.mark.timeout(660)]
+pytestmark = pytest.mark.guest
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ from tests.guest import rxe
 from tests.guest import scenario_rdma as inside
 from tests.guest.harness import Guest
 
-pytestmark = [pytest.mark.guest, pytest.mark.timeout(1560)]
+pytestmark = pytest.mark.guest
 
 PORTS = (rxe.ALONE, rxe.NEAR, rxe.FAR)
 

@@ -9,7 +9,7 @@ from tests.guest import direct, encryption, rxe, tree
 from tests.guest import scenario_rdma_gateways as inside
 from tests.guest.harness import Guest
 
-pytestmark = [pytest.mark.guest, pytest.mark.timeout(1560)]
+pytestmark = pytest.mark.guest
 
 
 NAMES = [disk.name for disk in inside.DISKS]

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Our units under systemd: see `scenario_systemd` and `scenario_systemd_boot`.
 
-`make check` boots this machine's files once, with everything enabled. `make soak` makes a Debian
+`make check` boots this machine's files once, with everything enabled and the disk that
+`scenario_vofctl` has left. `make soak` makes a Debian
 and has `make install` put vof into it, starts, kills and stops the units there, and reboots it.
 """
 
@@ -11,11 +12,12 @@ from tests.guest import remote_disk, units
 from tests.guest import scenario_systemd as inside
 from tests.guest import scenario_systemd_boot as inside_boot
 from tests.guest.debian import make_debian
-from tests.guest.harness import CHECKOUT
+from tests.guest.harness import CHECKOUT, Guest
 from tests.guest.machine import Boot, Machine
+from tests.guest.scenario_vofctl import KEPT
 from tests.guest.units import DISK, FILE_SYSTEM, TARGET
 
-pytestmark = [pytest.mark.guest, pytest.mark.timeout(5000)]
+pytestmark = pytest.mark.guest
 
 DEVICE = str(remote_disk.DEVICE)
 NOTHING = {"entries": [], "attached": False, "links": [], "nbdkit": 0, "vofctl": 0}
@@ -43,8 +45,10 @@ def booted(request: pytest.FixtureRequest) -> Boot:
         request.getfixturevalue("story")
         machine: Machine = request.getfixturevalue("debian")
     else:
+        before: Guest = request.getfixturevalue("vofctl_guest")
+        before.result("keep")
         machine = Machine("systemd")
-        units.furnish(machine.seed, programs=True)
+        units.furnish(machine.seed, programs=True, image=before.folder / KEPT)
         units.enable(machine.seed)
     return machine.boot("tests.guest.scenario_systemd_boot", timeout=400)
 

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""vofctl in a real kernel with udev: see `scenario_vofctl` and `scenario_vofctl_boot`."""
+"""vofctl in a real kernel with udev: see `scenario_vofctl`. The reboot after it is in
+`test_guest_systemd`."""
 
 from typing import Any
 
@@ -7,35 +8,22 @@ import pytest
 
 from tests.guest import remote_disk
 from tests.guest import scenario_vofctl as inside
-from tests.guest import scenario_vofctl_boot as inside_boot
-from tests.guest.harness import Guest, run_scenario
+from tests.guest.harness import Guest
 
-pytestmark = [pytest.mark.guest, pytest.mark.timeout(1260)]
+pytestmark = pytest.mark.guest
 
 NOTHING = {"entries": [], "attached": False, "links": [], "nbdkit": 0, "vofctl": 0}
 DEVICE = str(remote_disk.DEVICE)
 
 
 @pytest.fixture(scope="module")
-def guest() -> Guest:
-    return run_scenario("tests.guest.scenario_vofctl", timeout=1200)
-
-
-@pytest.fixture(scope="module")
-def next_boot(guest: Guest) -> Guest:
-    guest.result("keep")
-    disk = {inside_boot.DISK: str(guest.folder / inside.KEPT)}
-    return run_scenario("tests.guest.scenario_vofctl_boot", timeout=600, environment=disk)
+def guest(vofctl_guest: Guest) -> Guest:
+    return vofctl_guest
 
 
 @pytest.mark.parametrize("step", inside.scenario.names)
 def test_step_passes(guest: Guest, step: str) -> None:
     guest.result(step)
-
-
-@pytest.mark.parametrize("step", inside_boot.scenario.names)
-def test_step_of_the_next_boot_passes(next_boot: Guest, step: str) -> None:
-    next_boot.result(step)
 
 
 def test_connect_waits_for_device_and_links(guest: Guest) -> None:
@@ -150,22 +138,5 @@ def test_a_device_that_is_no_disk(guest: Guest) -> None:
     assert left_alone["output"] == f"{DEVICE} disk0\n"
 
 
-def test_the_next_boot_has_the_disk_mounted(next_boot: Guest) -> None:
-    assert next_boot.result("disk")["state"].startswith("READY=1\n")
-    assert next_boot.result("disk")["link"] == DEVICE
-    found = next_boot.result("mounted")
-    assert set(found["files"].values()) == {inside.WORDS}
-    assert set(found["files"]) == {"words", "after", "later"}
-    [disk] = found["status"]["disks"]
-    assert disk["state"] == "connected"
-
-
-def test_shutdown_leaves_nothing(next_boot: Guest) -> None:
-    found = next_boot.result("shut_down")
-    assert found == {"status": 0, "left": NOTHING, "complaints": []}
-    assert next_boot.result("not_in_order") == {"status": 0, "left": NOTHING}
-
-
-@pytest.mark.parametrize("which", ["guest", "next_boot"])
-def test_guest_shuts_down(request: pytest.FixtureRequest, which: str) -> None:
-    assert request.getfixturevalue(which).status == 0
+def test_guest_shuts_down(guest: Guest) -> None:
+    assert guest.status == 0

@@ -3,6 +3,7 @@
 configured on it, and asking systemd and its journal."""
 
 import json
+import shutil
 import subprocess
 import sys
 import urllib.request
@@ -11,7 +12,7 @@ from typing import Any
 
 from tests.guest import remote_disk
 from tests.guest.harness import CHECKOUT
-from tests.guest.machine import PLACE, make_file_system
+from tests.guest.machine import PLACE
 from tests.guest.remote_disk import BY_ID, DEVICE, MOUNT, TVQN
 from tests.guest.steps import run, wait_until
 
@@ -77,11 +78,11 @@ _PROGRAMS = {
 }
 
 
-def furnish(root: Path, *, programs: bool) -> None:
+def furnish(root: Path, *, programs: bool, image: Path | None = None) -> None:
     """Make `root`, a folder on the host, what a machine's owner would add to a Debian.
 
     With `programs` also what `make install` would: units and rules by it, and programs that are
-    the checkout's.
+    the checkout's. The disk has the content of `image`, or none.
     """
     for path, text in (
         ("etc/vof/vof.conf", _VOF),
@@ -95,15 +96,18 @@ def furnish(root: Path, *, programs: bool) -> None:
         (root / path).write_text(text, encoding="utf-8")
     for folder in (IMAGE.parent, MOUNT, FOLDER):
         _inside(root, folder).mkdir(parents=True)
-    with _inside(root, IMAGE).open("wb") as image:
-        image.truncate(SIZE)
+    if image:
+        shutil.copyfile(image, _inside(root, IMAGE))
+    else:
+        with _inside(root, IMAGE).open("wb") as blank:
+            blank.truncate(SIZE)
     if programs:
         subprocess.run([CHECKOUT / "tools/install.sh", root, "files"], check=True)
         _install_programs(root / "usr")
 
 
 def enable(root: Path) -> None:
-    """Have all of it come up at the next boot, with a file system on the disk."""
+    """Have all of it come up at the next boot."""
     for unit, template, by in (
         (DISK, "vof-connect@.service", "remote-fs.target"),
         (FILES, "vof-mount@.service", "remote-fs.target"),
@@ -112,11 +116,6 @@ def enable(root: Path) -> None:
         wants = root / f"etc/systemd/system/{by}.wants"
         wants.mkdir(parents=True, exist_ok=True)
         (wants / unit).symlink_to(f"/usr/lib/systemd/system/{template}")
-    content = root.parent / "content"
-    content.mkdir()
-    for name in NAMES:
-        (content / name).write_text(WORDS, encoding="ascii")
-    make_file_system(_inside(root, IMAGE), content)
 
 
 def _inside(root: Path, path: Path) -> Path:

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.guest import rxe
-from tests.target.peer import BLOCK0, BLOCK1, BLOCK2, IN, OK, Association
+from tests.target.peer import BLOCK1, BLOCK2, IN, OK, Association
 from tests.target.process import TargetProcess, run
 from tests.target.rdma.association import KeyedAssociation
 from tests.target.rdma.conftest import rdma_config
@@ -107,8 +107,9 @@ def test_messages_are_shown(tmp_path: Path) -> None:
         with KeyedAssociation(process.address) as association:
             assert association.control.control(0x1001) == 2
             assert association.queue.request(IN, room=512)[0] == OK
-            process.line(rf"RDMA.* {re.escape(rxe.FAR.address)}:{process.address[1]}")
-            process.line(f"0 ctl   → connect .*tvqn {BLOCK0}")
+            place = f"{rxe.FAR.address}:{process.address[1]}"
+            process.line(f"transport rdma, .*target {re.escape(place)}")
+            process.line("0 ctl   → connect .*transport rdma")
             process.line("0 ctl   ← get_device_id .*ok; block")
             process.line("1 vq0   → vring ")
             process.line("1 vq0   ← vring .*ok")
