@@ -63,7 +63,8 @@ connections = {remote_disk.CONNECTIONS}
 mountpoint = {FOLDER}
 tvqns = virtio-target/rng/rng0.service
 """
-_FSTAB = f"{BY_ID} {MOUNT} ext4 _netdev,x-systemd.requires={WITH_DISK} 0 2\n"
+_OPTIONS = f"_netdev,x-systemd.requires={WITH_DISK},x-systemd.device-timeout=600"
+_FSTAB = f"{BY_ID} {MOUNT} ext4 {_OPTIONS} 0 2\n"
 
 _CHECKED_OUT = """\
 #!/usr/lib/vof/bin/python3
