@@ -18,11 +18,13 @@ import logging
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 
 from vof.errors import VofError
 from vof.gateways.attach.blockdev import (
     BlockDevice,
     Kernel,
+    attach_once_closed,
     wait_for_receivers,
     wait_for_size,
     wait_until_free,
@@ -42,6 +44,7 @@ _RECEIVERS_TIMEOUT = 5.0
 _SIZE_TIMEOUT = 10.0
 _REUSE_TIMEOUT = 60.0
 _FREE_TIMEOUT = 2.0
+_OPEN_TIMEOUT = 10.0
 _FLUSH_TIMEOUT = 5.0
 _DETACH_TIMEOUT = 3.0
 _POLL = 0.02
@@ -89,11 +92,13 @@ class Attachment:
     def connect(self, shake: Shake, size: int, block_size: int) -> Attached:
         """Attach new connections; see `wait_for_receivers` for why in a loop. Raises VofError."""
         count = self._plan.connections
+        wanted = None if self._plan.index is None else self._kernel.device(self._plan.index)
         with self._netlink() as netlink:
             for _attempt in range(_ATTEMPTS):
                 with _shaken(shake, count) as connections:
                     flags = connections[0].flags
-                    index = netlink.connect(
+                    attach = partial(
+                        netlink.connect,
                         self._plan.index,
                         sockets=[each.socket for each in connections],
                         size=size,
@@ -103,6 +108,7 @@ class Attachment:
                         dead_timeout=self._plan.dead_timeout,
                         identifier=self.identifier,
                     )
+                    index = attach_once_closed(attach, wanted, _OPEN_TIMEOUT, self._clock)
                 device = self._kernel.device(index)
                 if wait_for_receivers(device, count, _RECEIVERS_TIMEOUT, self._clock):
                     return Attached(device, flags)

@@ -7,11 +7,12 @@ it. Must not know netlink or nbdkit.
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import stat
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -231,6 +232,26 @@ def wait_until_free(device: BlockDevice, timeout: float, clock: Clock = CLOCK) -
             return False
         clock.sleep(_POLL)
     return True
+
+
+def attach_once_closed(
+    attach: Callable[[], int], device: BlockDevice | None, timeout: float, clock: Clock = CLOCK
+) -> int:
+    """Call ``attach``, which names ``device`` to the kernel, and return what it does.
+
+    Linux takes a device that somebody has open for one in use, also one that is attached to
+    nothing, which udev looks at for a moment after each announcement: that is waited for, for
+    ``timeout`` seconds. Raises what ``attach`` raises.
+    """
+    deadline = Deadline(timeout, clock)
+    while True:
+        try:
+            return attach()
+        except ConfigError as error:
+            attached = device is None or device.is_attached
+            if error.errno != errno.EBUSY or attached or deadline.is_over:
+                raise
+        clock.sleep(_POLL)
 
 
 def _is_block_device(path: Path) -> bool:

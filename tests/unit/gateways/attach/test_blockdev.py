@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import errno
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ from vof.errors import ConfigError, VofError
 from vof.gateways.attach.blockdev import (
     BlockDevice,
     Kernel,
+    attach_once_closed,
     index_of_link,
     parse_device,
     wait_for_receivers,
@@ -142,3 +145,28 @@ def test_devices_by_name_and_by_link(kernel: Kernel) -> None:
 
 def test_a_device_is_equal_to_itself(kernel: Kernel) -> None:
     assert kernel.device(0) == BlockDevice(kernel, 0)
+
+
+def busy(times: int) -> Callable[[], int]:
+    """What the kernel says so often before it attaches."""
+    answers = iter([*[ConfigError("in use", errno=errno.EBUSY)] * times, None])
+
+    def attach() -> int:
+        if answer := next(answers):
+            raise answer
+        return 7
+
+    return attach
+
+
+def test_a_device_that_is_only_open_is_waited_for(kernel: Kernel) -> None:
+    assert attach_once_closed(busy(3), kernel.device(1), 10) == 7
+    with pytest.raises(ConfigError):
+        attach_once_closed(busy(1), kernel.device(1), 0)
+
+
+def test_a_device_in_use_is_not_waited_for(kernel: Kernel) -> None:
+    """Nor any, when the kernel was to choose one."""
+    for device in (kernel.device(0), None):
+        with pytest.raises(ConfigError):
+            attach_once_closed(busy(1), device, 10)
