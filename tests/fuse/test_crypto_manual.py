@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""A new user's walk: the examples of vof-crypto(7) and vofctl(8), typed in as they stand."""
+"""A new user's walk: the examples of vof-crypto(7) and vofctl-crypto(8), typed in as they stand."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_each_comparison_can_fail(crypto: CryptoFiles, tmp_path: Path) -> None:
 
 
 def test_control_program(crypto: CryptoFiles, tmp_path: Path) -> None:
-    every = examples("vofctl.8")
+    every = examples("vofctl-crypto.8")
     first = next(number for number, display in enumerate(every) if display.startswith("T="))
     displays = every[first : first + 3]
     assert all("vofctl crypto " in display for display in displays)
