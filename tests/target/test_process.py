@@ -8,6 +8,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -95,6 +96,12 @@ def test_check_finds_the_same(tmp_path: Path, name: str) -> None:
     result = run("--check", config_file(tmp_path, replace=(old, new)))
     assert words in unpaired(result.stderr)
     assert (result.returncode, result.stdout) == (1, "")
+
+
+def test_openssl_is_loaded_for_a_crypto_device_only() -> None:
+    code = "import sys, vof.target.cli; print('cryptography' in sys.modules)"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout == "False\n"
 
 
 def test_check_of_a_good_file(tmp_path: Path) -> None:

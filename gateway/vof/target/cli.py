@@ -17,7 +17,9 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
+from typing import TypeAlias
 
 from vof import __version__
 from vof.errors import VofError
@@ -25,7 +27,6 @@ from vof.logline import event, log_to_stderr, logger
 from vof.metrics.endpoint import FORM, NOWHERE, Endpoint
 from vof.notify import notify
 from vof.target.config import Config, Settings, load
-from vof.target.demo import demo_config, demo_words
 from vof.target.listening import check as check_listening
 from vof.target.server import STOP_TIMEOUT, Target, close_all, open_devices
 from vof.target.taps import Taps
@@ -38,6 +39,9 @@ _SPARE_DESCRIPTORS = 256
 # Of one connection: over TCP a control queue has two, and so has a native queue that waits for its
 # disk.
 _DESCRIPTORS = {Transport.TCP: 2, Transport.RDMA: 3}
+
+Words: TypeAlias = Callable[[str, int], str]
+"""Returns what is said of a target with this address and port before it listens."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -56,13 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return _check(options.check)
         if options.demo is None:
             return _run(load(options.config), options.config, trace=options.trace)
-        with contextlib.ExitStack() as stack:
-            directory = Path(
-                options.demo
-                or stack.enter_context(tempfile.TemporaryDirectory(prefix="vof-target-"))
-            )
-            config = demo_config(directory, options.address, options.port, options.metrics)
-            return _run(config, None, directory, trace=options.trace)
+        return _run_demo(options)
     except VofError as error:
         logger.error("%s", error)
         return 1
@@ -143,8 +141,20 @@ def _check(path: Path) -> int:
     return 0
 
 
+def _run_demo(options: argparse.Namespace) -> int:
+    # Its devices need all there is, which takes a while to load.
+    from vof.target.demo import demo_config, demo_words  # noqa: PLC0415
+
+    with contextlib.ExitStack() as stack:
+        directory = Path(
+            options.demo or stack.enter_context(tempfile.TemporaryDirectory(prefix="vof-target-"))
+        )
+        config = demo_config(directory, options.address, options.port, options.metrics)
+        return _run(config, None, partial(demo_words, directory), trace=options.trace)
+
+
 def _run(
-    config: Config, path: Path | None, demo: Path | None = None, *, trace: bool = False
+    config: Config, path: Path | None, words: Words | None = None, *, trace: bool = False
 ) -> int:
     """Serve until SIGTERM or SIGINT."""
     threading.stack_size(_STACK_SIZE)
@@ -154,7 +164,7 @@ def _run(
         expose = _exposition(config, target, stack)
         target.start()
         expose()
-        return _serve(target, config, path, demo)
+        return _serve(target, config, path, words)
 
 
 def _taps() -> Taps:
@@ -185,9 +195,9 @@ def _exposition(config: Config, target: Target, stack: contextlib.ExitStack) -> 
     return start
 
 
-def _serve(target: Target, config: Config, path: Path | None, demo: Path | None) -> int:
-    if demo:
-        _say(demo_words(demo, target.address, target.port))
+def _serve(target: Target, config: Config, path: Path | None, words: Words | None) -> int:
+    if words:
+        _say(words(target.address, target.port))
     _say(f"vof-target: listening on {target.listening_on}\n")
     notify(f"READY=1\nSTATUS=listening on {target.listening_on}")
     while signal.sigwait(_SIGNALS) == signal.SIGHUP:

@@ -11,7 +11,6 @@ from collections.abc import Callable
 from typing import Protocol
 
 from vof.target.backends.crypto_interface import CryptoOptions
-from vof.target.backends.crypto_openssl import OpensslOptions
 from vof.target.backends.interface import BackendOptions
 from vof.target.backends.memory import MemoryOptions
 from vof.target.backends.posix import PosixOptions
@@ -33,8 +32,16 @@ DRIVERS: dict[str, TakeOptions] = {
     "block-memory": MemoryOptions.take,
 }
 
+
+def _openssl(values: Values) -> CryptoOptions:
+    # To load OpenSSL takes a target longer than all the rest of its start.
+    from vof.target.backends.crypto_openssl import OpensslOptions  # noqa: PLC0415
+
+    return OpensslOptions.take(values)
+
+
 CRYPTO_DRIVERS: dict[str, Callable[[Values], CryptoOptions]] = {
-    "crypto-openssl": OpensslOptions.take,
+    "crypto-openssl": _openssl,
 }
 
 RNG_DRIVERS: dict[str, Callable[[Values], RngOptions]] = {
