@@ -433,24 +433,5 @@ def detach_everything() -> int | None:
     return Target.end(signal.SIGTERM)
 
 
-# --- the demonstration
-
-
-@scenario.step(needs=("load_modules", "stage_tree", "detach_everything"), timeout=180)
-def demo() -> dict[str, Any]:
-    """Run it, and look what it leaves; what is its own has its folder in the name."""
-    folder = Path("/run/demo")  # not /tmp, where those of the host's would be seen, too
-    folder.mkdir()
-    output = run("env", f"TMPDIR={folder}", "python", "tools/demo.py", "--tree", tree.STAGED)
-    commands = [command.read_bytes() for command in Path("/proc").glob("[0-9]*/cmdline")]
-    return {
-        "output": output,
-        "processes": [command.decode() for command in commands if bytes(folder) in command],
-        "mounts": Path("/proc/mounts").read_text("utf-8").count(f"{folder}"),
-        "files": [str(path) for path in folder.iterdir()],
-        "attached": nbd.is_attached(DEVICE),
-    }
-
-
 if __name__ == "__main__":
     scenario.main()

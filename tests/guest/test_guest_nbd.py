@@ -125,18 +125,3 @@ def test_device_fails_at_once_without_its_target(guest: Guest) -> None:
 
 def test_file_system_outlives_its_target(guest: Guest, originals: str) -> None:
     assert guest.result("kill_under_file_system")["digest"] == originals
-
-
-def test_demo_uses_the_kernels_nbd(guest: Guest) -> None:
-    demo = guest.result("demo")
-    assert "attached as /dev/nbd0" in demo["output"]
-    files = guest.result("stage_tree")["files"]
-    assert f"All {files} files" in demo["output"]
-
-
-def test_demo_leaves_nothing_behind(guest: Guest) -> None:
-    demo = guest.result("demo")
-    assert demo["processes"] == []
-    assert demo["mounts"] == 0
-    assert demo["files"] == []
-    assert not demo["attached"]
