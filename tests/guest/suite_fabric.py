@@ -291,7 +291,7 @@ def test_sessions_leave_nothing_open() -> None:
                 write(driver, 0, bytes(BLOCK))
 
         session()
-        wait_until(lambda: all(item.ended for item in target.keyed()), "the target's ends")
+        target.wait_for_ends()
         before = descriptors(), threading.active_count()
         for _ in range(5):
             session()

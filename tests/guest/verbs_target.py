@@ -283,6 +283,12 @@ class KeyedTarget(ScriptedTarget):
         if self._mistakes:
             raise self._mistakes[0]
 
+    def wait_for_ends(self) -> None:
+        """Return when nothing is left of the connections so far, which the initiator has closed."""
+        for thread in self._threads[1:]:
+            thread.join(PATIENCE)
+            assert not thread.is_alive()
+
     def keyed(self) -> Sequence[KeyedConnection]:
         """The connections so far."""
         return [item for item in self.connections if isinstance(item, KeyedConnection)]

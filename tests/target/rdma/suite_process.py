@@ -111,8 +111,8 @@ def test_messages_are_shown(tmp_path: Path) -> None:
             process.line(f"transport rdma, .*target {re.escape(place)}")
             process.line("0 ctl   → connect .*transport rdma")
             process.line("0 ctl   ← get_device_id .*ok; block")
-            process.line("1 vq0   → vring ")
-            process.line("1 vq0   ← vring .*ok")
+            process.line("1 vq0   → vq ")
+            process.line("1 vq0   ← vq .*ok")
         process.line(" closed ")
         assert process.stop() == 0
 
