@@ -40,7 +40,7 @@ demo: ## see a remote disk attached on this machine
 check: setup ## all linters, types and tests; a skipped test is a failure
 	@start=$$(date +%s)
 	$(MAKE) --no-print-directory lint
-	echo "== tests (those over RDMA meanwhile: build/guest/rdma-tests.log)"
+	echo "== tests (those inside a real kernel meanwhile: build/guest/tests.log)"
 	tools/check.sh $(PYTEST) $(ARGS)
 	echo "check: everything passed in $$(( $$(date +%s) - start )) s"
 

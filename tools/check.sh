@@ -3,9 +3,9 @@
 #
 # tools/check.sh PYTEST... [ARGUMENT...] - all tests, a skipped one being a failure.
 #
-# The tests over RDMA, which take an emulated guest and keep it busy for minutes, have a process of
-# their own, so that two processors are used. With arguments of pytest's, one process runs what they
-# choose.
+# The tests inside a guest have a process of their own, so that two processors are used; but there is
+# one guest at a time, for two that share them take four times as long each. With arguments of
+# pytest's, one process runs what they choose.
 set -euo pipefail
 
 export VOF_NO_SKIP=1
@@ -20,17 +20,17 @@ fi
 # Nothing is compiled in a guest, where it takes long and is not kept.
 "${pytest[0]}" -m compileall -q gateway tests
 
-log=build/guest/rdma-tests.log
+log=build/guest/tests.log
 mkdir -p build/guest
 set -m # or it would ignore the signal by which it ends its guests
-"${pytest[@]}" "${options[@]}" -m "rdma_guest and not soak" >"$log" 2>&1 &
+"${pytest[@]}" "${options[@]}" -m "guest and not soak" >"$log" 2>&1 &
 guest=$!
 set +m
 trap 'kill -INT -- "-$guest" 2>/dev/null; wait' EXIT
 
 status=0
-"${pytest[@]}" "${options[@]}" -m "not rdma_guest and not soak" || status=$?
-echo "== tests over RDMA, inside a real kernel"
+"${pytest[@]}" "${options[@]}" -m "not guest and not soak" || status=$?
+echo "== tests inside a real kernel"
 wait "$guest" || status=$?
 trap - EXIT
 cat "$log"

@@ -8,12 +8,10 @@ from tests.guest.harness import Guest, run_scenario
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what waits for the guest with RDMA: `tools/check.sh` has a process for it."""
+    """Leave their time to the guests, which have a bound of their own: see `harness`."""
     for item in items:
-        if "rdma_guest" in getattr(item, "fixturenames", ()):
-            item.add_marker(pytest.mark.rdma_guest)
         if item.get_closest_marker("guest"):
-            item.add_marker(pytest.mark.timeout(0))  # a guest has its own, see `harness`
+            item.add_marker(pytest.mark.timeout(0))
 
 
 @pytest.fixture(scope="session")
