@@ -20,7 +20,9 @@ _RELEASE = "bookworm"
 _PACKAGES = ("systemd-sysv", "udev", "kmod", "make")
 
 _PASSED_ON = ("PIP_CERT", "PIP_INDEX_URL", "http_proxy", "https_proxy", "no_proxy")
-_CERTIFICATES = Path("/etc/ssl/certs")
+# Of those who look into what passes to this machine, if there are any. Never its /etc/ssl/certs
+# itself: installing ca-certificates writes there.
+_AUTHORITIES = Path("/usr/local/share/ca-certificates")
 _SOURCES = Path("root/vof")
 
 _INSIDE = """\
@@ -28,7 +30,6 @@ set -e
 cd "$1"
 mount -t proc proc proc
 mount --rbind /dev dev
-mount --bind {certificates} .{certificates}
 exec chroot . make -C /{sources} install
 """
 
@@ -49,14 +50,16 @@ def make_debian(name: str) -> Path:
         (sources / tracked).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(CHECKOUT / tracked, sources / tracked)
     shutil.copy("/etc/resolv.conf", folder / "etc/resolv.conf")
-    (folder / _CERTIFICATES.relative_to("/")).mkdir(parents=True, exist_ok=True)
+    if _AUTHORITIES.is_dir():
+        inside = folder / _AUTHORITIES.relative_to("/")
+        shutil.copytree(_AUTHORITIES, inside, dirs_exist_ok=True)
     environment = {
         "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
         "HOME": "/root",
         "LC_ALL": "C.UTF-8",
         **{key: os.environ[key] for key in _PASSED_ON if key in os.environ},
     }
-    script = _INSIDE.format(certificates=_CERTIFICATES, sources=_SOURCES)
+    script = _INSIDE.format(sources=_SOURCES)
     _do("unshare", "--mount", "sh", "-c", script, "sh", folder, environment=environment)
     _do("rm", "-rf", folder / "var/cache/apt/archives", folder / "root/.cache")
     return folder
