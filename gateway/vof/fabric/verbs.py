@@ -2,8 +2,8 @@
 """pyverbs as it has to be used: what it never frees, or must not do in a child.
 
 Owns the life of its objects, and the protection domain of an association with its registered
-memory. To be imported by ``rdma_connect`` alone, when a connection
-is made: pyverbs may not be there, and takes over the root logger where it is.
+memory. To be imported by ``rdma_connect`` alone, when a connection is made: pyverbs may not be
+there, and takes over the root logger where it is.
 
 No call of pyverbs lets other threads run meanwhile, so none may block: whoever waits polls a
 descriptor first.

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Protocol, TypeVar
 
 COMPLETION_CHANNEL = "infinibandevent"
@@ -55,13 +56,9 @@ def close_with_descriptor(made: Closable) -> None:
 
 
 def _descriptors_of(kind: str) -> set[int]:
-    return set(_matching(kind, os.listdir("/proc/self/fd")))  # noqa: PTH208 - there may be thousands
-
-
-def _matching(kind: str, names: Iterable[str]) -> Iterable[int]:
-    for name in names:
-        try:
+    found = set()
+    for name in os.listdir("/proc/self/fd"):  # noqa: PTH208 - there may be thousands
+        with suppress(OSError):  # closed since
             if kind in os.readlink(f"/proc/self/fd/{name}"):  # noqa: PTH115
-                yield int(name)
-        except OSError:
-            continue  # closed since
+                found.add(int(name))
+    return found
