@@ -7,8 +7,8 @@
  * to bytes by the functions here, never by casting. No I/O, no state. Control commands are not
  * here: they stay in Python. tests/unit/engine compares every number with vof.wire.
  *
- * Sources: v2 command set ("Vring Command", "Completion"); the 24-byte segment descriptor and the
- * `vq` command as wire.md has them (the latter is ours); virtio 1.2 section 5.2.6.
+ * Sources: v2 command set ("Vring Command", "Completion") with the 24-byte segment descriptor of the
+ * known programs; v5 ("VQ Command", "Stream Transmission"); virtio 1.2 section 5.2.6.
  */
 #ifndef VOF_WIRE_H
 #define VOF_WIRE_H
@@ -29,23 +29,40 @@ enum {
 
 enum {
     VOF_OP_CONNECT = 0x0000,
-    VOF_OP_VQ_KEYED_EAGER_BUF = 0x0ffe, /* v5; never on a stream */
-    VOF_OP_VQ = 0x0fff,                 /* v5; its stream form is ours */
-    VOF_OP_VRING = 0x2000,
+    VOF_OP_VQ = 0x0fff,       /* v5 */
+    VOF_OP_VRING_V2 = 0x0fff, /* v2: the command below under another number */
+    VOF_OP_VRING = 0x2000,    /* proposal */
 };
+
+/* Completion status of v5: more commands are in flight than the virtqueue holds. */
+#define VOF_STATUS_TOO_MANY 0x0002
 
 /* Command ids from here on belong to asynchronous events. */
 #define VOF_FIRST_RESERVED_COMMAND_ID 0xff00
 #define VOF_EVENT_CONFIG_CHANGE 0xfffe
 #define VOF_EVENT_KEEPALIVE 0xffff
 
-enum { VOF_DESC_NEXT = 1, VOF_DESC_WRITE = 2 };
+/* The first bit is NEXT in the proposal, and KEYED in v2. */
+enum { VOF_DESC_NEXT = 1, VOF_DESC_KEYED = 1, VOF_DESC_WRITE = 2 };
 
 /* How a virtqueue's buffers travel: the one thing in which the dialects' streams differ. */
 enum vof_framing {
-    VOF_FRAMING_SEGMENTS, /* proposal, v2: vring command with segment descriptors */
+    VOF_FRAMING_CHAINS,   /* proposal: vring command with segment descriptors, chained by NEXT */
+    VOF_FRAMING_SEGMENTS, /* v2: the same, not chained, and under another opcode */
     VOF_FRAMING_LENGTHS,  /* v5: vq command with two lengths */
 };
+
+static inline uint16_t vof_request_opcode(enum vof_framing framing)
+{
+    switch (framing) {
+    case VOF_FRAMING_CHAINS:
+        return VOF_OP_VRING;
+    case VOF_FRAMING_SEGMENTS:
+        return VOF_OP_VRING_V2;
+    default:
+        return VOF_OP_VQ;
+    }
+}
 
 enum vof_blk_type {
     VOF_BLK_IN = 0,
@@ -124,18 +141,19 @@ static inline void vof_put_descriptor(uint8_t *p, struct vof_descriptor d)
     memset(p + 16, 0, 8);
 }
 
-/* A completion. `value` is value.u64. That of a `vq` command has other fields in the same place: see
- * vof_get_vq_completion. */
+/* A completion, all of its bytes: v5 has other fields in the places of ndesc and what follows. */
 struct vof_completion {
     uint16_t status;
     uint16_t command_id;
     uint16_t ndesc;
+    uint16_t rsvd;
     uint64_t value;
 };
 
 static inline struct vof_completion vof_get_completion(const uint8_t *p)
 {
-    struct vof_completion c = {vof_get16(p), vof_get16(p + 2), vof_get16(p + 4), vof_get64(p + 8)};
+    struct vof_completion c = {vof_get16(p), vof_get16(p + 2), vof_get16(p + 4), vof_get16(p + 6),
+                               vof_get64(p + 8)};
     return c;
 }
 
@@ -144,30 +162,30 @@ static inline void vof_put_completion(uint8_t *p, struct vof_completion c)
     vof_put16(p, c.status);
     vof_put16(p + 2, c.command_id);
     vof_put16(p + 4, c.ndesc);
-    vof_put16(p + 6, 0);
+    vof_put16(p + 6, c.rsvd);
     vof_put64(p + 8, c.value);
 }
 
-/* What a vq completion says (ours: vof.wire.vq): the bytes that follow, and how many of them the
- * device wrote, where that is less, else 0. */
-struct vof_vq_completion {
-    uint32_t length;
-    uint32_t used;
-};
-
-static inline struct vof_vq_completion vof_get_vq_completion(const uint8_t *p)
+/* The bytes that follow a vq completion: those the device wrote, from the start of the area. */
+static inline uint32_t vof_get_vq_length(const uint8_t *p)
 {
-    struct vof_vq_completion c = {vof_get32(p + 4), vof_get32(p + 8)};
-    return c;
+    return vof_get32(p + 8);
+}
+
+/* The command's in_length, less the gap before a status (ours). */
+static inline uint32_t vof_get_vq_in_length(const uint8_t *p)
+{
+    return vof_get32(p + 12);
 }
 
 static inline void vof_put_vq_completion(uint8_t *p, uint16_t status, uint16_t command_id,
-                                         uint32_t length)
+                                         uint32_t length, uint32_t in_length)
 {
     vof_put16(p, status);
     vof_put16(p + 2, command_id);
-    vof_put32(p + 4, length);
-    memset(p + 8, 0, 8);
+    vof_put32(p + 4, 0);
+    vof_put32(p + 8, length);
+    vof_put32(p + 12, in_length);
 }
 
 /* What every command begins with, and the number of descriptors of a vring command or a Connect. */
@@ -187,36 +205,35 @@ static inline uint16_t vof_get_ndesc(const uint8_t *p)
 }
 
 /* vring: opcode, command_id, length (ignored by every peer), ndesc. */
-static inline void vof_put_vring(uint8_t *p, uint16_t command_id, uint32_t length, uint16_t ndesc)
+static inline void vof_put_vring(uint8_t *p, enum vof_framing framing, uint16_t command_id,
+                                 uint32_t length, uint16_t ndesc)
 {
-    vof_put16(p, VOF_OP_VRING);
+    vof_put16(p, vof_request_opcode(framing));
     vof_put16(p + 2, command_id);
     vof_put32(p + 4, length);
     vof_put16(p + 8, ndesc);
     memset(p + 10, 0, 6);
 }
 
-/* vq: opcode, command_id, out_length, in_length, out_descs 0, in_descs 0. */
+/* vq: opcode, command_id, out_length, in_length. */
 static inline void vof_put_vq(uint8_t *p, uint16_t command_id, uint32_t out_length,
                               uint32_t in_length)
 {
     vof_put16(p, VOF_OP_VQ);
     vof_put16(p + 2, command_id);
-    vof_put32(p + 4, out_length);
-    vof_put32(p + 8, in_length);
-    memset(p + 12, 0, 4);
+    vof_put32(p + 4, 0);
+    vof_put32(p + 8, out_length);
+    vof_put32(p + 12, in_length);
 }
 
-/* What else a vq command says (ours): see vof_put_vq. */
 struct vof_vq_lengths {
     uint32_t out;
     uint32_t in;
-    uint16_t keyed; /* any bit: keyed descriptors, of which a stream has none */
 };
 
 static inline struct vof_vq_lengths vof_get_vq_lengths(const uint8_t *p)
 {
-    struct vof_vq_lengths l = {vof_get32(p + 4), vof_get32(p + 8), vof_get16(p + 12)};
+    struct vof_vq_lengths l = {vof_get32(p + 8), vof_get32(p + 12)};
     return l;
 }
 

@@ -6,6 +6,7 @@
     │   └── WrongDevice          EINVAL     it names a device of another type
     ├── ConnectError             as it was  the target could not be reached, or refused the Connect
     ├── SessionLost              ESHUTDOWN  the association is gone; later requests fail at once
+    │   ├── NoAnswer             ESHUTDOWN  it is gone because a command was not answered in time
     │   └── RemoteProtocolError  EPROTO     it is gone because the peer broke the protocol
     ├── LocalProtocolError       EINVAL     we were asked for what protocol or device forbid
     ├── CompletionError          status     the target answered a command with a non-zero status
@@ -62,6 +63,10 @@ class SessionLost(VofError):
     errno = errno.ESHUTDOWN
 
 
+class NoAnswer(SessionLost):
+    """A command was not answered in the time it had."""
+
+
 class RemoteProtocolError(SessionLost):
     """The peer sent what the protocol forbids. Fatal to the association, never to the process."""
 
@@ -75,19 +80,20 @@ class LocalProtocolError(VofError):
 
 
 class CompletionError(VofError):
-    """A completion carried a non-zero status (a Linux errno number, or 4096 for "other").
+    """A completion carried a non-zero status.
 
-    ``status`` keeps the number as it was received; ``errno`` is EIO where it is no errno.
+    ``status`` keeps the number as it was received; what it says, and which errno fits, depends on
+    the revision of the protocol (``wire.status``).
     """
 
-    def __init__(self, command: str, status: int) -> None:
-        known = errno.errorcode.get(status)
-        text = f"{known} ({os.strerror(status)})" if known else "no errno"
-        super().__init__(
-            f"the target refused {command} with status {status}: {text}",
-            errno=status if known else errno.EIO,
-        )
+    def __init__(self, message: str, status: int, *, errno: int = errno.EIO) -> None:
+        super().__init__(message, errno=errno)
         self.status = status
+
+
+def errno_words(number: int) -> str:
+    """Return the name and the words of a Linux errno number."""
+    return f"{errno.errorcode[number]} ({os.strerror(number)})"
 
 
 class DeviceError(VofError):

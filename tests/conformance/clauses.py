@@ -1,20 +1,25 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """What the published texts say, passage by passage, and which end has to keep to it.
 
-The texts are messages of the mailing list virtio-comment; lines are those of the archived pages, as
-they stand in our collection of sources, by whose numbers the texts are called here:
-
 - 000: "[PATCH v2 06/11] transport-fabrics: introduce command set", 4 May 2023 (*v2*)
-- 002: "[PATCH v5 7/7] transport-fabrics: introduce keyed eager buffers" (*v5*)
 - 003: "[PROPOSAL] Virtio Over Fabrics(TCP/RDMA)", 23 April 2023 (*proposal*)
+- v2: the text of the author's branch of the days before 000, for what is not in 000
+- v5: the whole text of October 2023, of which "[PATCH v5 7/7] transport-fabrics: introduce keyed
+  eager buffers" is the last part
 
-A test says which passage it tests, and of which end: ``@pytest.mark.clause("000:50", "target")``.
-Passages follow one another without a gap, so that none is forgotten; those that ask nothing of
-anybody have no ends. ``tests/meta/test_clauses.py`` looks for passages without a test.
+The first two are messages of the mailing list virtio-comment; lines are those of the archived
+pages, as they stand in our collection of sources, by whose numbers they are called here. They
+follow one another without a gap, so that none is forgotten; those that ask nothing of anybody have
+no ends. The other two go by section, and within one by sentence.
+
+A test says which passage it tests, and of which end: ``@pytest.mark.clause("000:50", "target")``,
+``@pytest.mark.clause("v5 Connect 3", "target")``. ``tests/meta/test_clauses.py`` looks for passages
+without a test.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 INITIATOR, TARGET = "initiator", "target"
@@ -22,19 +27,13 @@ INITIATOR, TARGET = "initiator", "target"
 
 @dataclass(frozen=True)
 class Passage:
-    """Lines of a text."""
+    """What a text says in one place."""
 
-    text: str
-    first: int
-    last: int
+    name: str
+    """What a test calls it."""
     says: str
     """In our words, in short."""
     ends: tuple[str, ...]
-
-    @property
-    def name(self) -> str:
-        """What a test calls it."""
-        return f"{self.text}:{self.first}" + (f"-{self.last}" if self.last > self.first else "")
 
 
 _BOTH = (INITIATOR, TARGET)
@@ -86,27 +85,6 @@ _V2 = [
     (235, 237, "who waits for a completion is told of it", _I),
 ]
 
-_V5 = [
-    (26, 29, "heading", _NOBODY),
-    (30, 40, "the numbers of the opcodes", _BOTH),
-    (41, 43, "transport feature bit 0: get_keyed_num_descs", _BOTH),
-    (44, 45, "transport feature bit 1: get_keyed_eager_buf", _BOTH),
-    (46, 53, "heading", _NOBODY),
-    (54, 54, "a virtqueue has any number of eager buffers, none among them", _BOTH),
-    (55, 55, "what they are good for", _NOBODY),
-    (56, 58, "get_keyed_eager_buf is sent on the control queue", _BOTH),
-    (59, 67, "its layout", _BOTH),
-    (68, 73, "descs is the most descriptors to be returned", _BOTH),
-    (74, 75, "its body: the descriptors, one behind the other", _BOTH),
-    (76, 86, "its completion: how many there are", _BOTH),
-    (87, 96, "the buffers follow one another in a range that an offset is of", _BOTH),
-    (97, 99, "the readable bytes are written there before the command is sent", _BOTH),
-    (100, 101, "vq_keyed_eager_buf is sent on virtqueues only", _BOTH),
-    (102, 116, "its layout", _BOTH),
-    (117, 128, "its completion: how many bytes came back", _BOTH),
-    (129, 131, "vq is sent on virtqueues only", _BOTH),
-]
-
 _PROPOSAL = [
     (31, 32, "heading", _NOBODY),
     (33, 44, "a write over TCP: command, descriptors and bytes in one stream", _BOTH),
@@ -125,8 +103,184 @@ _PROPOSAL = [
     (308, 312, "a read over RDMA", _BOTH),
 ]
 
+_V2_BRANCH: Mapping[str, Sequence[tuple[str, tuple[str, ...]]]] = {
+    "Segment Descriptor Definition": [
+        ("ids are unique within a command, and count from 0 in the examples", _BOTH),
+        ("KEYED says that the buffer is named by key, else it is on the stream", _BOTH),
+        ("WRITE says that it is device-writable", _BOTH),
+        ("a stream has no keyed descriptors, and looks at no key", _BOTH),
+    ],
+    "Keyed Transmission": [
+        ("a message is the command with its descriptors; a completion has none", _BOTH),
+        ("stream descriptors may be among them, up to the stream size of the other end", _BOTH),
+    ],
+    "Opcodes Definition": [
+        ("the numbers of the opcodes", _BOTH),
+        ("get_feature 0 is the most segments of a vring command", _BOTH),
+        ("get_feature 1 is the stream size", _T),
+        ("a device's features are selected 64 at a time", _BOTH),
+    ],
+    "Status Definition": [
+        ("a status is an errno, or 4096", _BOTH),
+    ],
+    "Device Initialization": [
+        ("the control queue is connected first, and then asked what the device is", _I),
+        ("the virtqueues that there are, by get_num_queues, are connected one by one", _I),
+    ],
+}
+
+_V5: Mapping[str, Sequence[tuple[str, tuple[str, ...]]]] = {
+    "Overview": [
+        ("each queue has a connection of its own", _BOTH),
+        ("there is one control queue to a device instance, which takes control commands", _BOTH),
+        ("any number of initiators may be connected to a target", _T),
+    ],
+    "Qualified Name": [
+        ("a name is UTF-8, ends with NUL and has 256 bytes at most with it", _BOTH),
+        ("there is no rule for what stands in it", _BOTH),
+    ],
+    "Stream Transmission": [
+        ("a command is followed by its data, a completion by its own; no descriptors", _BOTH),
+        ("the data of a vq are its device-readable bytes in order", _BOTH),
+        ("those of its completion fill the device-writable buffers from the start", _BOTH),
+    ],
+    "Keyed Transmission": [
+        ("a message is a command and its keyed descriptors; a completion stands alone", _BOTH),
+        ("a keyed descriptor: address, length and key", _BOTH),
+        ("a command of the control queue has one at most", _BOTH),
+        ("one of a virtqueue has one, unless more are taken", _BOTH),
+        ("they cover the device-readable bytes and then the device-writable ones", _BOTH),
+        ("the target reads and writes by key, and both ends send", _BOTH),
+    ],
+    "Commands": [
+        ("a command begins with its opcode and id, a completion with status and id", _BOTH),
+        ("reserved bytes are sent as zeros and not looked at", _BOTH),
+        ("the numbers of the opcodes", _BOTH),
+    ],
+    "Command ID": [
+        ("the initiator chooses it, unique among its commands in flight", _BOTH),
+        ("ids from 0xff00 are not for commands", _BOTH),
+        ("0xfffe: the config has changed, to the generation that it says", _BOTH),
+        ("one of these at most is outstanding until the next get_config", _BOTH),
+        ("0xffff, keepalive: to be ignored", _I),
+    ],
+    "Connect": [
+        ("comes first on every queue", _BOTH),
+        ("the control queue's has instance id 0xffff and the body", _BOTH),
+        ("its completion names the device instance", _BOTH),
+        ("a virtqueue's has that instance, and its index", _BOTH),
+        ("a virtqueue's may leave the body out, and says a length of 0", _BOTH),
+        ("the body: two names of 256 bytes, 512 reserved", _BOTH),
+        ("queue_size 0 is the largest; a smaller one may be asked for", _BOTH),
+        ("a larger one is refused", _T),
+        ("the control queue has 32 commands in flight at most", _BOTH),
+        ("one command more than a queue holds is refused", _BOTH),
+    ],
+    "Disconnect": [
+        ("is answered when every command in flight is completed", _BOTH),
+        ("virtqueues are disconnected before the control queue", _I),
+        ("with the control queue ends the device instance and all it holds", _T),
+        ("without one, nobody knows whether commands in flight were executed", _I),
+    ],
+    "Keepalive": [
+        ("is sent on the control queue, and answered while there is a device instance", _BOTH),
+        ("where it is gone the initiator drops every queue", _I),
+        ("where the initiator is gone the target destroys the instance", _T),
+    ],
+    "Get Feature": [
+        ("its layout; feature_select n is bits 64n to 64n + 63", _BOTH),
+        ("bit 0: get_keyed_num_descs; bit 1: get_keyed_eager_buf", _BOTH),
+        ("is asked right behind the control queue's Connect, and allowed later", _BOTH),
+    ],
+    "Set Feature": [
+        ("its layout", _BOTH),
+        ("a feature that is not supported is refused", _T),
+    ],
+    "Get Keyed Number of Descriptors": [
+        ("its layout: one number for the whole device", _BOTH),
+    ],
+    "Get Keyed Eager Buffers": [
+        ("a virtqueue has any number of them, none among them", _BOTH),
+        ("is sent on the control queue", _BOTH),
+        ("its layout; descs is the most that are wanted", _BOTH),
+        ("its body: the descriptors, one behind the other", _BOTH),
+        ("its completion: how many there are", _BOTH),
+        ("the buffers follow one another in a range that an offset is of", _BOTH),
+    ],
+    "VQ Keyed Eager Buffers": [
+        ("the readable bytes are written there before the command is sent", _BOTH),
+        ("is sent on virtqueues only", _BOTH),
+        ("its layout", _BOTH),
+        ("its completion: how many bytes came back", _BOTH),
+    ],
+    "VQ": [
+        ("is sent on virtqueues only", _BOTH),
+        ("its layout", _BOTH),
+        ("its completion: how many bytes were written, at most those there is room for", _BOTH),
+    ],
+    "Get Vendor ID": [("its completion: le32", _BOTH)],
+    "Get Device ID": [("its completion: le32", _BOTH)],
+    "Reset Device": [("resets the device", _BOTH)],
+    "Get Status": [("its completion: le32, the virtio device status", _BOTH)],
+    "Set Status": [
+        ("its layout", _BOTH),
+        ("a status that is not supported is refused", _T),
+    ],
+    "Get Device Feature": [("its layout; feature_select as in get_feature", _BOTH)],
+    "Set Driver Feature": [
+        ("its layout", _BOTH),
+        ("a feature that is not supported is refused", _T),
+    ],
+    "Get Virtqueue Size": [
+        ("its layout", _BOTH),
+        ("an index too large is refused, and tells how many virtqueues there are", _BOTH),
+    ],
+    "Get Config": [
+        ("its layout; 1, 2, 4 or 8 bytes", _BOTH),
+        ("its completion has the generation of what was read", _BOTH),
+        ("another width is refused, and what is beyond the config space", _T),
+    ],
+    "Set Config": [
+        ("its layout; 1, 2, 4 or 8 bytes", _BOTH),
+        ("another width is refused, and what is beyond the config space", _T),
+    ],
+    "Status": [
+        ("a command that is unknown or disabled is refused, and the queue goes on", _BOTH),
+        (
+            "why a Connect is refused: no such target, no instance, a bad id or name, no such"
+            " queue, one in use",
+            _T,
+        ),
+        ("each number has its meaning to whoever gets it", _I),
+    ],
+    "Transport Binding": [
+        ("TCP over IPv4 and IPv6", _BOTH),
+        ("the default port is 8549", _NOBODY),
+        ("TLS", _NOBODY),
+    ],
+}
+
+
+def _by_line(text: str, passages: Sequence[tuple[int, int, str, tuple[str, ...]]]) -> list[Passage]:
+    named = []
+    for first, last, says, ends in passages:
+        place = f"{first}-{last}" if last > first else f"{first}"
+        named.append(Passage(f"{text}:{place}", says, ends))
+    return named
+
+
+def _by_section(
+    text: str, sections: Mapping[str, Sequence[tuple[str, tuple[str, ...]]]]
+) -> Iterator[Passage]:
+    for section, sentences in sections.items():
+        for number, (says, ends) in enumerate(sentences, 1):
+            yield Passage(f"{text} {section} {number}", says, ends)
+
+
+LINES = {"000": _V2, "003": _PROPOSAL}
+
 PASSAGES = [
-    Passage(text, *fields)
-    for text, passages in (("000", _V2), ("002", _V5), ("003", _PROPOSAL))
-    for fields in passages
+    *(passage for text, passages in LINES.items() for passage in _by_line(text, passages)),
+    *_by_section("v2", _V2_BRANCH),
+    *_by_section("v5", _V5),
 ]

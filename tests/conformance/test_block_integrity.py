@@ -18,6 +18,7 @@ from tests.conformance.disks import (
 )
 from tests.support.loopback import Background
 from vof.gateways.disk import Disk
+from vof.wire.dialect import V5
 
 devices = disks
 
@@ -126,7 +127,9 @@ class TestIntegrity:
                 break
             requests.append(request)
         size = driver.session.virtqueues[0].size
-        assert len(requests) == min(size // 3, DISK_SIZE // 4096)
+        # A size counts descriptors, of which each has three; in v5 commands.
+        room = size if served.way.dialect == V5.name else size // 3
+        assert len(requests) == min(room, DISK_SIZE // 4096)
         for request in requests:
             driver.finish(request)
         assert found[: len(requests) * 4096] == data[: len(requests) * 4096]

@@ -315,6 +315,6 @@ def test_tasks(served: Served) -> None:
 def test_what_the_device_says_of_itself(served: Served) -> None:
     driver = served.crypto(CRYPTO)
     assert driver.session.device_id == 20
-    assert len(driver.session.virtqueues) == driver.session.num_queues == 3
+    assert len(driver.session.virtqueues) == driver.session.queue_sizes.count() == 3
     assert driver.max_size == driver.config.max_size == MAX_SIZE
     assert served.crypto(FEW).max_size == 8 << 10

@@ -158,7 +158,7 @@ def test_sessions_have_their_own_letters(served: Served) -> None:
 def test_what_the_device_says_of_itself(served: Served) -> None:
     driver = served.rng(LETTERS)
     assert driver.session.device_id == 4
-    assert driver.session.num_queues == len(driver.session.virtqueues) == 1
+    assert driver.session.queue_sizes.count() == len(driver.session.virtqueues) == 1
     assert driver.depth == 8
 
 

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from vof.implementation import Implementation
-from vof.wire.dialect import DIALECTS, PROPOSAL, V5
+from vof.wire.dialect import DIALECTS, V5, Dialect
 
 RDMA_ADDRESS = os.environ.get("VOF_CONFORMANCE_RDMA")
 
@@ -41,6 +41,11 @@ class Way:
     """Whether eager buffers are used, None where there are none."""
 
     @property
+    def spoken(self) -> Dialect:
+        """The dialect itself."""
+        return next(item for item in DIALECTS if item.name == self.dialect)
+
+    @property
     def name(self) -> str:
         eager = {None: None, True: "eager", False: "keyed"}[self.eager]
         parts = (self.transport, self.implementation, self.dialect, eager)
@@ -56,7 +61,7 @@ class Way:
     def offers(self) -> int:
         """The transport feature bits that the target offers; until a request has said that it is
         *v2*, what speaks it may as well be *v5*."""
-        return 0b11 if self.transport == "rdma" and self.dialect != PROPOSAL.name else 0
+        return 0b11 if self.transport == "rdma" and self.dialect == V5.name else 0
 
     def some(self, items: Sequence[_T]) -> Sequence[_T]:
         """Return all of them, or every tenth in the slow guest."""

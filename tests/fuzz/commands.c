@@ -19,6 +19,7 @@
 
 enum {
     LENGTHS = 1,
+    UNCHAINED = 8,
     READONLY = 2,
     FEW_DESCRIPTORS = 4,
     HEADER = 5,
@@ -56,7 +57,9 @@ static void digest(struct run *run, const void *data, size_t size)
 static struct vof_stream_rules rules_of(uint8_t flags)
 {
     struct vof_stream_rules rules = {
-        .framing = flags & LENGTHS ? VOF_FRAMING_LENGTHS : VOF_FRAMING_SEGMENTS,
+        .framing = flags & LENGTHS     ? VOF_FRAMING_LENGTHS
+                   : flags & UNCHAINED ? VOF_FRAMING_SEGMENTS
+                                       : VOF_FRAMING_CHAINS,
         .max_ndesc = flags & FEW_DESCRIPTORS ? 4 : VOF_MAX_NDESC,
         .max_transfer = MAX_TRANSFER,
     };
@@ -126,7 +129,7 @@ static bool take(struct run *run, const struct vof_intake *intake, struct vof_de
     vof_put_completion_head(head, framing, command, intake->segments);
     digest(run, head, size);
     free(head);
-    if (command->opcode == VOF_OP_VRING || command->opcode == VOF_OP_VQ)
+    if (command->opcode == vof_request_opcode(framing))
         return execute(run, intake, device, negotiated);
     return true;
 }

@@ -180,7 +180,7 @@ static void go(struct run *run, struct input input, uint8_t flags, uint32_t way)
     begin(run, &input);
     struct vof_completion_events events = {expect, arrived, run};
     struct vof_completion_parser parser;
-    vof_parser_init(&parser, flags & LENGTHS ? VOF_FRAMING_LENGTHS : VOF_FRAMING_SEGMENTS, events);
+    vof_parser_init(&parser, flags & LENGTHS ? VOF_FRAMING_LENGTHS : VOF_FRAMING_CHAINS, events);
     parser.refusal_carries_buffers = flags & REFUSAL_CARRIES_BUFFERS;
     feed(&parser, input, way, run);
 }
@@ -232,11 +232,12 @@ static const uint8_t *model_segments(const struct entry *entry, const uint8_t *p
 }
 
 static const uint8_t *model_lengths(const struct entry *entry, const uint8_t *p,
-                                    const uint8_t *limit, struct vof_vq_completion said)
+                                    const uint8_t *limit, const uint8_t *head)
 {
     const struct vof_landing *landing = &entry->landing;
-    uint32_t left = said.length;
-    uint64_t written = 0;
+    uint32_t length = vof_get_vq_length(head), in_length = vof_get_vq_in_length(head);
+    uint32_t left = length;
+    uint64_t written = 0, room = 0;
     DEMAND((size_t)(limit - p) >= left);
     for (unsigned i = 0; i < landing->count; i++) {
         size_t size = landing->writable[i].iov_len;
@@ -244,14 +245,17 @@ static const uint8_t *model_lengths(const struct entry *entry, const uint8_t *p,
         DEMAND(!part || !memcmp(landing->writable[i].iov_base, p, part));
         DEMAND(landing->lengths[i] <= part);
         written += landing->lengths[i];
+        room += size;
         p += part;
         left -= (uint32_t)part;
     }
     DEMAND(!left);
-    DEMAND(said.used <= said.length);
+    bool gap = length == room && landing->tail && in_length >= landing->tail && in_length < room;
+    uint32_t used = gap ? in_length : length;
+    DEMAND(landing->completion.value == used);
     /* Not less than was said to be, and not more but for the buffers that share the tail. */
-    DEMAND(written >= (said.used ? said.used : said.length));
-    DEMAND(landing->tail || written == (said.used ? said.used : said.length));
+    DEMAND(written >= used);
+    DEMAND(gap || written == used);
     return p;
 }
 
@@ -266,8 +270,8 @@ static void check_against_model(const struct run *run, struct input stream, uint
         DEMAND(vof_get16(head + 2) == entry->landing.command_id);
         DEMAND(status == entry->landing.completion.status);
         p += VOF_COMPLETION_SIZE;
-        if (flags & LENGTHS && entry->landing.count)
-            p = model_lengths(entry, p, stream.end, vof_get_vq_completion(head));
+        if (flags & LENGTHS)
+            p = entry->landing.count ? model_lengths(entry, p, stream.end, head) : p;
         else
             p = model_segments(entry, p, stream.end,
                                flags & REFUSAL_CARRIES_BUFFERS && status && !vof_get16(head + 4));

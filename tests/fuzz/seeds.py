@@ -39,6 +39,7 @@ class Exchange:
     command: bytes
     """With all that belongs to it."""
     vring: bool
+    connect: bool
     command_id: int
     readable: bytes
     descriptors: Sequence[tuple[int, int]]
@@ -76,7 +77,8 @@ def _completion_seeds(recording: Recording) -> Iterator[bytes]:
         )
         vq = [each for each in answered if each.descriptors]
         yield _script(_LENGTHS, vq) + b"".join(
-            struct.pack("<HHI8x", each.status, each.command_id, len(each.data)) + each.data
+            struct.pack("<HH4xII", each.status, each.command_id, len(each.data), len(each.data))
+            + each.data
             for each in vq
         )
 
@@ -91,13 +93,14 @@ def _script(flags: int, exchanges: Sequence[Exchange]) -> bytes:
 
 
 def _command_seeds(recording: Recording) -> Iterator[bytes]:
-    for number, group in enumerate(_groups(recording, lambda each: len(each.command))):
+    for number, whole in enumerate(_groups(recording, lambda each: len(each.command))):
+        group = whole[1:] if whole[0].connect else whole  # a queue begins behind its Connect
         # With everything negotiated.
         yield struct.pack("<BHBB", 0, number, 0xFF, _DISK) + b"".join(
             each.command for each in group
         )
         yield struct.pack("<BHBB", _LENGTHS, number, 0xFF, _DISK) + b"".join(
-            struct.pack("<HHIIBBH", 0x0FFF, each.command_id, len(each.readable), each.room, 0, 0, 0)
+            struct.pack("<HH4xII", 0x0FFF, each.command_id, len(each.readable), each.room)
             + each.readable
             if each.vring
             else each.command
@@ -167,6 +170,7 @@ def _command(stream: bytes) -> Exchange | None:
     return Exchange(
         command=stream[:end],
         vring=opcode == VRING,
+        connect=opcode == CONNECT,
         command_id=ident,
         readable=stream[start:end],
         descriptors=[(own, length) for _addr, length, own, flags, _key in table if flags & 2],

@@ -31,7 +31,7 @@ from pyverbs.pyverbs_error import PyverbsError
 from pyverbs.qp import QP, QPCap, QPInitAttr
 from pyverbs.wr import SGE, RecvWR, SendWR
 
-from tests.support.protocol_numbers import CONNECT, SET_STATUS, VRING
+from tests.support.protocol_numbers import CONNECT, VRING
 from tests.support.scripted_target import (
     PATIENCE,
     Command,
@@ -227,6 +227,8 @@ class KeyedTarget(ScriptedTarget):
     target that takes none.
     """
 
+    first_oftype = 1
+
     def __init__(
         self,
         address: str,
@@ -236,10 +238,10 @@ class KeyedTarget(ScriptedTarget):
         accepts: Callable[[], bool] = lambda: True,
     ) -> None:
         self.device = device or Device()
-        self.device.oftype = 1
         self.hooks = list(hooks)
         self.commands: list[Command] = []
         self.connections: list[Connection] = []
+        self.died = False
         self._all: list[KeyedConnection] = []
         self.operations: Counter[int] = Counter()
         self.lock = threading.RLock()
@@ -292,13 +294,6 @@ class KeyedTarget(ScriptedTarget):
     def keyed(self) -> Sequence[KeyedConnection]:
         """The connections so far."""
         return [item for item in self.connections if isinstance(item, KeyedConnection)]
-
-    def _answer(self, command: Command) -> None:
-        if command.opcode == SET_STATUS:
-            self.device.status = command.raw[4]
-            command.reply()
-        else:
-            super()._answer(command)
 
     def _listen(self) -> None:
         poller = select.poll()

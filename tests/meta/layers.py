@@ -55,6 +55,7 @@ _WIRE = frozenset(
         "collections.abc",
         "dataclasses",
         "enum",
+        "errno",
         "functools",
         "itertools",
         "re",

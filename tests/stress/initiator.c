@@ -326,7 +326,7 @@ static void start(uint64_t seed)
 {
     struct sigaction action = {.sa_handler = ignore};
     sigaction(SIGUSR1, &action, NULL);
-    queue = vof_queue_new(connect_peer(seed, true), VOF_FRAMING_SEGMENTS, SIZE, on_lost, NULL);
+    queue = vof_queue_new(connect_peer(seed, true), VOF_FRAMING_CHAINS, SIZE, on_lost, NULL);
     DEMAND(queue);
     vof_queue_set_tick(queue, 10000000);
     for (unsigned i = 0; i < WORKERS; i++) {

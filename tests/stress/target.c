@@ -116,7 +116,7 @@ static bool send_request(struct worker *worker, unsigned id, bool write)
     struct vof_descriptor header = {0, VOF_BLK_HEADER_SIZE, 0, VOF_DESC_NEXT};
     struct vof_descriptor data = {0, length, 1, VOF_DESC_NEXT | (write ? 0 : VOF_DESC_WRITE)};
     struct vof_descriptor status = {0, 1, 2, VOF_DESC_WRITE};
-    vof_put_vring(p, (uint16_t)id, 0, 3);
+    vof_put_vring(p, VOF_FRAMING_CHAINS, (uint16_t)id, 0, 3);
     vof_put_descriptor(p + VOF_COMMAND_SIZE, header);
     vof_put_descriptor(p + VOF_COMMAND_SIZE + VOF_DESCRIPTOR_SIZE, data);
     vof_put_descriptor(p + VOF_COMMAND_SIZE + 2 * VOF_DESCRIPTOR_SIZE, status);
@@ -205,7 +205,7 @@ static void *converse(void *argument)
         struct vof_served_queue_setup setup = {
             .device = device, .rules = &rules, .fd = ends[1], .width = 1 + worker->number % WIDTH,
             .largest_kept = 1 << 18,
-            .stream = {.framing = VOF_FRAMING_SEGMENTS, .max_ndesc = 8, .max_transfer = 1 << 20}};
+            .stream = {.framing = VOF_FRAMING_CHAINS, .max_ndesc = 8, .max_transfer = 1 << 20}};
         worker->fd = ends[0];
         worker->queue = vof_served_queue_open(&setup);
         DEMAND(worker->queue);

@@ -113,8 +113,12 @@ class Far:
         """Send a completion of the form that all dialects share."""
         self.send(struct.pack("<HHHHQ", status, command_id, ndesc, 0, value))
 
-    def complete_vq(self, command_id: int, length: int, used: int = 0, status: int = 0) -> None:
-        self.send(struct.pack("<HHII4x", status, command_id, length, used))
+    def complete_vq(
+        self, command_id: int, length: int, in_length: int = 0, status: int = 0
+    ) -> None:
+        """Complete a request of v5. The length stands where either kind of it has one: what is
+        reserved is not to be looked at."""
+        self.send(struct.pack("<HHIII", status, command_id, length, length, in_length))
 
     def break_off(self, reason: str = "closed by the target") -> None:
         """End the connection from here."""

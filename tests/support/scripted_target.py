@@ -3,6 +3,8 @@
 
 Raw sockets, and every byte made here with ``struct``: shares nothing with ``vof``, so that a
 mistake in its layouts cannot hide on both ends. ``ScriptedTarget.commands`` keeps what it is told.
+
+It can be as fragile as the reference target, which ends of whatever is not a good Connect.
 """
 
 from __future__ import annotations
@@ -12,9 +14,9 @@ import socket
 import struct
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 from tests.support.protocol_numbers import (
     CONNECT,
@@ -37,14 +39,18 @@ from tests.support.protocol_numbers import (
     IN,
     KEEPALIVE,
     OUT,
+    RESET_DEVICE,
     SECURE_ERASE,
     SET_CONFIG,
     SET_DRIVER_FEATURE,
+    SET_FEATURE,
     SET_QUEUE_SIZE,
     SET_STATUS,
+    VENDOR_VTGT,
     VQ,
     VRING,
     WRITE_ZEROES,
+    as_proposal,
     block_config,
 )
 
@@ -77,8 +83,22 @@ class Device:
     serial: bytes = b"scripted-0123456789x"
     disk: bytearray = field(default_factory=lambda: bytearray(2048 * 512))
     status: int = 0
-    oftype: int = 0
-    """0: speaks the *proposal*; 1: *v2* and *v5*."""
+    dialect: str = "proposal"
+    """What it speaks, alone."""
+    dies: bool = False
+    """Ends as a whole, as the reference target does, of a connection that closes without a good
+    Connect, of a Connect that it refuses, and of a command before one."""
+    foreign: str = "refuse"
+    """How a Connect of another dialect ends: ``refuse``, ``close`` or ``reset``."""
+
+    @property
+    def oftype(self) -> int:
+        return 0 if self.dialect == "proposal" else 1
+
+
+def fragile(**fields: Any) -> Device:
+    """Return a device of a target that dies as the reference target does."""
+    return Device(vendor_id=VENDOR_VTGT, dies=True, **fields)
 
 
 class Descriptor(NamedTuple):
@@ -107,7 +127,9 @@ class Command:
 
     @property
     def opcode(self) -> int:
-        return int.from_bytes(self.raw[0:2], "little")
+        """As the proposal has it, whatever dialect is spoken."""
+        opcode = int.from_bytes(self.raw[0:2], "little")
+        return self.connection.target.opcodes_of.get(opcode, opcode)
 
     @property
     def command_id(self) -> int:
@@ -128,7 +150,12 @@ class Command:
     ) -> None:
         """Send a completion without anything behind it."""
         command_id = self.command_id if command_id is None else command_id
-        self.connection.send(completion(status, command_id, ndesc, value))
+        device = self.connection.target.device
+        if device.dialect == "v5":
+            data = v5_completion(self.opcode, status, command_id, value, device.generation)
+        else:
+            data = completion(status, command_id, ndesc, value)
+        self.connection.send(data)
 
     def complete(self, *buffers: bytes) -> None:
         """Complete a request: one answer for each device-writable descriptor."""
@@ -148,6 +175,16 @@ def completion(status: int, command_id: int, ndesc: int = 0, value: int = 0) -> 
     return struct.pack("<HHHHQ", status, command_id, ndesc, 0, value)
 
 
+def v5_completion(opcode: int, status: int, command_id: int, value: int, generation: int) -> bytes:
+    """Return the completion of a control command in *v5*, where each has a place of its own for its
+    value."""
+    if opcode == GET_CONFIG:
+        return struct.pack("<HHIQ", status, command_id, generation, value)
+    if opcode in (GET_FEATURE, GET_DEVICE_FEATURE):
+        return struct.pack("<HH4xQ", status, command_id, value)
+    return struct.pack("<HHI8x", status, command_id, value)
+
+
 def vring_completion(command: Command, buffers: Sequence[bytes]) -> bytes:
     """Return the completion of a vring command with one buffer a device-writable descriptor."""
     data = b"".join(buffers)
@@ -164,7 +201,7 @@ def vq_completion(command: Command, buffers: Sequence[bytes]) -> bytes:
     data = b"".join(
         part.ljust(each.length, b"\0") for each, part in zip(command.writable, buffers, strict=True)
     )
-    return struct.pack("<HHI8x", 0, command.command_id, len(data)) + data
+    return struct.pack("<HH4xII", 0, command.command_id, len(data), len(data)) + data
 
 
 class Connection:
@@ -195,18 +232,27 @@ class Connection:
         try:
             while (command := self._receive()) is not None:
                 self.target.take(command)
+            if self.queue is None and self.target.device.dies:
+                self.target.die()
         except OSError:
             pass
         finally:
             self.socket.close()
 
+    def drain(self) -> None:
+        """Receive until the end of the connection."""
+        while self.socket.recv(1 << 16):
+            pass
+
     def _receive(self) -> Command | None:
         head = self._exactly(16)
         if head is None:
             return None
-        opcode = int.from_bytes(head[:2], "little")
-        if opcode == VQ:
-            return self._receive_vq(head)
+        if head[:2] == bytes(2) and not self.target.is_ours(head):
+            return Command(self, head, [], b"")
+        opcode = Command(self, head, [], b"").opcode
+        if self.target.device.dialect == "v5":
+            return self._receive_v5(head, opcode)
         ndesc = {CONNECT: head[8], VRING: int.from_bytes(head[8:10], "little")}.get(opcode, 0)
         table = self._exactly(24 * ndesc)
         if table is None:
@@ -219,8 +265,12 @@ class Connection:
             return None
         return Command(self, head + table + payload, descriptors, payload)
 
-    def _receive_vq(self, head: bytes) -> Command | None:
-        out_length, in_length = struct.unpack_from("<II", head, 4)
+    def _receive_v5(self, head: bytes, opcode: int) -> Command | None:
+        out_length = in_length = 0
+        if opcode == CONNECT:
+            (out_length,) = struct.unpack_from("<I", head, 8)
+        elif opcode == VQ:
+            out_length, in_length = struct.unpack_from("<II", head, 8)
         payload = self._exactly(out_length)
         if payload is None:
             return None
@@ -241,6 +291,9 @@ class Connection:
 class ScriptedTarget:
     """Serves one device on a port of its own until it is stopped. A context manager."""
 
+    first_oftype = 0
+    """The proposal's ``oftype`` over this transport."""
+
     def __init__(
         self, device: Device | None = None, *hooks: Hook, address: str = "127.0.0.1", port: int = 0
     ) -> None:
@@ -249,6 +302,8 @@ class ScriptedTarget:
         self.commands: list[Command] = []
         """Every command in the order of its arrival."""
         self.connections: list[Connection] = []
+        self.died = False
+        """It ended, as one that ``dies`` does."""
         self._mistakes: list[BaseException] = []
         self._changed = threading.Condition()
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
@@ -277,19 +332,31 @@ class ScriptedTarget:
         if self._mistakes:
             raise self._mistakes[0]
 
+    @property
+    def opcodes_of(self) -> Mapping[int, int]:
+        return as_proposal(self.device.dialect)
+
+    def is_ours(self, head: bytes) -> bool:
+        """Return whether a Connect is of the dialect that is spoken here."""
+        ndesc = int.from_bytes(head[8:10], "little")
+        if self.device.dialect == "v5":
+            return ndesc != 1
+        return ndesc == 1 and head[10] == self.first_oftype + self.device.oftype
+
     def take(self, command: Command) -> None:
         """Note a command, show it to the hooks, and answer it if none of them did.
 
-        A Connect with another ``oftype`` than the device's is refused as the reference target does,
-        and leaves no trace: an initiator that tries all dialects looks like one that speaks this.
+        A Connect of another dialect than the device's ends as ``Device.foreign`` says, and leaves
+        no trace.
         """
-        if command.opcode == CONNECT and command.raw[10] != self.device.oftype:
-            self.connections.remove(command.connection)
-            command.reply(status=EPROTO, command_id=0)
+        if command.opcode == CONNECT and not self.is_ours(command.raw):
+            self._refuse_form(command)
             return
         with self._changed:
             self.commands.append(command)
             self._changed.notify_all()
+        if self.device.dies and self._is_fatal(command):
+            self.die()
         try:
             if not any(hook(command) for hook in self.hooks):
                 self._answer(command)
@@ -298,6 +365,38 @@ class ScriptedTarget:
         except BaseException as error:
             self._mistakes.append(error)
             raise OSError from error
+
+    def _is_fatal(self, command: Command) -> bool:
+        """Return whether the reference target ends of a command, or closes the connection of it,
+        which it survives."""
+        if command.opcode in (KEEPALIVE, GET_FEATURE, SET_FEATURE):
+            raise OSError("the reference target closes the connection on this command")
+        connected = command.connection.queue is not None
+        if command.opcode == CONNECT:
+            return connected
+        flush = command.opcode == VRING and command.request[0] == FLUSH
+        return not connected or flush
+
+    def _refuse_form(self, command: Command) -> None:
+        self.connections.remove(command.connection)
+        if self.device.dies:
+            self.die()
+        if self.device.foreign == "refuse":
+            command.connection.send(completion(EPROTO, 0))
+            command.connection.drain()
+        if self.device.foreign == "reset":
+            linger = struct.pack("ii", 1, 0)
+            command.connection.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+        raise OSError("closed for its form")
+
+    def die(self) -> None:
+        """End as a whole."""
+        self.died = True
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        for connection in list(self.connections):
+            connection.close()
+        raise OSError("the target has died")
 
     def wait_for(self, wanted: Callable[[], bool]) -> None:
         """Wait until ``wanted`` holds, looked at after every command."""
@@ -362,7 +461,10 @@ class ScriptedTarget:
         elif opcode in REQUESTS:
             command.perform()
         elif opcode == SET_STATUS:
-            device.status = head[8 if device.oftype else 4]
+            device.status = head[8 if device.dialect == "v2" else 4]
+            command.reply()
+        elif opcode == RESET_DEVICE:
+            device.status = 0
             command.reply()
         elif opcode == GET_CONFIG:
             offset, width = struct.unpack_from("<HB", head, 4)
@@ -377,7 +479,7 @@ class ScriptedTarget:
             command.reply()
         else:
             values = {
-                GET_FEATURE: device.max_segs,
+                GET_FEATURE: 0 if device.dialect == "v5" else device.max_segs,
                 GET_VENDOR_ID: device.vendor_id,
                 GET_DEVICE_ID: device.device_id,
                 GET_GENERATION: device.generation,
@@ -387,13 +489,19 @@ class ScriptedTarget:
                 GET_QUEUE_SIZE: device.queue_size,
                 SET_QUEUE_SIZE: 0,
             }
+            if opcode == GET_QUEUE_SIZE and head[4] + 256 * head[5] >= device.num_queues:
+                command.reply(status=0x1020 if device.dialect == "v5" else 22)
+                return
             command.reply(values[opcode])
 
     def _connect(self, command: Command) -> None:
         target_id, queue = struct.unpack_from("<HH", command.raw, 4)
         tvqn = command.payload[256:512].split(b"\0", 1)[0].decode()
-        if tvqn != self.device.tvqn or target_id not in (0xFFFF, self.device.target_id):
-            command.reply(status=19)
+        named = tvqn == self.device.tvqn or not command.payload
+        if not named or target_id not in (0xFFFF, self.device.target_id):
+            command.reply(status=0x1001 if self.device.dialect == "v5" else 19)
+            if self.device.dies:
+                self.die()
             return
         command.connection.queue = -1 if target_id == 0xFFFF else queue
         command.reply(self.device.target_id)

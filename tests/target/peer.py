@@ -68,15 +68,32 @@ def command_bytes(opcode: int, command_id: int = 1, select: int = 0, value: int 
     return struct.pack("<HHIQ", opcode, command_id, select, value)
 
 
+def connect_v5_bytes(
+    instance: int = CONTROL,
+    index: int = 0,
+    *,
+    tvqn: str | bytes = BLOCK0,
+    ivqn: str | bytes = IVQN,
+    command_id: int = 0x1234,
+    queue_size: int = 0,
+    body: bool = True,
+) -> bytes:
+    """A Connect of *v5*: no descriptor, and on a virtqueue no body where there need not be one."""
+    length = 1024 if body else 0
+    command = struct.pack("<HHHHIHH", 0, command_id, instance, index, length, queue_size, 0xAAAA)
+    return command + (name_field(ivqn) + name_field(tvqn) + bytes(512) if body else b"")
+
+
 def vring_bytes(
     descriptors: Sequence[Descriptor],
     payload: bytes = b"",
     *,
     command_id: int = 1,
     ndesc: int | None = None,
+    opcode: int = 0x2000,
 ) -> bytes:
     count = len(descriptors) if ndesc is None else ndesc
-    head = struct.pack("<HHIH6x", 0x2000, command_id, 0, count)
+    head = struct.pack("<HHIH6x", opcode, command_id, 0, count)
     return (
         head
         + b"".join(
@@ -91,7 +108,13 @@ def header(kind: int, sector: int = 0) -> bytes:
 
 
 def request_bytes(
-    kind: int, sector: int = 0, data: bytes = b"", room: int = 0, *, command_id: int = 1
+    kind: int,
+    sector: int = 0,
+    data: bytes = b"",
+    room: int = 0,
+    *,
+    command_id: int = 1,
+    opcode: int = 0x2000,
 ) -> bytes:
     """A block request as the Linux initiator makes it: header, data, status, a descriptor each."""
     descriptors = [(16, 0, 0)]
@@ -100,7 +123,8 @@ def request_bytes(
     if room:
         descriptors.append((room, len(descriptors), 2))
     descriptors.append((1, len(descriptors), 2))
-    return vring_bytes(descriptors, header(kind, sector) + data, command_id=command_id)
+    payload = header(kind, sector) + data
+    return vring_bytes(descriptors, payload, command_id=command_id, opcode=opcode)
 
 
 class Completion(NamedTuple):
@@ -150,6 +174,13 @@ class Peer:
         assert answer[:3] == (0, fields.get("command_id", 0x1234), 0), answer
         return answer.value & 0xFFFF
 
+    def connect_v5(self, instance: int = CONTROL, index: int = 0, **fields: object) -> int:
+        """Connect as *v5* has it; return the device instance id that the completion brings."""
+        self.send(connect_v5_bytes(instance, index, **fields))  # type: ignore[arg-type]
+        status, command_id, found = struct.unpack("<HHH10x", self.receive(16))
+        assert (status, command_id) == (0, fields.get("command_id", 0x1234))
+        return int(found)
+
     def control(self, opcode: int, select: int = 0, value: int = 0) -> int:
         """Execute a control command that succeeds; return its value."""
         status, result = self.try_control(opcode, select, value)
@@ -186,10 +217,16 @@ class Peer:
         return self.receive(total)
 
     def request(
-        self, kind: int, sector: int = 0, data: bytes = b"", room: int = 0
+        self,
+        kind: int,
+        sector: int = 0,
+        data: bytes = b"",
+        room: int = 0,
+        *,
+        opcode: int = 0x2000,
     ) -> tuple[int, bytes]:
         """Execute a block request; return the status byte and the data that came back."""
-        self.send(request_bytes(kind, sector, data, room))
+        self.send(request_bytes(kind, sector, data, room, opcode=opcode))
         ident = 1 + bool(data)
         writable = [(room, ident, 2), (1, ident + 1, 2)] if room else [(1, ident, 2)]
         answer = self.vring_completion(writable)
@@ -244,10 +281,12 @@ class Association:
         queues: int = 1,
         features: int | None = None,
         oftype: int = 0,
+        v5: bool = False,
     ) -> None:
         self.address = address
         self.tvqn = tvqn
         self.oftype = oftype
+        self.v5 = v5
         self.queues: list[Peer] = []
         self.control = Peer(address)
         try:
@@ -259,7 +298,7 @@ class Association:
     def _attach(self, queues: int, features: int | None) -> None:
         # As the Linux initiator does: the id to use is the one from the last Connect, whichever
         # queue's.
-        self.target_id = self.control.connect(tvqn=self.tvqn, oftype=self.oftype)
+        self.target_id = self._connect(self.control)
         if features is not None:
             self.negotiate(features)
         for index in range(queues):
@@ -276,8 +315,13 @@ class Association:
 
     def add_queue(self, index: int) -> Peer:
         peer = self.adopt(Peer(self.address))
-        self.target_id = peer.connect(self.target_id, index, tvqn=self.tvqn, oftype=self.oftype)
+        self.target_id = self._connect(peer, self.target_id, index)
         return peer
+
+    def _connect(self, peer: Peer, target_id: int = CONTROL, index: int = 0) -> int:
+        if self.v5:
+            return peer.connect_v5(target_id, index, tvqn=self.tvqn)
+        return peer.connect(target_id, index, tvqn=self.tvqn, oftype=self.oftype)
 
     def adopt(self, peer: Peer) -> Peer:
         """Close ``peer`` with the others."""

@@ -212,7 +212,6 @@ def test_a_command_id_twice_among_workers(serve: Serve, innocent: Innocent, log:
 
 
 BAD_CONNECTS = {
-    "ndesc 0": connect_bytes(ndesc=0),
     "ndesc 2": connect_bytes(ndesc=2),
     "ndesc 65535": connect_bytes(ndesc=65535),
     "a body of 512 bytes": connect_bytes(length=512),

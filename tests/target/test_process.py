@@ -252,6 +252,7 @@ def test_demo_in_a_folder(tmp_path: Path) -> None:
         assert process.stop() == 0
 
 
+@pytest.mark.clause("v5 Transport Binding 1", "target")
 def test_demo_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     with TargetProcess("--demo", "--address", "::1", "--port", "0") as process:

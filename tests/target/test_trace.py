@@ -34,7 +34,7 @@ def test_what_is_none_of_the_protocol(tmp_path: Path) -> None:
         with Peer(process.address) as peer:
             peer.send(b"\xff" * 16)
             assert peer.is_closed()
-        process.line("opcode 0xffff is not known")
+        process.line("opcode 0xffff is not one of dialect proposal or v2 or v5")
         process.line("event=violation")
         with Association(process.address) as association:
             assert association.control.control(0x1001) == 2

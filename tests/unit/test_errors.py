@@ -15,6 +15,7 @@ from vof.errors import (
     ConnectError,
     DeviceError,
     LocalProtocolError,
+    NoAnswer,
     RemoteProtocolError,
     SessionLost,
     VofError,
@@ -32,7 +33,8 @@ from vof.errors import (
         (SessionLost("x"), VofError, errno.ESHUTDOWN),
         (RemoteProtocolError("x"), SessionLost, errno.EPROTO),
         (LocalProtocolError("x"), VofError, errno.EINVAL),
-        (CompletionError("x", errno.EBUSY), VofError, errno.EBUSY),
+        (CompletionError("x", 7, errno=errno.EBUSY), VofError, errno.EBUSY),
+        (NoAnswer("x"), SessionLost, errno.ESHUTDOWN),
         (DeviceError("x", 1), VofError, errno.EIO),
     ],
 )
@@ -58,19 +60,6 @@ def test_an_errno_of_its_own() -> None:
     assert error.errno == errno.EHOSTUNREACH
     assert ConnectError("x").errno == errno.ECONNREFUSED
     assert str(error) == "no route"
-
-
-def test_completion_status_that_is_an_errno() -> None:
-    error = CompletionError("connect", 19)
-    assert (error.status, error.errno) == (19, errno.ENODEV)
-    assert str(error).startswith("the target refused connect with status 19: ENODEV (")
-
-
-@pytest.mark.parametrize("status", [4096, 0xFFFF, 134])
-def test_completion_status_that_is_none(status: int) -> None:
-    error = CompletionError("get_config", status)
-    assert (error.status, error.errno) == (status, errno.EIO)
-    assert str(error).endswith(f"status {status}: no errno")
 
 
 def test_device_status() -> None:

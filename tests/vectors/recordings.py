@@ -7,6 +7,10 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+from vof.errors import RemoteProtocolError
+from vof.wire.stream import CommandParser
+from vof.wire.structs import CONNECT_BODY_SIZE, HEAD, Buffer, ConnectCommand, unpack
+
 FOLDER = Path(__file__).parent
 
 I2T = "i2t"
@@ -96,3 +100,23 @@ def load(name: str) -> Recording:
 def names(prefix: str = "") -> list[str]:
     """Return the names of the recordings that begin with ``prefix``, sorted."""
     return sorted(path.stem for path in FOLDER.glob(f"{prefix}*.jsonl"))
+
+
+class CommandStream(CommandParser):
+    """The commands of a whole recorded connection, its Connect among them."""
+
+    def _head(self, part: Buffer) -> int:
+        opcode, command_id = HEAD.unpack_from(part)
+        if opcode:
+            return super()._head(part)
+        self._opcode, self._command_id, self._head_bytes = opcode, command_id, bytes(part)
+        ndesc = unpack(ConnectCommand, part).ndesc
+        if ndesc != 1:
+            raise RemoteProtocolError(f"a Connect has {ndesc} descriptors")
+        return 1
+
+    def _descriptors(self, part: Buffer) -> list[memoryview]:
+        fill = super()._descriptors(part)
+        if not self._opcode and list(map(len, fill)) != [CONNECT_BODY_SIZE]:
+            raise RemoteProtocolError("a Connect's descriptor is not 1024 device-readable bytes")
+        return fill

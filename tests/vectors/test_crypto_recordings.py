@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 
 import pytest
 
-from tests.vectors.recordings import I2T, T2I, Recording, load
-from vof.wire.constants import DescriptorFlag, Opcode
+from tests.vectors.recordings import I2T, T2I, CommandStream, Recording, load
+from vof.wire.constants import Command, DescriptorFlag
 from vof.wire.crypto import (
     AkcipherAlgorithm,
     BadRequest,
@@ -39,7 +39,7 @@ from vof.wire.crypto_sessions import (
 )
 from vof.wire.dialect import PROPOSAL
 from vof.wire.layout import layout_of
-from vof.wire.stream import CommandParser, StreamLimits
+from vof.wire.stream import StreamLimits
 from vof.wire.structs import (
     COMMAND_SIZE,
     COMPLETION_SIZE,
@@ -53,6 +53,7 @@ from vof.wire.structs import (
     unpack,
 )
 
+OPCODES = {command: form.opcode for command, form in PROPOSAL.forms.items()}
 NOTHING = Feature(0)
 
 CONFIG = Config(
@@ -89,7 +90,7 @@ def cut(data: bytes, sizes: list[int]) -> tuple[bytes, ...]:
 def over_tcp(recording: Recording, conn: int) -> list[Exchange]:
     """Return the virtqueue requests of one connection; there is never more than one in flight."""
     exchanges: list[Exchange] = []
-    parser = CommandParser(PROPOSAL, StreamLimits(8, 1 << 16))
+    parser = CommandStream(PROPOSAL, StreamLimits(8, 1 << 16))
     for message in recording.messages:
         if message.conn != conn or not message.data:
             continue
@@ -100,7 +101,7 @@ def over_tcp(recording: Recording, conn: int) -> list[Exchange]:
                 exchanges[-1] = replace(exchanges[-1], answer=data)
             continue
         for command in parser.feed(message.data):
-            if command.opcode == Opcode.VRING:
+            if command.opcode == OPCODES[Command.VRING]:
                 descs = command.descriptors
                 write = DescriptorFlag.WRITE
                 sizes = [desc.length for desc in descs if not desc.flags & write]
@@ -116,7 +117,7 @@ def over_rdma(recording: Recording, conn: int) -> list[Exchange]:
         if message.conn != conn:
             continue
         if (message.op, message.direction) == ("SEND", I2T):
-            if HEAD.unpack_from(message.data)[0] != Opcode.VRING:
+            if HEAD.unpack_from(message.data)[0] != OPCODES[Command.VRING]:
                 continue
             count = unpack(VringCommand, message.data).ndesc
             descs = [
@@ -211,12 +212,12 @@ def test_each_request_fits_the_session_it_was_sent_in() -> None:
     recording = load("kernel-tcp-crypto")
     chosen: list[Parameters] = []
     checked = 0
-    parser = {conn: CommandParser(PROPOSAL, StreamLimits(8, 1 << 16)) for conn in recording.conns}
+    parser = {conn: CommandStream(PROPOSAL, StreamLimits(8, 1 << 16)) for conn in recording.conns}
     for message in recording.messages:
         if message.direction != I2T or not message.data:
             continue
         for command in parser[message.conn].feed(message.data):
-            if command.opcode != Opcode.VRING:
+            if command.opcode != OPCODES[Command.VRING]:
                 continue
             room = sum(d.length for d in command.descriptors if d.flags & DescriptorFlag.WRITE)
             if message.conn == 2:
@@ -264,14 +265,14 @@ def test_config_space(name: str, conn: int) -> None:
     fields = {tuple(field): key for key, field in layout_of(Config).fields.items()}
     recording = load(name)
     reads, read = 0, set()
-    parser = CommandParser(PROPOSAL, StreamLimits(8, 1 << 16))
+    parser = CommandStream(PROPOSAL, StreamLimits(8, 1 << 16))
     asked: list[ConfigCommand | CommonCommand] = []
     for message in recording.messages:
         if message.conn != conn or not message.data:
             continue
         if message.direction == I2T:
             for command in parser.feed(message.data):
-                if command.opcode == Opcode.GET_CONFIG:
+                if command.opcode == OPCODES[Command.GET_CONFIG]:
                     asked.append(unpack(ConfigCommand, command.head))
                 else:
                     asked.append(unpack(CommonCommand, command.head))

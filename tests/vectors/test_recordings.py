@@ -8,13 +8,12 @@ from collections.abc import Iterator
 import pytest
 
 from tests.unit.wire.delivery import deliver
-from tests.vectors.recordings import I2T, T2I, Message, Recording, load, names
+from tests.vectors.recordings import I2T, T2I, CommandStream, Message, Recording, load, names
 from vof.errors import RemoteProtocolError
-from vof.wire.constants import DescriptorFlag, Opcode
+from vof.wire.constants import Command, DescriptorFlag
 from vof.wire.dialect import PROPOSAL
 from vof.wire.stream import (
     Arrival,
-    CommandParser,
     CompletionParser,
     Expected,
     ReceivedCommand,
@@ -40,22 +39,23 @@ from vof.wire.structs import (
     unpack,
 )
 
+OPCODES = {command: form.opcode for command, form in PROPOSAL.forms.items()}
 LIMITS = StreamLimits(max_ndesc=256, max_transfer=1 << 20)
 
 STRUCTURES = {
-    Opcode.CONNECT: ConnectCommand,
-    Opcode.VRING: VringCommand,
-    Opcode.GET_DEVICE_FEATURE: FeatureCommand,
-    Opcode.SET_DRIVER_FEATURE: FeatureCommand,
-    PROPOSAL.get_feature: FeatureCommand,
-    PROPOSAL.set_feature: FeatureCommand,
-    Opcode.GET_QUEUE_SIZE: QueueCommand,
-    Opcode.SET_QUEUE_SIZE: QueueCommand,
-    Opcode.GET_CONFIG: ConfigCommand,
-    Opcode.SET_CONFIG: ConfigCommand,
-    Opcode.SET_STATUS: StatusCommand,
+    Command.CONNECT: ConnectCommand,
+    Command.VRING: VringCommand,
+    Command.GET_DEVICE_FEATURE: FeatureCommand,
+    Command.SET_DRIVER_FEATURE: FeatureCommand,
+    Command.GET_FEATURE: FeatureCommand,
+    Command.SET_FEATURE: FeatureCommand,
+    Command.GET_QUEUE_SIZE: QueueCommand,
+    Command.SET_QUEUE_SIZE: QueueCommand,
+    Command.GET_CONFIG: ConfigCommand,
+    Command.SET_CONFIG: ConfigCommand,
+    Command.SET_STATUS: StatusCommand,
 }
-"""By opcode; the rest have the common structure."""
+"""By command; the rest have the common structure."""
 
 TCP = [name for name in names() if "-tcp-" in name and not name.startswith("probe-")]
 RDMA = [name for name in names() if "-rdma-" in name]
@@ -63,12 +63,12 @@ RDMA = [name for name in names() if "-rdma-" in name]
 
 def reencode_head(head: bytes) -> bytes:
     opcode, _command_id = HEAD.unpack_from(head)
-    return pack(unpack(STRUCTURES.get(opcode, CommonCommand), head))
+    return pack(unpack(STRUCTURES.get(PROPOSAL.commands[opcode], CommonCommand), head))
 
 
 def reencode_command(command: ReceivedCommand) -> bytes:
     payload = bytes(command.payload)
-    if command.opcode == Opcode.CONNECT:
+    if command.opcode == OPCODES[Command.CONNECT]:
         payload = pack(unpack(ConnectBody, payload))
     head = reencode_head(command.head)
     return head + b"".join(map(pack, command.descriptors)) + payload
@@ -100,7 +100,7 @@ class Connection:
     """Both parsers of one connection: the target's end decodes what the initiator sent."""
 
     def __init__(self) -> None:
-        self.commands = CommandParser(PROPOSAL, LIMITS)
+        self.commands = CommandStream(PROPOSAL, LIMITS)
         self.completions = CompletionParser(self._expect, refusal_carries_buffers=True)
         self.in_flight: dict[int, InFlight] = {}
         self.arriving: list[InFlight] = []
@@ -183,9 +183,9 @@ def test_tcp_counts(name: str, commands: int, completions: int) -> None:
 
 def sent_statuses(name: str) -> list[int]:
     """Return what the initiator's set_status commands set, in order."""
-    opcode = Opcode.SET_STATUS.to_bytes(2, "little")
+    opcode = OPCODES[Command.SET_STATUS].to_bytes(2, "little")
     return [
-        unpack(StatusCommand, message.data).status
+        unpack(StatusCommand, message.data).value
         for message in load(name).messages
         if message.direction == I2T and message.data.startswith(opcode)
     ]
@@ -230,7 +230,7 @@ def test_rdma_commands(name: str) -> None:
     for message in rdma_messages(name, I2T, "SEND"):
         head, descs = split_rdma_command(message.data)
         opcode, _command_id = HEAD.unpack_from(head)
-        structure = STRUCTURES.get(opcode, CommonCommand)
+        structure = STRUCTURES.get(PROPOSAL.commands[opcode], CommonCommand)
         assert getattr(unpack(structure, head), "ndesc", 0) == len(descs)
         assert reencode_head(head) + b"".join(map(pack, descs)) == message.data
         count += 1

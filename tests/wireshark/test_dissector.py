@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import random
+import struct
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -21,7 +22,6 @@ from tests.support.tshark import IN_ORDER, Shown, capturing, dissect
 from tests.unit.decode import said
 from tests.unit.decode.said import I2T, T2I
 from tests.vectors import recordings
-from vof.decode.commands import Form, fields_of, form_of
 from vof.decode.message import Direction, Kind
 from vof.decode.source import Assumptions, decode
 from vof.drivers.block import BlockDriver
@@ -30,16 +30,15 @@ from vof.initiator.parameters import SessionParameters
 from vof.target.config import parse
 from vof.target.server import Target
 from vof.wire import blk
-from vof.wire.dialect import DIALECTS, PROPOSAL, V5, Dialect
-from vof.wire.structs import COMMAND_SIZE, pack
-from vof.wire.vq import VqCommand
+from vof.wire.dialect import DIALECTS, PROPOSAL, V2, V5, Dialect
 
 pytestmark = pytest.mark.tshark
 
 ALL = pytest.mark.parametrize("dialect", DIALECTS, ids=lambda item: item.name)
 
 GENERATED = {
-    "message", "command", "queue", "dialect", "request", "answer", "time", "ivqn", "tvqn", "data",
+    "message", "command", "queue", "dialect", "request", "answer", "time", "reason", "ivqn", "tvqn",
+    "data",
 }  # fmt: skip
 """What a structure does not have."""
 
@@ -62,7 +61,7 @@ def by_decoder(content: bytes, ports: Iterable[int] = ()) -> dict[tuple[int, str
     """Return what ``vof.decode`` finds, by connection and direction."""
     found: dict[tuple[int, str], list[Told]] = {}
     file: io.BufferedReader = io.BufferedReader(io.BytesIO(content))
-    for message in decode(file, Assumptions(frozenset({15771, *ports}))):
+    for message in decode(file, Assumptions(frozenset({15771, 8549, *ports}))):
         if message.kind not in {Kind.COMMAND, Kind.COMPLETION, Kind.EVENT}:
             assert message.kind is not Kind.LOST
             continue
@@ -159,9 +158,7 @@ def test_our_own_ends(dialect: Dialect, tmp_path: Path) -> None:
     assert found == by_decoder(file.read_bytes(), [target.port])
     assert not [each.experts for each in shown if each.experts]
     assert {each.fields["queue"] for each in shown} == {"control", "0", "1"}
-    told = {each.fields["dialect"] for each in shown if each.fields["queue"] != "control"}
-    assert dialect.name in told
-    assert told <= {dialect.name, "v2 or v5"}
+    assert {each.fields["dialect"] for each in shown} == {dialect.name}
     requests = "vq" if dialect is V5 else "vring"
     carried = b"".join(
         bytes.fromhex(each.fields["data"])
@@ -173,36 +170,68 @@ def test_our_own_ends(dialect: Dialect, tmp_path: Path) -> None:
     assert len(times) == len([each for each in shown if each.fields["message"] == "completion"])
 
 
-def forms(dialect: Dialect) -> list[Form]:
-    """Return every command that has its 16 bytes alone on a stream."""
-    found = [form_of(opcode, [dialect]) for opcode in sorted(dialect.plain_opcodes)]
-    assert None not in found
-    return [form for form in found if form]
-
-
 @ALL
 def test_every_field(dialect: Dialect, tmp_path: Path) -> None:
-    words = [(I2T, said.connect(dialect)), (T2I, said.done(7, value=3))]
-    pattern = bytes(range(1, COMMAND_SIZE - 3))
-    for ident, form in enumerate(forms(dialect)):
-        words.append((I2T, form.opcode.to_bytes(2, "little") + bytes([ident, 0]) + pattern))
-        words.append((T2I, bytes(2) + bytes([ident, 0, 0, 0]) + pattern[2:]))
+    words = [(I2T, said.connect(dialect)), (T2I, said.answered(dialect, 7, value=3))]
+    pattern = bytes(range(1, 13))
+    alone = set(said.OPCODES[dialect.name]) - {"connect", "vring", "vq"}
+    for ident, name in enumerate(sorted(alone)):
+        opcode = said.OPCODES[dialect.name][name]
+        words.append((I2T, opcode.to_bytes(2, "little") + bytes([ident, 0]) + pattern))
+        # Before v5, what stands at 4 is how many descriptors follow.
+        answer = pattern if dialect is V5 else bytes(2) + pattern[2:]
+        words.append((T2I, bytes(2) + bytes([ident, 0]) + answer))
     file = written(tmp_path, files.talked(words))
     shown = dissect(file)
     assert by_dissector(shown) == by_decoder(file.read_bytes())
     assert len(shown) == len(words)
-    config = next(each for each in shown if each.fields["command"] == "get_config")
-    head = bytes([0x0A, 0x10, config.number("command_id"), 0]) + pattern
-    known = form_of(0x100A, [dialect])
-    assert known
-    assert {name: config.number(name) for name in ("offset", "bytes", "value")}.items() <= (
-        fields_of(known.command, head).items()
-    )
+    asked, got = [each for each in shown if each.fields["command"] == "get_config"]
+    assert (asked.number("offset"), asked.number("bytes")) == (0x0201, 3)
+    if dialect is V5:
+        assert (got.number("generation"), got.number("config")) == (0x04030201, 0x0C0B0A0908070605)
 
 
-def test_events(tmp_path: Path) -> None:
-    words = [*said.attached(V5), (T2I, said.done(0xFFFF) + said.done(0xFFFE))]
-    shown = dissect(written(tmp_path, files.talked(words)))
+@ALL
+def test_refusals_are_told_in_words(dialect: Dialect, tmp_path: Path) -> None:
+    status, words = (0x1001, "there is no target of that tvqn") if dialect is V5 else (19, "ENODEV")
+    talk = [(I2T, said.connect(dialect)), (T2I, said.answered(dialect, 7, status=status))]
+    shown = dissect(written(tmp_path, files.talked(talk)))
+    assert (shown[1].number("status"), shown[1].fields["reason"]) == (status, words)
+
+
+@ALL
+def test_captures_that_begin_in_the_middle(dialect: Dialect, tmp_path: Path) -> None:
+    """A request tells which dialect it is."""
+    request = said.request(dialect, 1, [said.header(blk.RequestType.IN, 8)], [16, 1])
+    answer = said.answer(dialect, 1, 1, [16, 1], [b"d" * 16, b"\0"])
+    talk = [(I2T, request), (T2I, answer), (I2T, said.common(dialect, "get_status", 2))]
+    talk.append((T2I, said.answered(dialect, 2, 15)))
+    file = written(tmp_path, list(files.talked(talk))[3:])
+    shown = dissect(file)
+    assert by_dissector(shown) == by_decoder(file.read_bytes())
+    assert {each.fields["dialect"] for each in shown} == {dialect.name}
+
+
+def test_connects_without_a_body(tmp_path: Path) -> None:
+    control, queue, other = (Talk(port=port, from_port=port + 1) for port in (4444, 4446, 4448))
+    queue.port = 4444
+    head = said.connect_head(V5, 1, length=0)
+    made = [*control.opened(), *control.says(I2T, said.connect(V5))]
+    made += control.says(T2I, said.answered(V5, 7, value=3))
+    for talk in (queue, other):
+        made += [*talk.opened(), *talk.says(I2T, head), *talk.says(T2I, said.answered(V5, 7, 3))]
+    file = written(tmp_path, made)
+    shown = dissect(file)
+    assert by_dissector(shown) == by_decoder(file.read_bytes())
+    assert [each.fields["queue"] for each in shown] == ["control", "control", "1", "1"]
+
+
+@pytest.mark.parametrize("dialect", [V2, V5], ids=lambda item: item.name)
+def test_events(dialect: Dialect, tmp_path: Path) -> None:
+    events = said.answered(dialect, 0xFFFF) + said.answered(dialect, 0xFFFE, 9)
+    file = written(tmp_path, files.talked([*said.attached(dialect), (T2I, events)]))
+    shown = dissect(file)
+    assert by_dissector(shown) == by_decoder(file.read_bytes())
     assert [(each.fields["message"], each.fields["command"]) for each in shown[-2:]] == [
         ("event", "keepalive"),
         ("event", "config_change"),
@@ -212,10 +241,12 @@ def test_events(tmp_path: Path) -> None:
 def test_ports_that_are_used_again(tmp_path: Path) -> None:
     """What was in flight on the first connection is over."""
     first, second = (
-        files.talked([(I2T, said.connect(dialect)), (I2T, said.common(3, 1))], Talk(start=start))
+        files.talked([(I2T, said.connect(dialect)), (I2T, said.unknown(3, 1))], Talk(start=start))
         for dialect, start in ((V5, {I2T: 5, T2I: 5}), (PROPOSAL, {I2T: 99999, T2I: 99999}))
     )
-    last = files.talked([(I2T, said.connect(V5)), (T2I, said.done(7)), (T2I, said.done(1))])
+    last = files.talked(
+        [(I2T, said.connect(V5)), (T2I, said.answered(V5, 7)), (T2I, said.answered(V5, 1))]
+    )
     shown = dissect(written(tmp_path, [*first, *second, *last]))
     assert [each.fields["command"] for each in shown] == [
         "connect", "unknown", "connect", "get_feature", "connect", "connect", "unknown",
@@ -223,8 +254,9 @@ def test_ports_that_are_used_again(tmp_path: Path) -> None:
 
 
 def test_other_ports_by_their_connect(tmp_path: Path) -> None:
-    file = written(tmp_path, files.talked(said.attached(V5), Talk(port=4444)))
-    assert len(dissect(file)) == 4
+    for dialect in DIALECTS:
+        file = written(tmp_path, files.talked(said.attached(dialect), Talk(port=4444)))
+        assert len(dissect(file)) == 4
     other = files.talked([(I2T, b"GET / HTTP/1.1\r\nHost: example.org\r\n\r\n")], Talk(port=4445))
     assert not dissect(written(tmp_path, other))
 
@@ -233,11 +265,11 @@ def test_what_is_wrong_is_said(tmp_path: Path) -> None:
 
     words = [
         (I2T, said.connect(V5, 0)),
-        (T2I, said.done(7)),
+        (T2I, said.answered(V5, 7)),
         (T2I, said.done(9)),
-        (I2T, said.common(0x7777, 1)),
-        (I2T, pack(VqCommand(0x0FFF, 2, 0xFFFF_FFFF, 0))),
-        (I2T, said.common(0x1003, 3)),
+        (I2T, said.unknown(0x7777, 1)),
+        (I2T, struct.pack("<HH4xII", 0x0FFF, 2, 0xFFFF_FFFF, 0)),
+        (I2T, said.common(V5, "get_status", 3)),
     ]
     shown = dissect(written(tmp_path, files.talked(words)))
     assert [each.experts for each in shown] == [
@@ -266,7 +298,7 @@ def test_whatever_is_said(tmp_path: Path) -> None:
         dialect = chance.choice(DIALECTS)
         request = said.request(dialect, 1, [said.header(blk.RequestType.IN, 8), b"data"], [16, 1])
         answer = said.answer(dialect, 1, 2, [16, 1], [bytes(16), b"\0"])
-        words = [(I2T, said.connect(dialect, 0)), (T2I, said.done(7)), (I2T, request)]
+        words = [(I2T, said.connect(dialect, 0)), (T2I, said.answered(dialect, 7)), (I2T, request)]
         talk = Talk(from_port=port, mss=chance.choice([40, 1448]))
         made += talk.opened()
         for direction, data in [*words, (T2I, answer), (I2T, request)]:

@@ -46,12 +46,13 @@ static struct vof_queue *queue_of_thread(const struct vof_block *block)
 struct descriptors {
     uint8_t *at;
     uint16_t id;
+    uint16_t chained; /* the flag of each but the last */
     uint64_t addr;
 };
 
 static void add(struct descriptors *to, uint32_t length, uint16_t flags)
 {
-    struct vof_descriptor desc = {to->addr, length, to->id++, flags | VOF_DESC_NEXT};
+    struct vof_descriptor desc = {to->addr, length, to->id++, flags | to->chained};
     vof_put_descriptor(to->at, desc);
     to->at += VOF_DESCRIPTOR_SIZE;
     to->addr += length;
@@ -70,7 +71,10 @@ static uint8_t *write_segments_command(const struct vof_block *block,
                                        bool data_out)
 {
     uint32_t size_max = block->geometry.size_max;
-    struct descriptors to = {item->command + VOF_COMMAND_SIZE, 0, 0};
+    struct descriptors to = {
+        .at = item->command + VOF_COMMAND_SIZE,
+        .chained = block->framing == VOF_FRAMING_CHAINS ? VOF_DESC_NEXT : 0,
+    };
     add(&to, VOF_BLK_HEADER_SIZE, 0);
     if (data_out)
         add_segments(&to, length, size_max, 0);
@@ -82,8 +86,8 @@ static uint8_t *write_segments_command(const struct vof_block *block,
     add(&to, 1, VOF_DESC_WRITE);
     /* The last one has no next. */
     vof_put16(to.at - VOF_DESCRIPTOR_SIZE + 14, VOF_DESC_WRITE);
-    vof_put_vring(item->command, 0, readable, to.id);
-    item->descriptors = to.id;
+    vof_put_vring(item->command, block->framing, 0, readable, to.id);
+    item->room = to.id;
     return to.at;
 }
 
@@ -117,7 +121,7 @@ void vof_block_prepare(const struct vof_block *block, struct vof_block_request *
                    1 + (data_out ? 0 : length));
         header = item->command + VOF_COMMAND_SIZE;
         request->landing.first_id = 0;
-        item->descriptors = (uint16_t)(1 + item->request.landing.count);
+        item->room = 1; /* what a virtqueue holds is counted in commands */
     } else {
         header = write_segments_command(block, item, length, data_out);
     }
@@ -170,7 +174,7 @@ static enum vof_result run(struct vof_block *block, enum vof_blk_type type, uint
     struct vof_block_request item;
     struct vof_request *request = &item.request;
     vof_block_prepare(block, &item, type, sector, data, length, data_out);
-    int id = vof_queue_take_id(queue, item.descriptors, true);
+    int id = vof_queue_take_id(queue, item.room, true);
     if (id < 0)
         return VOF_DECLINED;
     vof_block_set_id(&item, (uint16_t)id);
@@ -181,7 +185,7 @@ static enum vof_result run(struct vof_block *block, enum vof_blk_type type, uint
         if (result == VOF_FAILED)
             vof_queue_count_failed(queue, request->kind);
     }
-    vof_queue_give_back_id(queue, (uint16_t)id, item.descriptors);
+    vof_queue_give_back_id(queue, (uint16_t)id, item.room);
     return result;
 }
 

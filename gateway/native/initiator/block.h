@@ -78,7 +78,7 @@ struct vof_block_request {
     struct iovec out[2], writable[VOF_BLOCK_MAX_SEGMENTS + 1];
     uint32_t lengths[VOF_BLOCK_MAX_SEGMENTS + 1];
     struct iovec fill[VOF_BLOCK_MAX_SEGMENTS + 1];
-    uint16_t descriptors; /* it takes in its queue */
+    uint16_t room; /* it takes in its queue */
     uint8_t command[VOF_COMMAND_SIZE + (VOF_BLOCK_MAX_SEGMENTS + 2) * VOF_DESCRIPTOR_SIZE +
                     VOF_BLK_HEADER_SIZE];
 };

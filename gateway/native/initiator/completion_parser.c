@@ -54,8 +54,6 @@ static void add_fill(struct vof_completion_parser *parser, void *base, size_t le
  * `tail` of all `room` bytes. */
 static void spread(struct vof_landing *landing, uint64_t used, uint64_t room, uint64_t tail)
 {
-    if (tail > used)
-        tail = used;
     uint64_t left = used - tail, body = room - tail;
     for (unsigned i = 0; i < landing->count; i++) {
         uint64_t size = landing->writable[i].iov_len;
@@ -68,31 +66,35 @@ static void spread(struct vof_landing *landing, uint64_t used, uint64_t room, ui
     }
 }
 
-/* A vq completion's data fill the buffers from the start. */
-static bool begin_lengths(struct vof_completion_parser *parser, struct vof_vq_completion said)
+/* A vq completion's data fill the buffers from the start. Where all of them came there may be a gap
+ * before the tail: `in_length` is what was written, then. */
+static bool begin_lengths(struct vof_completion_parser *parser, uint32_t length,
+                          uint32_t in_length)
 {
     struct vof_landing *landing = parser->landing;
     uint64_t room = 0;
-    uint32_t left = said.length;
+    uint32_t left = length;
     for (unsigned i = 0; i < landing->count; i++) {
         const struct iovec *buffer = &landing->writable[i];
         uint32_t part = left < buffer->iov_len ? left : (uint32_t)buffer->iov_len;
         add_fill(parser, buffer->iov_base, part);
+        landing->lengths[i] = part;
         left -= part;
         room += buffer->iov_len;
     }
     if (left)
         return refuse(parser, "completion of command id %u returns %u bytes where the command has "
                               "room for %" PRIu64,
-                      landing->command_id, said.length, room);
-    if (said.used > said.length)
-        return refuse(parser, "completion of command id %u says that %u bytes of %u were written",
-                      landing->command_id, said.used, said.length);
-    uint32_t used = said.used ? said.used : said.length;
-    spread(landing, used, room, said.length == room ? landing->tail : 0);
-    if (said.length || !landing->completion.status)
+                      landing->command_id, length, room);
+    uint32_t used = length;
+    if (length == room && landing->tail && in_length >= landing->tail && in_length < room) {
+        used = in_length;
+        spread(landing, used, room, landing->tail);
+    }
+    if (length || !landing->completion.status)
         landing->returned = landing->count;
     landing->completion.ndesc = landing->returned;
+    landing->completion.rsvd = 0;
     landing->completion.value = used;
     return true;
 }
@@ -127,9 +129,10 @@ static bool take_head(struct vof_completion_parser *parser, const uint8_t *data)
     parser->landing = landing;
     landing->completion = completion;
     landing->returned = 0;
-    bool good = parser->framing == VOF_FRAMING_LENGTHS && landing->count
-                    ? begin_lengths(parser, vof_get_vq_completion(data))
-                    : begin_segments(parser);
+    bool good = parser->framing != VOF_FRAMING_LENGTHS ? begin_segments(parser)
+                : landing->count ? begin_lengths(parser, vof_get_vq_length(data),
+                                                  vof_get_vq_in_length(data))
+                                 : true; /* a control command: nothing follows */
     if (good && !parser->left && !parser->fills)
         finish(parser);
     return good;

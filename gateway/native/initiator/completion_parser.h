@@ -7,8 +7,8 @@
  * where the parser knows where the next bytes belong, `wanted` lends those buffers so that a
  * receive can write straight into them, and `advance` tells how much it wrote.
  *
- * Implements the proposal's examples 1.1 and 1.2 (segment descriptors), and the stream form of v5's
- * vq command (ours, wire.md section 4). Must not know sockets, waiters or device types.
+ * Implements the proposal's examples 1.1 and 1.2 (segment descriptors), and v5's "Stream
+ * Transmission". Must not know sockets, waiters or device types.
  */
 #ifndef VOF_COMPLETION_PARSER_H
 #define VOF_COMPLETION_PARSER_H

@@ -12,6 +12,7 @@
 enum vof_failure {
     VOF_ALIVE,
     VOF_CONNECTION_LOST, /* `reason` says how */
+    VOF_NO_ANSWER,       /* a command's deadline has passed; `reason` says which */
     VOF_VIOLATION,       /* the target broke the protocol: `reason` */
     VOF_ENDED_HERE,      /* by vof_queue_end_here */
 };

@@ -169,7 +169,7 @@ bool vof_load_run(struct vof_block *block, unsigned queue, const struct vof_load
         slot->data = load.data + (size_t)load.depth * plan->block_size;
         vof_block_prepare(block, &slot->item, plan->write ? VOF_BLK_OUT : VOF_BLK_IN, 0, slot->data,
                           plan->block_size, plan->write);
-        int id = vof_queue_take_id(load.queue, slot->item.descriptors, false);
+        int id = vof_queue_take_id(load.queue, slot->item.room, false);
         if (id < 0)
             break; /* the queue holds no more */
         vof_block_set_id(&slot->item, (uint16_t)id);
@@ -178,7 +178,7 @@ bool vof_load_run(struct vof_block *block, unsigned queue, const struct vof_load
         run(&load, batch);
     for (unsigned i = 0; i < load.depth; i++)
         vof_queue_give_back_id(load.queue, load.slots[i].item.request.landing.command_id,
-                               load.slots[i].item.descriptors);
+                               load.slots[i].item.room);
     free(load.slots);
     free(load.data);
     return ready;

@@ -27,7 +27,8 @@
 #include "wire.h"
 
 /* Make a queue over the connected, blocking socket `fd`, which belongs to it from now on. `size`
- * is the number of descriptors that may be in flight. NULL without memory: then `fd` is not taken. */
+ * is the room: descriptors that may be in flight, commands in v5. NULL without memory: then `fd`
+ * is not taken. */
 struct vof_queue *vof_queue_new(int fd, enum vof_framing framing, uint16_t size,
                                 vof_on_lost *on_lost, void *context);
 

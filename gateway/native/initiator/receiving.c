@@ -78,10 +78,10 @@ static void expire(struct vof_queue *queue, struct vof_request *request)
     double seconds = (double)request->timeout / 1e9;
     atomic_store_explicit(&request->deadline, 0, memory_order_relaxed);
     if (request->timeout)
-        vof_queue_mark_failed_locked(queue, VOF_CONNECTION_LOST, "no answer to %s within %g s",
+        vof_queue_mark_failed_locked(queue, VOF_NO_ANSWER, "no answer to %s within %g s",
                                      request->what, seconds);
     else
-        vof_queue_mark_failed_locked(queue, VOF_CONNECTION_LOST, "no answer to %s", request->what);
+        vof_queue_mark_failed_locked(queue, VOF_NO_ANSWER, "no answer to %s", request->what);
 }
 
 void vof_queue_expire(struct vof_queue *queue, struct vof_request *request)

@@ -23,7 +23,7 @@ bool vof_queue_grow(struct vof_queue *queue, uint32_t ids)
         return false;
     queue->free_ids = free_ids;
     memset(table + queue->ids, 0, (ids - queue->ids) * sizeof *table);
-    /* More requests than descriptors there are never, so ids beyond the last are never taken. */
+    /* More requests than there is room for there are never, so ids beyond the last are never taken. */
     memset(free_ids + old_words, 0xff, (words - old_words) * sizeof *free_ids);
     queue->ids = ids;
     return true;
@@ -61,31 +61,31 @@ static int lowest_free_id(struct vof_queue *queue)
             return (int)(word * 64 + (unsigned)__builtin_ctzll(bits));
         }
     }
-    return -1; /* not reached: there are no more requests than descriptors */
+    return -1; /* not reached: there are no more requests than there is room for */
 }
 
-int vof_queue_take_id(struct vof_queue *queue, uint32_t descriptors, bool wait)
+int vof_queue_take_id(struct vof_queue *queue, uint32_t room, bool wait)
 {
     int id = -1;
     pthread_mutex_lock(&queue->lock);
-    while (queue->room < descriptors && wait) {
+    while (queue->room < room && wait) {
         queue->room_waiters++;
         pthread_cond_wait(&queue->room_changed, &queue->lock);
         queue->room_waiters--;
     }
-    if (queue->room >= descriptors) {
-        queue->room -= descriptors;
+    if (queue->room >= room) {
+        queue->room -= room;
         id = lowest_free_id(queue);
     }
     pthread_mutex_unlock(&queue->lock);
     return id;
 }
 
-void vof_queue_give_back_id(struct vof_queue *queue, uint16_t id, uint32_t descriptors)
+void vof_queue_give_back_id(struct vof_queue *queue, uint16_t id, uint32_t room)
 {
     pthread_mutex_lock(&queue->lock);
     queue->free_ids[id / 64] |= UINT64_C(1) << id % 64;
-    queue->room += descriptors;
+    queue->room += room;
     if (queue->room_waiters)
         pthread_cond_broadcast(&queue->room_changed);
     pthread_mutex_unlock(&queue->lock);

@@ -10,12 +10,12 @@
 
 struct vof_queue;
 
-/* Take room for `descriptors` and return the lowest free command id; -1 if there is none and
+/* Take so much `room` and return the lowest free command id; -1 if there is none and
  * `wait` is false. A thread with requests in flight must not wait: it may be the one to receive. */
-int vof_queue_take_id(struct vof_queue *queue, uint32_t descriptors, bool wait);
-void vof_queue_give_back_id(struct vof_queue *queue, uint16_t id, uint32_t descriptors);
+int vof_queue_take_id(struct vof_queue *queue, uint32_t room, bool wait);
+void vof_queue_give_back_id(struct vof_queue *queue, uint16_t id, uint32_t room);
 
-/* Say how many descriptors may be in flight from now on. False without memory for more. */
+/* Say how much room there is from now on. False without memory for more. */
 bool vof_queue_resize(struct vof_queue *queue, uint32_t size);
 
 /* Command ids there are: those from here on cannot be submitted. */

@@ -43,7 +43,7 @@ static enum vof_parse take_vring(const struct vof_stream_rules *rules, const uin
 {
     uint64_t total = 0, writable = 0;
     uint64_t seen = 0; /* a bit for each id modulo 64: where it is new, so is the id */
-    bool empty = false, twice = false;
+    bool empty = false, twice = false, keyed = false;
     uint16_t count = 0;
 
     for (uint32_t i = 0; i < ndesc; i++) {
@@ -52,6 +52,7 @@ static enum vof_parse take_vring(const struct vof_stream_rules *rules, const uin
         uint64_t bit = UINT64_C(1) << (d.id & 63);
         total += d.length;
         empty |= d.length == 0;
+        keyed |= rules->framing == VOF_FRAMING_SEGMENTS && d.flags & VOF_DESC_KEYED;
         if (seen & bit && !twice)
             twice = seen_before(descriptors, i, d.id);
         seen |= bit;
@@ -67,19 +68,11 @@ static enum vof_parse take_vring(const struct vof_stream_rules *rules, const uin
         return refuse(fault, VOF_DESCRIPTOR_EMPTY, 0, 0);
     if (twice)
         return refuse(fault, VOF_DESCRIPTOR_ID_TWICE, 0, 0);
+    if (keyed)
+        return refuse(fault, VOF_KEYED_ON_STREAM, 0, 0);
     command->ndesc = count;
     command->writable = (uint32_t)writable;
     command->readable = (uint32_t)(total - writable);
-    return VOF_PARSE_COMMAND;
-}
-
-static enum vof_parse take_connect(const uint8_t *descriptor, struct vof_command *command,
-                                   struct vof_fault *fault)
-{
-    struct vof_descriptor d = vof_get_descriptor(descriptor);
-    if (d.length != VOF_CONNECT_BODY_SIZE || d.flags & VOF_DESC_WRITE)
-        return refuse(fault, VOF_CONNECT_DESCRIPTOR, 0, 0);
-    command->readable = VOF_CONNECT_BODY_SIZE;
     return VOF_PARSE_COMMAND;
 }
 
@@ -88,8 +81,6 @@ static enum vof_parse take_vq(const struct vof_stream_rules *rules, const uint8_
 {
     struct vof_vq_lengths lengths = vof_get_vq_lengths(head);
     uint64_t total = (uint64_t)lengths.out + lengths.in;
-    if (lengths.keyed)
-        return refuse(fault, VOF_KEYED_ON_STREAM, 0, 0);
     if (total > rules->max_transfer)
         return refuse(fault, VOF_LENGTHS_TOO_LARGE, total, rules->max_transfer);
     command->readable = lengths.out;
@@ -101,26 +92,23 @@ enum vof_parse vof_parse_head(const struct vof_stream_rules *rules, const uint8_
                               size_t size, struct vof_command *command,
                               struct vof_segment *segments, struct vof_fault *fault)
 {
+    bool lengths = rules->framing == VOF_FRAMING_LENGTHS;
     uint16_t opcode, ndesc = 0;
-    bool vring;
+    bool request;
 
     if (size < VOF_COMMAND_SIZE)
         return VOF_PARSE_MORE;
     opcode = vof_get_opcode(data);
-    vring = opcode == VOF_OP_VRING && rules->framing == VOF_FRAMING_SEGMENTS;
-    if (vring) {
+    request = opcode == vof_request_opcode(rules->framing);
+    if (opcode == VOF_OP_CONNECT)
+        return refuse(fault, VOF_CONNECT_AGAIN, 0, 0);
+    /* Where requests have lengths there is a status for a command that nobody knows. */
+    if (!request && !lengths && !is_plain(rules, opcode))
+        return refuse(fault, VOF_OPCODE_UNKNOWN, opcode, 0);
+    if (request && !lengths) {
         ndesc = vof_get_ndesc(data);
         if (!ndesc || ndesc > rules->max_ndesc)
             return refuse(fault, VOF_NDESC_OUT_OF_RANGE, ndesc, rules->max_ndesc);
-    } else if (opcode == VOF_OP_CONNECT) {
-        ndesc = vof_get_ndesc(data);
-        if (ndesc != 1)
-            return refuse(fault, VOF_CONNECT_NDESC, ndesc, 1);
-    } else if (opcode == VOF_OP_VQ_KEYED_EAGER_BUF && rules->framing == VOF_FRAMING_LENGTHS) {
-        return refuse(fault, VOF_EAGER_ON_STREAM, 0, 0);
-    } else if (!(opcode == VOF_OP_VQ && rules->framing == VOF_FRAMING_LENGTHS) &&
-               !is_plain(rules, opcode)) {
-        return refuse(fault, VOF_OPCODE_UNKNOWN, opcode, 0);
     }
     if ((size - VOF_COMMAND_SIZE) / VOF_DESCRIPTOR_SIZE < ndesc)
         return VOF_PARSE_MORE;
@@ -132,13 +120,11 @@ enum vof_parse vof_parse_head(const struct vof_stream_rules *rules, const uint8_
     command->readable = 0;
     command->writable = 0;
     memcpy(command->head, data, VOF_COMMAND_SIZE);
-    if (vring)
-        return take_vring(rules, data + VOF_COMMAND_SIZE, ndesc, command, segments, fault);
-    if (opcode == VOF_OP_CONNECT)
-        return take_connect(data + VOF_COMMAND_SIZE, command, fault);
-    if (opcode == VOF_OP_VQ && rules->framing == VOF_FRAMING_LENGTHS)
+    if (!request)
+        return VOF_PARSE_COMMAND;
+    if (lengths)
         return take_vq(rules, data, command, fault);
-    return VOF_PARSE_COMMAND;
+    return take_vring(rules, data + VOF_COMMAND_SIZE, ndesc, command, segments, fault);
 }
 
 size_t vof_completion_head_size(enum vof_framing framing, const struct vof_command *command)
@@ -152,11 +138,12 @@ void vof_put_completion_head(uint8_t *p, enum vof_framing framing,
                              const struct vof_command *command,
                              const struct vof_segment *segments)
 {
-    struct vof_completion completion = {0, command->command_id, command->ndesc, command->writable};
+    struct vof_completion completion = {
+        .command_id = command->command_id, .ndesc = command->ndesc, .value = command->writable};
     uint64_t place = 0;
 
     if (framing == VOF_FRAMING_LENGTHS) {
-        vof_put_vq_completion(p, 0, command->command_id, command->writable);
+        vof_put_vq_completion(p, 0, command->command_id, command->writable, command->writable);
         return;
     }
     vof_put_completion(p, completion);
@@ -184,10 +171,6 @@ void vof_describe_fault(const struct vof_stream_rules *rules, const struct vof_f
                  "a vring command has %" PRIu64 " descriptors; 1 to %" PRIu64 " are allowed",
                  fault->found, fault->allowed);
         return;
-    case VOF_CONNECT_NDESC:
-        snprintf(text, VOF_FAULT_TEXT_SIZE, "a Connect has %" PRIu64 " descriptors instead of 1",
-                 fault->found);
-        return;
     case VOF_TRANSFER_TOO_LARGE:
     case VOF_LENGTHS_TOO_LARGE:
         snprintf(text, VOF_FAULT_TEXT_SIZE,
@@ -205,17 +188,11 @@ void vof_describe_fault(const struct vof_stream_rules *rules, const struct vof_f
                  " device-readable bytes, too few for its header",
                  fault->found);
         return;
-    case VOF_CONNECT_DESCRIPTOR:
-        format = "a Connect's descriptor is not 1024 device-readable bytes";
-        break;
     case VOF_CONNECT_AGAIN:
         format = "a second Connect on one connection";
         break;
     case VOF_KEYED_ON_STREAM:
-        format = "a vq command on a stream has keyed descriptors";
-        break;
-    case VOF_EAGER_ON_STREAM:
-        format = "a vq_keyed_eager_buf command on a stream";
+        format = "a keyed descriptor on a stream";
         break;
     case VOF_DESCRIPTOR_EMPTY:
         format = "a descriptor has length zero";

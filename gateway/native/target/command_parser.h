@@ -6,7 +6,7 @@
  * Owns what a command's head and descriptors must be, in both framings, and the words for what they
  * are not. Pure: bytes in, a record out; no memory of its own, no sockets, no device types. The
  * limits come from the caller, who has them from Python's tables. v2 command set, "Vring Command";
- * wire.md section 4.
+ * v5, "VQ Command".
  */
 #ifndef VOF_TARGET_COMMAND_PARSER_H
 #define VOF_TARGET_COMMAND_PARSER_H
@@ -53,13 +53,10 @@ struct vof_command {
 enum vof_violation {
     VOF_OPCODE_UNKNOWN,
     VOF_NDESC_OUT_OF_RANGE,
-    VOF_CONNECT_NDESC,
-    VOF_CONNECT_DESCRIPTOR,
     VOF_CONNECT_AGAIN,
     VOF_TRANSFER_TOO_LARGE,
     VOF_LENGTHS_TOO_LARGE,
     VOF_KEYED_ON_STREAM,
-    VOF_EAGER_ON_STREAM,
     VOF_DESCRIPTOR_EMPTY,
     VOF_DESCRIPTOR_ID_TWICE,
     VOF_COMMAND_ID_IN_FLIGHT,

@@ -18,18 +18,17 @@ static int accept_command(struct vof_served_queue *queue, struct vof_report *rep
     if (vof_id_in_flight(queue, command->command_id))
         return vof_violate(report, VOF_COMMAND_ID_IN_FLIGHT, command->command_id);
     vof_id_begin(queue, command->command_id);
-    switch (command->opcode) {
-    case VOF_OP_VRING:
-    case VOF_OP_VQ:
+    if (command->opcode == vof_request_opcode(queue->setup.stream.framing)) {
+        if (queue->setup.depth && queue->in_flight > queue->setup.depth) {
+            int error = vof_refuse(queue, VOF_STATUS_TOO_MANY);
+            return error ? vof_fail(report, error) : VOF_GO_ON;
+        }
         return vof_served_queue_execute(queue, report);
-    case VOF_OP_CONNECT:
-        return vof_violate(report, VOF_CONNECT_AGAIN, 0);
-    default:
-        report->command = command;
-        report->payload = NULL;
-        vof_id_finish(queue, command->command_id); /* Python answers before anything else happens */
-        return VOF_EVENT_CONTROL;
     }
+    report->command = command;
+    report->payload = NULL;
+    vof_id_finish(queue, command->command_id); /* Python answers before anything else happens */
+    return VOF_EVENT_CONTROL;
 }
 
 /* Keep no memory while nothing comes. */

@@ -26,6 +26,7 @@ struct vof_served_queue_setup {
     struct vof_stream_rules stream;
     int fd;              /* the connected socket, blocking, with SO_SNDTIMEO */
     uint32_t width;      /* requests in progress at a time; with 1 they are executed in order */
+    uint32_t depth;      /* commands in flight at a time, more are refused; 0 for any number */
     size_t largest_kept; /* bytes of a buffer that is kept for the next request */
 };
 
@@ -61,6 +62,9 @@ int vof_served_queue_answer(struct vof_served_queue *queue, const uint8_t *area)
 
 /* Send behind what is to be sent already, and before what comes later. Returns 0 or an errno. */
 int vof_served_queue_send(struct vof_served_queue *queue, const uint8_t *data, size_t size);
+
+/* Wait for what is in progress, and answer it. Returns 0 or an errno. */
+int vof_served_queue_drain(struct vof_served_queue *queue);
 
 /* Send everything at once. Returns 0 or an errno. */
 int vof_served_queue_flush(struct vof_served_queue *queue);

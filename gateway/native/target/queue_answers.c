@@ -16,6 +16,7 @@ void vof_ids_end(struct vof_served_queue *queue)
         uint16_t id = queue->area->finished[i];
         queue->area->in_flight[id / 8] &= (uint8_t)~(1 << id % 8);
     }
+    queue->in_flight -= queue->finished;
     queue->finished = 0;
 }
 
@@ -244,6 +245,29 @@ int vof_add_head(struct vof_served_queue *queue)
     vof_outbox_add(&queue->outbox, size);
     vof_id_finish(queue, command->command_id);
     return 0;
+}
+
+int vof_refuse(struct vof_served_queue *queue, uint16_t status)
+{
+    const struct vof_command *command = &queue->intake.command;
+    int error;
+    uint8_t *place = vof_outbox_room(&queue->outbox, VOF_COMPLETION_SIZE, &error);
+
+    if (!place)
+        return error;
+    vof_put_vq_completion(place, status, command->command_id, 0, 0);
+    vof_outbox_add(&queue->outbox, VOF_COMPLETION_SIZE);
+    vof_id_finish(queue, command->command_id);
+    return 0;
+}
+
+int vof_served_queue_drain(struct vof_served_queue *queue)
+{
+    int error = vof_outbox_flush(&queue->outbox);
+
+    while (!error && queue->busy)
+        error = vof_await(queue, false);
+    return error;
 }
 
 int vof_served_queue_answer(struct vof_served_queue *queue, const uint8_t *area)

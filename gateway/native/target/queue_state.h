@@ -41,7 +41,8 @@ struct vof_served_queue {
     struct vof_stash stash;
     struct vof_intake intake;
     struct vof_outbox outbox;
-    uint32_t finished; /* ids in `area`: answered since the last receive, and so still in flight */
+    uint32_t in_flight; /* commands; those that were answered since the last receive among them */
+    uint32_t finished;  /* ids of the latter, in `area` */
     struct vof_task *tasks; /* `width` of them, made when the first is needed */
     struct vof_task *free_tasks;
     uint32_t busy; /* tasks in other threads; changed by vof_busy alone, since others look */
@@ -86,6 +87,7 @@ static inline bool vof_id_in_flight(const struct vof_served_queue *queue, uint16
 static inline void vof_id_begin(struct vof_served_queue *queue, uint16_t id)
 {
     queue->area->in_flight[id / 8] |= (uint8_t)(1 << id % 8);
+    queue->in_flight++;
 }
 
 /* queue_answers.c; what returns int returns 0 or an errno, as in queue.h. */
@@ -95,6 +97,9 @@ void vof_id_finish(struct vof_served_queue *queue, uint16_t id);
 
 /* What was answered is sent: the peer may use those ids again in what is received from now on. */
 void vof_ids_end(struct vof_served_queue *queue);
+
+/* Answer the last command, a request, with a status of v5 and nothing else. */
+int vof_refuse(struct vof_served_queue *queue, uint16_t status);
 
 /* Put the head of the last command's completion behind what is to be sent; its id is finished. */
 int vof_add_head(struct vof_served_queue *queue);

@@ -8,7 +8,7 @@ it has parsers of its own, on the layouts of ``wire``.
 From a file to messages: ``capture`` or ``recording`` reads it, ``network`` finds TCP segments and
 UDP datagrams in packets, ``tcp`` and ``roce`` make byte streams and RDMA operations of them,
 ``stream`` and ``keyed`` find commands and completions in these, with what ``connection`` and
-``association`` know of the conversation, and ``commands``, ``meanings``, ``requests`` and
+``association`` know of the conversation, and ``fields``, ``meanings``, ``requests`` and
 ``crypto_requests`` say what is in them. ``source`` puts it together,
 and ``text`` makes lines of messages.
 """

@@ -1,27 +1,21 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """What is known of each association: names, dialect, device, features, eager ranges.
 
-Owns how the Connect of a virtqueue is matched with its association. Must not know connections or
-messages. Nothing here is certain: a capture may have missed any of it.
+Owns how the Connect of a virtqueue is matched with its association, and which dialect it may be
+where no Connect said so. Must not know connections or messages. Nothing here is certain: a capture
+may have missed any of it.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 from vof.decode.budget import without_oldest
 from vof.decode.buffers import Area
-from vof.decode.commands import dialects_with
+from vof.decode.plausible import is_likely
 from vof.decode.requests import Device
+from vof.wire.connect import Names
 from vof.wire.dialect import DIALECTS, Dialect
-
-
-class Names(NamedTuple):
-    """What a connect body says."""
-
-    ivqn: str
-    tvqn: str
 
 
 @dataclass(eq=False)
@@ -33,24 +27,31 @@ class Association:
     names: Names | None = None
     dialects: tuple[Dialect, ...] = DIALECTS
     """Those that it may be."""
+    certain: bool = False
+    """Its Connect said which."""
     device: Device = field(default_factory=Device)
     transport_features: int | None = None
     """In force; None where their negotiation may have been missed."""
-    max_descs: dict[int, int] = field(default_factory=dict)
-    """By virtqueue, the keyed descriptors that one command may have in each direction."""
+    max_descs: int | None = None
+    """Keyed descriptors that one command may have; None likewise."""
     eager: dict[int, Area] = field(default_factory=dict)
     """The eager buffers, by virtqueue."""
 
     @property
-    def dialect(self) -> Dialect | None:
-        """The dialect, None while more than one is possible."""
-        return self.dialects[0] if len(self.dialects) == 1 else None
+    def dialect(self) -> Dialect:
+        """How to read it: the latest of those that it may be."""
+        return self.dialects[-1]
 
-    def admit(self, opcode: int) -> bool:
-        """Take note of an opcode that was used; False if the association's dialect lacks it."""
-        known = dialects_with(opcode, self.dialects)
-        self.dialects = known or self.dialects
-        return bool(known)
+    def admit(self, head: bytes) -> None:
+        """Take note of a command, which not every dialect has, or has so."""
+        if self.certain:
+            return
+        for among in (self.dialects, DIALECTS):
+            known = tuple(each for each in among if each.command_of(head))
+            if known:
+                likely = tuple(each for each in known if is_likely(head, each))
+                self.dialects = likely or known
+                return
 
 
 class Associations:
@@ -70,10 +71,8 @@ class Associations:
         self, target: str, names: Names | None, dialects: tuple[Dialect, ...]
     ) -> Association:
         """Return a new one, for the Connect of a control queue. ``names`` may be missing."""
-        association = Association(
-            target, names, dialects or DIALECTS, self._device, transport_features=0
-        )
-        self._remember(association)
+        association = self._new(target, names, dialects)
+        association.transport_features, association.max_descs = 0, 1
         return association
 
     def allocated(self, association: Association, target_id: int) -> None:
@@ -89,12 +88,12 @@ class Associations:
         if names and (association is None or association.names not in {None, names}):
             # The reference target's completions bring other target ids than it allocated.
             association = self._by_names.get((target, names))
-        if association is None:
-            association = Association(target, names, dialects or DIALECTS, self._device)
-            self._remember(association)
-        return association
+        return association or self._new(target, names, dialects)
 
-    def _remember(self, association: Association) -> None:
-        if association.names:
-            self._by_names[association.target, association.names] = association
+    def _new(self, target: str, names: Names | None, dialects: tuple[Dialect, ...]) -> Association:
+        certain = len(dialects) == 1
+        association = Association(target, names, dialects, certain, self._device)
+        if names:
+            self._by_names[target, names] = association
             without_oldest(self._by_names)
+        return association

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from enum import IntEnum
 
-from vof.decode.commands import numbers_in
+from vof.decode.fields import numbers_in
 from vof.decode.message import UNKNOWN, Bytes, Named, Value, named
 from vof.wire.crypto import (
     ALGORITHMS,
@@ -85,10 +85,9 @@ def describe_request(features: int | None, readable: Bytes) -> Description:
     return found
 
 
-def describe_answer(request: Mapping[str, Value], area: Bytes) -> Description:
-    """Return how a described request ended."""
+def describe_answer(request: Mapping[str, Value], area: Bytes, size: int) -> Description:
+    """Return how a described request ended; ``area`` has the first of ``size`` bytes."""
     operation = request.get("type")
-    size = len(area.data)
     if not isinstance(operation, Named):
         return {}
     if operation.value in _CREATE:
@@ -99,7 +98,7 @@ def describe_answer(request: Mapping[str, Value], area: Bytes) -> Description:
         return found if answer["status"] else found | {"session_id": answer["session_id"]}
     if not area.has(size - DESTROY_ANSWER_SIZE, size):
         return {}
-    return {"status": named(Status, area.data[-1])} if size else {}
+    return {"status": named(Status, area.data[size - 1])} if size else {}
 
 
 def secret_places(features: int | None, readable: Bytes) -> tuple[range, ...]:

@@ -9,15 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from vof.decode.commands import fields_of
-from vof.wire.constants import DescriptorFlag, Opcode
-from vof.wire.keyed import KEYED_DESCRIPTOR_SIZE, KeyedDescriptor
+from vof.decode.fields import fields_of
+from vof.wire.constants import Command, DescriptorFlag
 from vof.wire.structs import CONNECT_BODY_SIZE, DESCRIPTOR_SIZE, SegmentDescriptor
+from vof.wire.v5 import KEYED_DESCRIPTOR_SIZE, KeyedDescriptor
 
 Descriptor = dict[str, int]
 """Its fields by the specification's names."""
 
 _WRITE = int(DescriptorFlag.WRITE)
+_KEYED = int(DescriptorFlag.KEYED)
 
 
 def segment_descriptors(data: bytes) -> list[Descriptor]:
@@ -42,14 +43,35 @@ def readable(descriptors: Sequence[Descriptor]) -> list[Descriptor]:
     return [each for each in descriptors if not each["flags"] & _WRITE]
 
 
+def unkeyed(descriptors: Sequence[Descriptor]) -> list[Descriptor]:
+    """Return those segment descriptors of *v2* whose bytes travel with the command itself."""
+    return [each for each in descriptors if not each["flags"] & _KEYED]
+
+
+def divided(
+    descriptors: Sequence[Descriptor], size: int
+) -> tuple[list[Descriptor], list[Descriptor]]:
+    """Return what names the first ``size`` bytes of the buffers of keyed descriptors, and what
+    names the rest: one of them may hold the end of the former and the beginning of the latter."""
+    first, rest = [], []
+    for each in descriptors:
+        part = min(size, each["length"])
+        size -= part
+        if part:
+            first.append(each | {"length": part})
+        if part < each["length"]:
+            rest.append(each | {"addr": each["addr"] + part, "length": each["length"] - part})
+    return first, rest
+
+
 def total(descriptors: Sequence[Descriptor]) -> int:
     """Return the bytes of all their buffers."""
     return sum(each["length"] for each in descriptors)
 
 
-def command_problems(opcode: int, descriptors: Sequence[Descriptor]) -> Iterator[str]:
-    """Yield what is wrong with the descriptors of a Connect or a vring command."""
-    if opcode == Opcode.CONNECT:
+def command_problems(command: Command | None, descriptors: Sequence[Descriptor]) -> Iterator[str]:
+    """Yield what is wrong with the segment descriptors of a Connect or a vring command."""
+    if command is Command.CONNECT:
         if len(descriptors) != 1:
             yield f"it has {len(descriptors)} descriptors instead of 1"
         elif descriptors[0]["length"] != CONNECT_BODY_SIZE or writable(descriptors):
@@ -87,9 +109,7 @@ def completion_problems(
         yield f"its value says {value} bytes, the descriptors {total(returned)}"
 
 
-def length_problems(length: int, used: int, room: int) -> Iterator[str]:
-    """Yield what is wrong with the lengths in the completion of a vq command."""
-    if length > room:
-        yield f"it returns {length} bytes, where there is room for {room}"
-    if used > max(length, room):
-        yield f"it says that {used} bytes were written"
+def room_problems(written: int, room: int) -> Iterator[str]:
+    """Yield what is wrong with the bytes that a completion says were written."""
+    if written > room:
+        yield f"it returns {written} bytes, where there is room for {room}"

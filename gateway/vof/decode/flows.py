@@ -2,7 +2,8 @@
 """TCP connections in a capture, and which of them carry Virtio-over-Fabrics.
 
 Those of a port that is known do; of the others those that begin with a Connect, if their beginning
-is in the capture. Must not know what the streams carry beyond that.
+is in the capture, and all others of the same target. Must not know what the streams carry beyond
+that.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from vof.decode.network import Endpoint, Segment
 from vof.decode.plausible import may_be_connect
 from vof.decode.stream import StreamConnection
 from vof.decode.tcp import HalfStream, Piece
+from vof.wire.constants import Transport
 from vof.wire.structs import COMMAND_SIZE, DESCRIPTOR_SIZE
 
 _I2T, _T2I = Direction
@@ -52,6 +54,7 @@ class TcpConnections:
         self._budget = budget
         self._open = open_connection
         self._flows: dict[frozenset[Endpoint], _Flow] = {}
+        self._targets: dict[Endpoint, None] = {}  # found by a Connect, whatever their port
 
     def segment(self, segment: Segment, where: Where) -> Iterator[Message]:
         """Take a segment; yield the messages that it completes."""
@@ -70,7 +73,7 @@ class TcpConnections:
     def _segment(self, flow: _Flow, segment: Segment, where: Where) -> Iterator[Message]:
         if flow.foreign:
             return
-        if flow.connection is None and self._known(flow):
+        if flow.connection is None and self._known(flow.target):
             yield self._opened(flow, where)
         direction = flow.direction(segment)
         if segment.acknowledged is not None:
@@ -120,14 +123,14 @@ class TcpConnections:
     def _begun_before(self, segment: Segment) -> _Flow:
         """Return the flow of a connection whose beginning was not seen."""
         initiator, target = segment.source, segment.destination
-        if target.port not in self._ports:
+        if not self._known(target):
             initiator, target = target, initiator
         flow = _Flow(initiator, target, self._budget, begins=False)
-        flow.foreign = not self._known(flow)
+        flow.foreign = not self._known(target)
         return flow
 
-    def _known(self, flow: _Flow) -> bool:
-        return flow.target.port in self._ports
+    def _known(self, target: Endpoint) -> bool:
+        return target.port in self._ports or target in self._targets
 
     def _opened(self, flow: _Flow, where: Where) -> Message:
         flow.connection, message = self._open(flow.initiator, flow.target, flow.begins, where)
@@ -142,10 +145,12 @@ class TcpConnections:
         flow.held.append(piece)
         head = b"".join(each.data for each in flow.held)
         if direction is _T2I or piece.lost or len(head) >= _CONNECT_HEAD:
-            if direction is _T2I or piece.lost or not may_be_connect(head):
+            if direction is _T2I or piece.lost or not may_be_connect(head, Transport.TCP):
                 flow.foreign = True
                 flow.held.clear()
                 return
+            self._targets[flow.target] = None
+            without_oldest(self._targets)
             yield self._opened(flow, piece.where)
             held, flow.held = flow.held, []
             for each in held:

@@ -109,10 +109,6 @@ class Inlet:
             self._found(Found(self._lost, self._skipped))
             self._lost = self._skipped = 0
 
-    def peek(self, size: int) -> bytes | None:
-        """Return the next bytes if they have come."""
-        return bytes(self._buffer[:size]) if len(self._buffer) >= size else None
-
     def rest(self) -> Bytes:
         """Return what there is of what was asked for; for a parser that was cut."""
         taken = Bytes(bytes(self._buffer), tuple(self._holes))

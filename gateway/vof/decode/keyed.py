@@ -11,17 +11,20 @@ from __future__ import annotations
 from vof.decode import descriptors as rules
 from vof.decode.association import Associations
 from vof.decode.buffers import Area, Place
-from vof.decode.connection import PLAIN, Connection, Pending
-from vof.decode.descriptors import keyed_descriptors, segment_descriptors
+from vof.decode.connection import Connection, Pending
+from vof.decode.descriptors import keyed_descriptors, segment_descriptors, total
 from vof.decode.message import Bytes, Direction, Kind, Message, Where
 from vof.decode.requests import describe_answer, describe_request, may_hold_keys, secret_places
-from vof.wire.constants import FIRST_RESERVED_COMMAND_ID, LaterOpcode, Opcode, Transport
-from vof.wire.keyed import KEYED_DESCRIPTOR_SIZE
+from vof.wire.constants import FIRST_RESERVED_COMMAND_ID, Command, Transport
+from vof.wire.dialect import V5, Framing
 from vof.wire.structs import COMMAND_SIZE, COMPLETION_SIZE, DESCRIPTOR_SIZE, HEAD
+from vof.wire.v5 import KEYED_DESCRIPTOR_SIZE
 
 _I2T, _T2I = Direction
 
-_SEGMENTS = frozenset({Opcode.CONNECT, Opcode.VRING})
+_WITH_KEYED = frozenset(
+    {Command.CONNECT, Command.VQ, Command.VQ_KEYED_EAGER_BUF, Command.GET_KEYED_EAGER_BUF}
+)
 
 
 class KeyedConnection(Connection):
@@ -112,69 +115,85 @@ class KeyedConnection(Connection):
     def _command(self, data: Bytes, where: Where) -> Message:
         head, rest = data.data[:COMMAND_SIZE], data.data[COMMAND_SIZE:]
         pending = self.command(head, where)
-        if pending is None:
-            message = self.message(Kind.COMMAND, where, _I2T)
-            opcode, message.command_id = HEAD.unpack_from(head)
-            message.problems.append(f"opcode {opcode:#06x} is not known")
-            message.head = data.data
-            return message
-        message, opcode = pending.message, pending.form.opcode
+        message = pending.message
         message.head = data.data
-        segments = opcode in _SEGMENTS
-        message.descriptors = (segment_descriptors if segments else keyed_descriptors)(rest)
-        each_size = DESCRIPTOR_SIZE if segments else KEYED_DESCRIPTOR_SIZE
-        if segments:
-            pending.readable = Area(rules.readable(message.descriptors))
-            pending.writable = Area(rules.writable(message.descriptors))
-            count = message.fields["ndesc"]
-            message.problems += rules.command_problems(opcode, message.descriptors)
-        else:
-            out_descs = message.fields.get("out_descs", 0)
-            pending.readable = Area(message.descriptors[:out_descs])
-            pending.writable = Area(message.descriptors[out_descs:])
-            count = self._keyed_count(pending, len(rest) // each_size)
-            message.problems += self._length_problems(pending)
-        if len(rest) != count * each_size or data.lost:
+        size = 0
+        if "ndesc" in message.fields:
+            size = self._segments(pending, rest)
+        elif pending.command in _WITH_KEYED:
+            size = self._keyed(pending, rest)
+        elif pending.command is None:
+            size = len(rest)  # of what nobody knows
+        if len(rest) != size or data.lost:
             message.problems.append(
-                f"the message has {len(rest)} bytes of descriptors instead of {count * each_size}"
+                f"the message has {len(rest)} bytes of descriptors instead of {size}"
             )
         pending.readable_size = pending.readable.size
         pending.writable_size = pending.writable.size
-        if opcode == LaterOpcode.VQ_KEYED_EAGER_BUF:
+        if pending.command is Command.VQ_KEYED_EAGER_BUF:
             self._eager_command(pending)
-        if pending.form.is_request:
+        if pending.is_request and not pending.readable_size:
+            self._readable_known(message, pending)  # nothing comes by READ
+        if pending.is_request:
             message.decoded["readable"] = pending.readable_size
             message.decoded["writable"] = pending.writable_size
-            if pending.request:
-                message.decoded["request"] = pending.request
         return message
 
-    def _keyed_count(self, pending: Pending, there: int) -> int:
-        """Return how many keyed descriptors follow a command, as it says."""
-        fields = pending.message.fields
-        if pending.form.opcode == LaterOpcode.VQ:
-            return fields["out_descs"] + fields["in_descs"]
-        if pending.form.opcode == LaterOpcode.VQ_KEYED_EAGER_BUF:
-            return there  # as many as there are
-        return 1 if pending.form.opcode == LaterOpcode.GET_KEYED_EAGER_BUF else 0
+    def _segments(self, pending: Pending, rest: bytes) -> int:
+        """Take the segment descriptors of a command; return the bytes that should be there."""
+        message = pending.message
+        size: int = message.fields["ndesc"] * DESCRIPTOR_SIZE
+        message.descriptors = segment_descriptors(rest[:size])
+        message.problems += rules.command_problems(pending.command, message.descriptors)
+        readable, writable = (
+            part(message.descriptors) for part in (rules.readable, rules.writable)
+        )
+        pending.readable, pending.writable = Area(readable), Area(writable)
+        if pending.dialect.framing is Framing.SEGMENTS and rules.unkeyed(readable):
+            return size + self._inline(pending, rest[size:])
+        return size
 
-    def _length_problems(self, pending: Pending) -> list[str]:
-        if not pending.form.is_request:
-            return []
-        fields = pending.message.fields
-        problems = []
-        eager = pending.form.opcode == LaterOpcode.VQ_KEYED_EAGER_BUF
-        sides = [("in_length", pending.writable)]
-        if not eager:
-            sides.insert(0, ("out_length", pending.readable))
-        for name, area in sides:
-            if area.size != fields[name]:
-                problems.append(f"{name} is {fields[name]}, its descriptors have {area.size} bytes")
-        limit = self.association.max_descs.get(self.index, 255)
-        most = max(len(area.descriptors) for area in (pending.readable, pending.writable))
-        if most > limit:
-            problems.append(f"{most} keyed descriptors in one direction, where {limit} are allowed")
-        return problems
+    def _inline(self, pending: Pending, data: bytes) -> int:
+        """Take the bytes of *v2*'s descriptors that are not keyed, which are in the message (ours);
+        return how many there should be."""
+        message = pending.message
+        place = start = 0
+        for each in pending.readable.descriptors:
+            if rules.unkeyed([each]):
+                part = data[place : place + each["length"]]
+                pending.readable.move(start, Bytes(part))
+                place += each["length"]
+            start += each["length"]
+        message.head, message.payload = message.head[: -len(data) or None], Bytes(data)
+        self._readable_known(message, pending)
+        return place
+
+    def _keyed(self, pending: Pending, rest: bytes) -> int:
+        """The same with keyed descriptors."""
+        message = pending.message
+        fields = message.fields
+        message.descriptors = keyed_descriptors(rest)
+        count = len(message.descriptors)
+        out_length = fields.get("out_length", 0)
+        match pending.command:
+            case Command.CONNECT:
+                count, out_length = int(fields["length"] > 0), fields["length"]
+                said = out_length
+            case Command.VQ:
+                said = out_length + fields["in_length"]
+            case Command.VQ_KEYED_EAGER_BUF:
+                out_length, said = 0, fields["in_length"]
+            case _:
+                count, out_length, said = 1, 0, total(message.descriptors)
+        readable, writable = rules.divided(message.descriptors, out_length)
+        pending.readable, pending.writable = Area(readable), Area(writable)
+        if total(message.descriptors) != said:
+            there = total(message.descriptors)
+            message.problems.append(f"it says {said} bytes, its descriptors have {there}")
+        limit = self.association.max_descs
+        if pending.is_request and limit and count > limit:
+            message.problems.append(f"{count} keyed descriptors, where {limit} are allowed")
+        return count * KEYED_DESCRIPTOR_SIZE
 
     def _eager_command(self, pending: Pending) -> None:
         """Say what a request asks for that is in the eager buffers, and check that it is there."""
@@ -199,6 +218,8 @@ class KeyedConnection(Connection):
         pending.request = describe_request(
             self.association.device, eager.read(offset, length), length, pending.writable_size
         )
+        if pending.request:
+            message.decoded["request"] = pending.request
 
     # Data.
 
@@ -211,28 +232,29 @@ class KeyedConnection(Connection):
             message.problems.append("no command in flight names this memory")
             return
         self._latest = pending
-        message.name, message.command_id = pending.form.name, pending.command_id
+        message.name, message.command_id = pending.message.name, pending.command_id
         message.decoded["offset"] = place.offset
         if len(data.data) > place.room:
             message.problems.append(f"the buffer has {place.room} bytes from there on")
         area.move(place.offset, data)
         if writing:
             return
-        if pending.form.opcode == Opcode.CONNECT:
-            self.connect_body(pending.message, area.read(0, area.known), message)
-        elif pending.form.is_request:
-            self._readable_came(message, pending, area, place)
+        if pending.command is Command.CONNECT:
+            self.connect_body(area.read(0, area.known), message)
+        elif pending.is_request:
+            self._readable_known(message, pending, place.offset)
 
-    def _readable_came(self, message: Message, pending: Pending, area: Area, place: Place) -> None:
-        """Say what a request asks for, once that is known."""
-        device = self.association.device
+    def _readable_known(self, message: Message, pending: Pending, offset: int = 0) -> None:
+        """Say what a request asks for, once that is known; the payload begins at ``offset`` of its
+        device-readable bytes."""
+        device, area = self.association.device, pending.readable
         known = area.read(0, area.known)
         request = describe_request(device, known, area.size, pending.writable_size)
         if request and request != pending.request:
             pending.request = message.decoded["request"] = request
-        end = place.offset + len(message.payload.data)
+        end = offset + len(message.payload.data)
         secret = [
-            range(max(part.start, place.offset) - place.offset, min(part.stop, end) - place.offset)
+            range(max(part.start, offset) - offset, min(part.stop, end) - offset)
             for part in secret_places(device, known)
         ]
         message.payload = message.payload._replace(secret=tuple(part for part in secret if part))
@@ -275,27 +297,27 @@ class KeyedConnection(Connection):
         if pending is None and not command_id:
             # The reference target's, of a crypto device or a refused Connect.
             pending = self._latest if self._latest in self._pending.values() else self.oldest()
-        message = self.completion(head, pending, where, PLAIN)
-        if len(data.data) != COMPLETION_SIZE:
-            message.problems.append(f"the message has {len(data.data)} bytes instead of 16")
+        looks_like = Command.VQ if self.association.dialect is V5 and self.index >= 0 else None
+        message = self.completion(head, pending, where, looks_like)
+        if rest := data.data[COMPLETION_SIZE:]:
+            v2 = pending and pending.dialect.framing is Framing.SEGMENTS
+            if pending and v2 and rules.unkeyed(pending.writable.descriptors):
+                message.payload = Bytes(rest)
+            else:
+                message.problems.append(f"the message has {len(data.data)} bytes instead of 16")
         if pending is None:
             return message
-        if pending.form.opcode == LaterOpcode.GET_KEYED_EAGER_BUF:
+        if pending.command is Command.GET_KEYED_EAGER_BUF:
             self._eager_buffers(message, pending)
-        if pending.form.is_request:
+        if pending.is_request:
             self._request_done(message, pending)
         return message
 
     def _request_done(self, message: Message, pending: Pending) -> None:
-        fields, area = message.fields, pending.writable
-        if pending.form.opcode == Opcode.VRING:
-            written = fields["value"] & 0xFFFF_FFFF
-            message.problems += rules.length_problems(written, 0, area.size)
-        else:
-            written = fields["used"] or fields["length"]
-            message.decoded["written"] = written
-            message.problems += rules.length_problems(fields["length"], fields["used"], area.size)
-        answer = describe_answer(pending.request, area.read(0, area.size), written)
+        area, written = pending.writable, pending.written
+        message.problems += rules.room_problems(written, area.size)
+        known = area.read(0, area.known)
+        answer = describe_answer(pending.request, known, area.size, written)
         if answer:
             message.decoded["answer"] = answer
 
@@ -309,6 +331,5 @@ class KeyedConnection(Connection):
         if message.fields["status"] or not content.has(0, size):
             return
         buffers = keyed_descriptors(content.data)
-        message.decoded["descs"] = count
         message.decoded["buffers"] = buffers
         self.association.eager[pending.message.fields["vq_index"]] = Area(buffers, whole=True)

@@ -6,23 +6,24 @@ Must not know a conversation but for what its association tells: dialect and dev
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Callable, Mapping
 
 from vof.decode.association import Association
+from vof.decode.fields import value_in
 from vof.decode.message import UNKNOWN, Bits, Named, Value, bits, named
 from vof.decode.requests import Description
 from vof.wire import blk, crypto
 from vof.wire.constants import (
     CONTROL_QUEUE_TARGET_ID,
-    STATUS_OTHER,
     VENDOR_VOF,
     VENDOR_VTGT,
+    Command,
     CommonFeature,
     DeviceId,
     DeviceStatus,
     TransportFeature,
 )
+from vof.wire.dialect import Dialect
 from vof.wire.layout import Layout, layout_of
 
 Fields = Mapping[str, int]
@@ -37,29 +38,40 @@ _CONFIGS: dict[int, Layout] = {
 _VENDORS = {VENDOR_VTGT: "vtgt", VENDOR_VOF: "vof"}
 
 
-def of_command(name: str, fields: Fields, association: Association) -> Description:
+def of_command(command: Command, fields: Fields, association: Association) -> Description:
     """Return what the fields of a command mean; empty where they say all themselves."""
-    meaning = _COMMANDS.get(name)
+    meaning = _COMMANDS.get(command)
     return meaning(fields, association) if meaning else {}
 
 
-def of_value(name: str, value: int, association: Association) -> Description:
-    """Return what the value of a command's completion means."""
-    called, meaning = _VALUES.get(name, ("value", None))
-    return {called: meaning(value, association) if meaning else value}
+def of_value(command: Command, value: int, asked: Fields, association: Association) -> Description:
+    """Return what the value of a command's completion means; ``asked`` are the command's fields.
+
+    Before *v5* the value is a union, of which each command has its part.
+    """
+    if command not in _VALUES:
+        return {}
+    called, width, meaning = _VALUES[command]
+    value &= (1 << 8 * asked.get("bytes", width)) - 1
+    if command is Command.CONNECT:
+        called = next(name for name in _IDS if name in asked)
+    return {called: meaning(value, asked, association) if meaning else value}
 
 
-def completion_status(value: int) -> Named:
+def completion_status(value: int, dialect: Dialect) -> Named:
     """Return a completion's status."""
-    if not value:
-        return Named(value, "ok")
-    return Named(value, "other" if value == STATUS_OTHER else errno.errorcode.get(value, UNKNOWN))
+    return Named(value, dialect.describe_status(value) if value else "ok")
 
 
 def _connect(fields: Fields, _association: Association) -> Description:
-    if fields["target_id"] == CONTROL_QUEUE_TARGET_ID:
+    [(name, target_id)] = [(name, fields[name]) for name in _IDS if name in fields]
+    if target_id == CONTROL_QUEUE_TARGET_ID:
         return {"queue": "control"}
-    return {"queue": fields["queue_id"], "target_id": fields["target_id"]}
+    index = fields["vq_index"] if "vq_index" in fields else fields["queue_id"]
+    found: Description = {"queue": index, name: target_id}
+    if fields.get("queue_size"):
+        found["queue_size"] = fields["queue_size"]
+    return found
 
 
 def _get_feature(fields: Fields, _association: Association) -> Description:
@@ -67,22 +79,30 @@ def _get_feature(fields: Fields, _association: Association) -> Description:
 
 
 def _set_feature(fields: Fields, association: Association) -> Description:
-    return _get_feature(fields, association) | {
-        "value": _transport_feature(fields["value"], association)
-    }
+    value = _transport_feature(value_in(fields), fields, association)
+    return _get_feature(fields, association) | {"value": value}
+
+
+def _get_device_feature(fields: Fields, association: Association) -> Description:
+    # Of the others only those say more that are not the first word.
+    return _get_feature(fields, association) if fields["feature_select"] else {}
 
 
 def _set_driver_feature(fields: Fields, association: Association) -> Description:
-    return {"features": _device_features(fields["value"], association)}
+    features = _device_features(value_in(fields), fields, association)
+    return _get_device_feature(fields, association) | {"features": features}
 
 
 def _set_status(fields: Fields, association: Association) -> Description:
-    value = fields["status"] if "status" in fields else fields["value"]
-    return {"device_status": _device_status(value & 0xFF, association)}
+    return {"device_status": _device_status(value_in(fields) & 0xFF, fields, association)}
 
 
 def _queue(fields: Fields, _association: Association) -> Description:
     return {"queue": fields["queue_id"]}
+
+
+def _get_vq_size(fields: Fields, _association: Association) -> Description:
+    return {"queue": fields["vq_index"]}
 
 
 def _set_queue_size(fields: Fields, association: Association) -> Description:
@@ -97,7 +117,7 @@ def _get_config(fields: Fields, association: Association) -> Description:
 
 
 def _set_config(fields: Fields, association: Association) -> Description:
-    value = fields["value"] & (1 << fields["bytes"] * 8) - 1
+    value = value_in(fields) & (1 << fields["bytes"] * 8) - 1
     return _get_config(fields, association) | {"value": value}
 
 
@@ -119,49 +139,70 @@ def _config_field(device: int | None, offset: int, width: int) -> str:
     return ""
 
 
-def _device_features(value: int, association: Association) -> Bits:
+def _device_features(value: int, asked: Fields, association: Association) -> Bits:
+    word = asked["feature_select"]
+    if word:
+        return bits(value, first=word * 64)
     kinds = [_FEATURES[kind] for kind in _FEATURES if kind == association.device.device_id]
     return bits(value, *kinds, CommonFeature)
 
 
-def _transport_feature(value: int, association: Association) -> Value:
-    """The transport feature 0 is a number in one dialect, bits in the others."""
-    if association.dialects[-1].has_max_segs:
+def _transport_feature(value: int, asked: Fields, association: Association) -> Value:
+    """Numbers, but in the last dialect."""
+    if association.dialect.has_max_segs:
         return value
-    return bits(value, TransportFeature)
+    word = asked["feature_select"]
+    return bits(value, first=word * 64) if word else bits(value, TransportFeature)
 
 
-def _device_status(value: int, _association: Association) -> Bits:
+def _device_status(value: int, _asked: Fields, _association: Association) -> Bits:
     return bits(value, DeviceStatus)
 
 
-_COMMANDS: dict[str, Callable[[Fields, Association], Description]] = {
-    "connect": _connect,
-    "get_feature": _get_feature,
-    "set_feature": _set_feature,
-    "set_driver_feature": _set_driver_feature,
-    "set_status": _set_status,
-    "get_queue_size": _queue,
-    "set_queue_size": _set_queue_size,
-    "get_keyed_num_descs": _queue,
-    "get_keyed_eager_buf": _get_keyed_eager_buf,
-    "vq_keyed_eager_buf": _vq_keyed_eager_buf,
-    "get_config": _get_config,
-    "set_config": _set_config,
+def _vendor(value: int, _asked: Fields, _association: Association) -> Named:
+    return Named(value, _VENDORS.get(value, UNKNOWN))
+
+
+def _device(value: int, _asked: Fields, _association: Association) -> Named:
+    return named(DeviceId, value, lower=True)
+
+
+_IDS = ("target_id", "device_instance_id")
+"""What a Connect may call it."""
+
+_COMMANDS: dict[Command, Callable[[Fields, Association], Description]] = {
+    Command.CONNECT: _connect,
+    Command.GET_FEATURE: _get_feature,
+    Command.SET_FEATURE: _set_feature,
+    Command.GET_DEVICE_FEATURE: _get_device_feature,
+    Command.SET_DRIVER_FEATURE: _set_driver_feature,
+    Command.SET_STATUS: _set_status,
+    Command.GET_QUEUE_SIZE: _queue,
+    Command.SET_QUEUE_SIZE: _set_queue_size,
+    Command.GET_VQ_SIZE: _get_vq_size,
+    Command.GET_KEYED_EAGER_BUF: _get_keyed_eager_buf,
+    Command.VQ_KEYED_EAGER_BUF: _vq_keyed_eager_buf,
+    Command.GET_CONFIG: _get_config,
+    Command.SET_CONFIG: _set_config,
 }
 
-_VALUES: dict[str, tuple[str, Callable[[int, Association], Value] | None]] = {
-    "connect": ("target_id", None),
-    "get_feature": ("value", _transport_feature),
-    "get_vendor_id": ("vendor", lambda value, _: Named(value, _VENDORS.get(value, UNKNOWN))),
-    "get_device_id": ("device", lambda value, _: named(DeviceId, value, lower=True)),
-    "get_generation": ("generation", None),
-    "get_status": ("device_status", _device_status),
-    "get_device_feature": ("features", _device_features),
-    "get_num_queues": ("queues", None),
-    "get_queue_size": ("size", None),
-    "get_config_changed": ("changed", None),
-    "get_keyed_num_descs": ("descs", None),
-    "vring": ("written", None),
+_VALUES: dict[Command, tuple[str, int, Callable[[int, Fields, Association], Value] | None]] = {
+    Command.CONNECT: ("target_id", 2, None),
+    Command.GET_FEATURE: ("value", 8, _transport_feature),
+    Command.GET_VENDOR_ID: ("vendor", 4, _vendor),
+    Command.GET_DEVICE_ID: ("device", 4, _device),
+    Command.GET_GENERATION: ("generation", 4, None),
+    Command.GET_STATUS: ("device_status", 4, _device_status),
+    Command.GET_DEVICE_FEATURE: ("features", 8, _device_features),
+    Command.GET_NUM_QUEUES: ("queues", 2, None),
+    Command.GET_QUEUE_SIZE: ("size", 2, None),
+    Command.GET_VQ_SIZE: ("size", 2, None),
+    Command.GET_CONFIG: ("value", 8, None),
+    Command.GET_CONFIG_CHANGED: ("changed", 4, None),
+    Command.GET_KEYED_NUM_DESCS: ("descs", 1, None),
+    Command.GET_KEYED_EAGER_BUF: ("descs", 1, None),
+    Command.VRING: ("written", 4, None),
+    Command.VQ: ("written", 4, None),
+    Command.VQ_KEYED_EAGER_BUF: ("written", 4, None),
 }
-"""What the value of a completion is called, and what it means."""
+"""What the value of a completion is called, how many bytes it has, and what it means."""

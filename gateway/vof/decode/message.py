@@ -140,11 +140,12 @@ def named(kind: type[Enum], value: int, *, lower: bool = False) -> Named:
     return Named(value, name.lower() if lower else name)
 
 
-def bits(value: int, *kinds: Iterable[Enum]) -> Bits:
-    """Return a number with the names of its bits; those that none of the flags has by position."""
+def bits(value: int, *kinds: Iterable[Enum], first: int = 0) -> Bits:
+    """Return a number with the names of its bits; those that none of the flags has by position,
+    where the lowest is number ``first``."""
     known = {int(flag.value): str(flag.name) for kind in kinds for flag in kind}
     ones = [1 << place for place in range(value.bit_length()) if value >> place & 1]
-    return Bits(value, tuple(known.get(one, f"bit {one.bit_length() - 1}") for one in ones))
+    return Bits(value, tuple(known.get(one, f"bit {first + one.bit_length() - 1}") for one in ones))
 
 
 def plain(value: Value) -> object:

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""May a message begin here? For a stream in which the beginning of one is looked for.
+"""May a message begin here, and of which dialects? For a stream in which the beginning of one is
+looked for.
 
 Wrong in both directions now and then: a message that does not begin a segment is passed over, and
 data may look like one. Strict, for the former costs a few messages and the latter all that follow.
@@ -10,16 +11,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from vof.decode.budget import MAX_DATA
-from vof.decode.commands import fields_of, form_of
 from vof.decode.descriptors import Descriptor, segment_descriptors
 from vof.wire.constants import (
+    CONFIG_WIDTHS,
     FIRST_RESERVED_COMMAND_ID,
-    STATUS_OTHER,
+    Command,
     DescriptorFlag,
-    LaterOpcode,
-    Opcode,
+    Transport,
 )
-from vof.wire.dialect import Dialect
+from vof.wire.dialect import PROPOSAL, V5, Dialect, Framing, next_flag
+from vof.wire.status import OTHER, SENTENCES
 from vof.wire.structs import (
     COMMAND_SIZE,
     COMPLETION_SIZE,
@@ -28,69 +29,124 @@ from vof.wire.structs import (
     HEAD,
     Completion,
     ConnectCommand,
+    VringCommand,
     unpack,
 )
-from vof.wire.vq import VqCompletion
+from vof.wire.v5 import (
+    KEYED_DESCRIPTOR_SIZE,
+    InstanceConnectCommand,
+    KeyedDescriptor,
+    VqCommand,
+    VqCompletion,
+)
 
 MAX_DESCRIPTORS = 1024
 _MAX_ERRNO = 133
+_MAX_OFTYPE = 2
 
 _NEXT, _WRITE = int(DescriptorFlag.NEXT), int(DescriptorFlag.WRITE)
 
+CONNECT = PROPOSAL.forms[Command.CONNECT].opcode
+"""The same in every dialect."""
 
-def may_be_connect(data: bytes) -> bool:
-    """True if a stream may begin with a Connect that begins so."""
-    if len(data) < COMMAND_SIZE + DESCRIPTOR_SIZE:
+
+def may_be_connect(data: bytes, transport: Transport) -> bool:
+    """True if a connection may begin with a Connect that begins so, and has a body.
+
+    A Connect without one is 16 bytes, of which hardly any says anything.
+    """
+    if len(data) < COMMAND_SIZE + DESCRIPTOR_SIZE and transport is Transport.TCP:
+        return False
+    if len(data) < COMMAND_SIZE + KEYED_DESCRIPTOR_SIZE:
         return False
     command = unpack(ConnectCommand, data)
-    [descriptor, *_more] = segment_descriptors(data[COMMAND_SIZE:])
-    return (
-        command.opcode == Opcode.CONNECT
-        and command.ndesc == 1
-        and command.oftype <= 2  # the largest there is
-        and descriptor["length"] == CONNECT_BODY_SIZE
-        and not descriptor["flags"]
-    )
+    if command.opcode != CONNECT:
+        return False
+    if command.ndesc == 1:
+        descriptors = segment_descriptors(data[COMMAND_SIZE:])[:1]
+        return command.oftype <= _MAX_OFTYPE and any(
+            each["length"] == CONNECT_BODY_SIZE and not each["flags"] & _WRITE
+            for each in descriptors
+        )
+    later = unpack(InstanceConnectCommand, data)
+    if later.length != CONNECT_BODY_SIZE or any(later.reserved):
+        return False
+    if transport is Transport.TCP:
+        return data[COMMAND_SIZE] != 0  # a name
+    return unpack(KeyedDescriptor, data, COMMAND_SIZE).length == CONNECT_BODY_SIZE
 
 
-def may_be_command(data: bytes, dialects: Sequence[Dialect]) -> bool:
-    """True if a segment that begins so may begin with a command."""
-    if len(data) < COMMAND_SIZE:
+def is_likely(head: bytes, dialect: Dialect) -> bool:
+    """True if 16 bytes are what a command of this dialect is likely to be: zeros where it is
+    reserved, the width of a config field one that there is, and room for the answer to a request,
+    without which no device type does."""
+    command = dialect.command_of(head)
+    if command is None:
         return False
-    opcode, command_id = HEAD.unpack_from(data)
-    form = form_of(opcode, dialects)
-    if form is None or command_id >= FIRST_RESERVED_COMMAND_ID:
+    record = dialect.decode(command, head)
+    if command in {Command.GET_CONFIG, Command.SET_CONFIG} and record.width not in CONFIG_WIDTHS:
         return False
-    if opcode == Opcode.CONNECT:
-        return may_be_connect(data)
-    fields = fields_of(form.command, data)
-    if opcode == Opcode.VRING:
-        there = segment_descriptors(data[COMMAND_SIZE:])[: fields["ndesc"]]
-        return 0 < fields["ndesc"] <= MAX_DESCRIPTORS and _chain(there, fields["ndesc"])
-    if opcode == LaterOpcode.VQ:
-        size = fields["out_length"] + fields["in_length"]
-        return 0 < size <= MAX_DATA and not fields["out_descs"] + fields["in_descs"]
+    if command is Command.VQ and not record.in_length:
+        return False
+    return not any(any(value) for value in record if isinstance(value, bytes))
+
+
+def of_command(data: bytes, among: Sequence[Dialect]) -> tuple[Dialect, ...]:
+    """Return those of the dialects in which a segment that begins so may begin with a command."""
+    if len(data) < COMMAND_SIZE or HEAD.unpack_from(data)[1] >= FIRST_RESERVED_COMMAND_ID:
+        return ()
+    return tuple(each for each in among if _may_be_command(data, each))
+
+
+def _may_be_command(data: bytes, dialect: Dialect) -> bool:
+    match dialect.command_of(data):
+        case None:
+            return False
+        case Command.CONNECT if dialect is not V5:
+            return may_be_connect(data, Transport.TCP) and unpack(ConnectCommand, data).ndesc == 1
+        case Command.CONNECT if unpack(InstanceConnectCommand, data).length:
+            return may_be_connect(data, Transport.TCP) and unpack(ConnectCommand, data).ndesc != 1
+        case Command.VRING:
+            count = unpack(VringCommand, data).ndesc
+            there = segment_descriptors(data[COMMAND_SIZE:])[:count]
+            return (
+                0 < count <= MAX_DESCRIPTORS
+                and _asked(there, count, dialect.framing)
+                # Of proposal, it is no other dialect's, and there are programs that leave anything.
+                and (dialect is PROPOSAL or is_likely(data, dialect))
+            )
+        case Command.VQ:
+            command = unpack(VqCommand, data)
+            size = command.out_length + command.in_length
+            return size <= MAX_DATA and is_likely(data, dialect)
     return len(data) == COMMAND_SIZE
 
 
-def may_be_completion(data: bytes, *, by_length: bool) -> bool:
-    """True if a segment that begins so may begin with a completion.
-
-    ``by_length`` where those of the requests have lengths in place of descriptors.
-    """
+def of_completion(data: bytes, among: Sequence[Dialect]) -> tuple[Dialect, ...]:
+    """Return those in which it may begin with a completion."""
     if len(data) < COMPLETION_SIZE:
-        return False
+        return ()
+    later, earlier = _may_be_later(data), _may_be_earlier(data)
+    return tuple(each for each in among if (later if each is V5 else earlier))
+
+
+def _may_be_earlier(data: bytes) -> bool:
     completion = unpack(Completion, data)
-    if completion.status > _MAX_ERRNO and completion.status != STATUS_OTHER:
+    if completion.status > _MAX_ERRNO and completion.status != OTHER:
         return False
-    rest = len(data) - COMPLETION_SIZE
-    if by_length and rest:
-        answer = unpack(VqCompletion, data)
-        return 0 < answer.length <= MAX_DATA and answer.used <= answer.length
     if completion.ndesc:
         there = segment_descriptors(data[COMPLETION_SIZE:])[: completion.ndesc]
         return completion.ndesc <= MAX_DESCRIPTORS and _returned(there, completion.ndesc)
-    return not rest
+    return len(data) == COMPLETION_SIZE
+
+
+def _may_be_later(data: bytes) -> bool:
+    answer = unpack(VqCompletion, data)
+    if answer.status and answer.status not in SENTENCES:
+        return False
+    if len(data) == COMPLETION_SIZE:
+        return True
+    return not any(answer.reserved) and 0 < answer.value <= min(answer.in_length, MAX_DATA)
 
 
 def looks_returned(head: bytes, asked: Sequence[Descriptor]) -> bool:
@@ -108,12 +164,11 @@ def looks_returned(head: bytes, asked: Sequence[Descriptor]) -> bool:
     )
 
 
-def _chain(descriptors: Sequence[Descriptor], count: int) -> bool:
+def _asked(descriptors: Sequence[Descriptor], count: int, framing: Framing) -> bool:
     """True if these may be the first of the ``count`` descriptors of a command."""
+    chained = next_flag(framing)
     return all(
-        each["length"]
-        and not each["flags"] & ~(_NEXT | _WRITE)
-        and bool(each["flags"] & _NEXT) == (place < count - 1)
+        each["length"] and each["flags"] & ~_WRITE == (chained if place < count - 1 else 0)
         for place, each in enumerate(descriptors)
     )
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from vof.decode import crypto_requests
-from vof.decode.commands import numbers_in
+from vof.decode.fields import numbers_in
 from vof.decode.message import Bytes, Named, Value, named
 from vof.wire import blk
 from vof.wire.constants import DeviceId
@@ -55,17 +55,18 @@ def describe_request(
     return {}
 
 
-def describe_answer(request: Description, area: Bytes, written: int) -> Description:
+def describe_answer(request: Description, area: Bytes, size: int, written: int) -> Description:
     """Return what the answer to a described request is.
 
-    ``area`` has the device-writable bytes, ``written`` is how many the device wrote.
+    ``area`` has the first device-writable bytes, of ``size``; ``written`` is how many the device
+    wrote.
     """
     if request.get("device") == "block":
-        return _block_answer(request, area)
+        return _block_answer(request, area, size)
     if request.get("device") == "rng":
         return {"bytes": written}
     if request.get("device") == "crypto":
-        return crypto_requests.describe_answer(request, area)
+        return crypto_requests.describe_answer(request, area, size)
     return {}
 
 
@@ -113,13 +114,12 @@ def _segments(readable: Bytes, size: int) -> list[Value]:
     ]
 
 
-def _block_answer(request: Description, area: Bytes) -> Description:
-    size = len(area.data)
+def _block_answer(request: Description, area: Bytes, size: int) -> Description:
     if not size or not area.has(size - 1, size):
         return {}
-    found: Description = {"status": named(blk.Status, area.data[-1])}
+    found: Description = {"status": named(blk.Status, area.data[size - 1])}
     kind = request.get("type")
-    if area.data[-1] or not isinstance(kind, Named):
+    if area.data[size - 1] or not isinstance(kind, Named):
         return found
     if kind.value == blk.RequestType.GET_ID and area.has(0, min(size - 1, blk.GET_ID_SIZE)):
         serial = area.data[: min(size - 1, blk.GET_ID_SIZE)].split(b"\0", 1)[0]

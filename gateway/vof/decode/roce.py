@@ -19,6 +19,7 @@ from vof.decode.network import Datagram, Endpoint
 from vof.decode.plausible import may_be_connect
 from vof.decode.queue_pair import Done, Missing, Requester
 from vof.decode.rocev2 import PORT, Operation, RocePacket, parse
+from vof.wire.constants import Transport
 
 _I2T, _T2I = Direction
 
@@ -52,6 +53,7 @@ class RdmaConnections:
     def __init__(self, ports: frozenset[int], open_connection: Open) -> None:
         self._ports = ports
         self._open = open_connection
+        self._targets: dict[Endpoint, None] = {}  # found by a Connect, whatever their port
         self._asked: dict[tuple[bytes, int], _Link] = {}  # by address and communication id
         self._links: dict[tuple[bytes, int], tuple[_Link, Direction]] = {}  # by queue pair
         self.unknown = 0
@@ -108,7 +110,7 @@ class RdmaConnections:
             self._asked[source, mad.comm_id] = asked
             without_oldest(self._asked)
             without_oldest(self._links)
-            if asked.target.port in self._ports:
+            if asked.target.port in self._ports or asked.target in self._targets:
                 yield self._opened(asked, where)
         elif isinstance(mad, cm.Ending):
             ended = self._asked.get((source, mad.comm_id))
@@ -142,9 +144,11 @@ class RdmaConnections:
     ) -> Iterator[Message]:
         if link.connection is None and isinstance(done, Done):
             # Whatever its port: the first message of our protocol can be told.
-            if not may_be_connect(done.data.data):
+            if not may_be_connect(done.data.data, Transport.RDMA):
                 link.foreign = True
                 return
+            self._targets[link.target] = None
+            without_oldest(self._targets)
             yield self._opened(link, where)
         connection = link.connection
         if connection is None:

@@ -23,16 +23,20 @@ from vof.decode.recording import Line, is_recording, read_recording
 from vof.decode.roce import RdmaConnections
 from vof.decode.stream import StreamConnection
 from vof.errors import ConfigError
-from vof.wire.constants import DEFAULT_PORT
+from vof.wire.constants import DEFAULT_PORT, V5_PORT
 
 _I2T, _T2I = Direction
+
+
+DEFAULT_PORTS = frozenset({DEFAULT_PORT, V5_PORT})
+"""Of targets: the reference target's, and that of the text."""
 
 
 @dataclass(frozen=True)
 class Assumptions:
     """What the file may not tell."""
 
-    ports: frozenset[int] = frozenset({DEFAULT_PORT})
+    ports: frozenset[int] = DEFAULT_PORTS
     """Of targets."""
     device_id: int | None = None
     """The device type where it was not asked for."""

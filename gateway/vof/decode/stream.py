@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """A connection over TCP: commands and completions on two streams.
 
-Owns what follows the 16 bytes of each (*proposal*, examples 1.1 and 1.2; *v5*, the vq command). A
-completion is read as its command says, which the other direction has brought.
+Owns what follows the 16 bytes of each (*proposal*, examples 1.1 and 1.2; *v5*, "Stream
+Transmission"). A completion is read as its command says, which the other direction has brought.
 
 Two defects of the reference target are followed: completions with command id 0, whatever their
 command had, and descriptors and data behind a refusal that says it has none.
@@ -10,35 +10,37 @@ command had, and descriptors and data behind a refusal that says it has none.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import replace
 
 from vof.decode import descriptors as rules
+from vof.decode import plausible
 from vof.decode.association import Associations
 from vof.decode.budget import MAX_DATA, Budget
 from vof.decode.buffers import Area
-from vof.decode.commands import Form, form_of
-from vof.decode.connection import CONTROL, PLAIN, Connection, Pending
+from vof.decode.connection import CONTROL, Connection, Pending
 from vof.decode.descriptors import Descriptor, segment_descriptors, total
 from vof.decode.inlet import Cut, Found, Inlet, Parser, Want
 from vof.decode.message import NO_BYTES, Bytes, Direction, Kind, Message, Where
-from vof.decode.plausible import looks_returned, may_be_command, may_be_completion
+from vof.decode.plausible import looks_returned
 from vof.decode.requests import describe_answer, describe_request, secret_places
-from vof.wire.constants import FIRST_RESERVED_COMMAND_ID, LaterOpcode, Opcode, Transport
-from vof.wire.dialect import V2, V5
+from vof.wire.constants import FIRST_RESERVED_COMMAND_ID, Command, Transport
+from vof.wire.dialect import DIALECTS, V5, Dialect, Framing
 from vof.wire.structs import (
     COMMAND_SIZE,
     COMPLETION_SIZE,
+    CONNECT_BODY_SIZE,
     DESCRIPTOR_SIZE,
     HEAD,
     Completion,
     unpack,
 )
 
-_WITH_DESCRIPTORS = frozenset({Opcode.CONNECT, Opcode.VRING})
-_BY_LENGTH = frozenset({LaterOpcode.VQ, LaterOpcode.VQ_KEYED_EAGER_BUF})
-
 _I2T, _T2I = Direction
+
+_LE32 = 0xFFFF_FFFF
+
+Possible = Callable[[bytes, Sequence[Dialect]], tuple[Dialect, ...]]
 
 
 class StreamConnection(Connection):
@@ -70,6 +72,7 @@ class StreamConnection(Connection):
             ),
         }
         self._refused: Pending | None = None
+        self._is_virtqueue = False  # a request came, or its answer
         self._open = set(Direction)
         if begins:
             for inlet in self._inlets.values():
@@ -118,30 +121,39 @@ class StreamConnection(Connection):
         self._out.append(message)
 
     def _may_be_command(self, data: bytes) -> bool:
-        return may_be_command(data, self.association.dialects)
+        return self._one_of(plausible.of_command, data)
 
     def _may_be_completion(self, data: bytes) -> bool:
-        return may_be_completion(data, by_length=self._by_length)
+        found = self._one_of(plausible.of_completion, data)
+        # Where there is no descriptor, only data can follow it.
+        self._is_virtqueue |= found and self._is_v5 and len(data) > COMPLETION_SIZE
+        return found
+
+    def _one_of(self, possible: Possible, data: bytes) -> bool:
+        """Return whether it may be a message; take note of the dialects in which it may."""
+        association = self.association
+        found = possible(data, association.dialects)
+        if not found and not association.certain:
+            found = possible(data, DIALECTS)
+        association.dialects = found or association.dialects
+        return bool(found)
 
     @property
     def _by_length(self) -> bool:
         """The completion of a command that was not seen has a length, not descriptors."""
-        return self.queue != CONTROL and self.association.dialect is V5
+        return self._is_v5 and (self._is_virtqueue or self.queue not in {"", CONTROL})
+
+    @property
+    def _is_v5(self) -> bool:
+        return self.association.dialect is V5
 
     # Commands.
 
     def _commands(self) -> Parser:
         inlet = self._inlets[_I2T]
         while True:
-            head = (yield Want(COMMAND_SIZE)).data
-            pending = self.command(head, inlet.where)
-            if pending is None:
-                message = self.message(Kind.COMMAND, inlet.where, _I2T)
-                opcode, message.command_id = HEAD.unpack_from(head)
-                message.head = head
-                message.problems.append(f"opcode {opcode:#06x} is not known")
-                self._out.append(message)
-                return
+            pending = self.command((yield Want(COMMAND_SIZE)).data, inlet.where)
+            self._is_virtqueue |= pending.is_request
             whole = yield from self._command_body(pending)
             self._command_done(pending)
             if not whole:
@@ -149,32 +161,42 @@ class StreamConnection(Connection):
 
     def _command_body(self, pending: Pending) -> Generator[Want, Bytes, bool]:
         """Read what follows the 16 bytes of a command; return False where it did not all come."""
-        message, opcode = pending.message, pending.form.opcode
-        if opcode in _WITH_DESCRIPTORS:
-            table = yield from self._table(message.fields["ndesc"], message)
-            if table is None:
-                return False
-            message.problems += rules.command_problems(opcode, message.descriptors)
-            pending.readable = Area(rules.readable(message.descriptors))
-            pending.writable = Area(rules.writable(message.descriptors))
-            pending.readable_size = pending.readable.size
-            pending.writable_size = pending.writable.size
-        elif opcode in _BY_LENGTH:
-            pending.readable_size = message.fields["out_length"]
-            pending.writable_size = message.fields["in_length"]
-            if opcode != LaterOpcode.VQ:
+        message, fields = pending.message, pending.message.fields
+        match pending.command:
+            case None:  # in the last dialect it is 16 bytes, in the others nobody knows
+                return self.association.certain and pending.dialect is V5
+            case Command.CONNECT | Command.VRING if "ndesc" in fields:
+                table = yield from self._table(fields["ndesc"], message)
+                if table is None:
+                    return False
+                message.problems += rules.command_problems(pending.command, message.descriptors)
+                there = message.descriptors
+                if pending.dialect.framing is Framing.SEGMENTS:
+                    there = rules.unkeyed(there)
+                    if len(there) != len(message.descriptors):
+                        message.problems.append("there are no keyed descriptors on a stream")
+                pending.readable = Area(rules.readable(there))
+                pending.writable = Area(rules.writable(there))
+                pending.readable_size = pending.readable.size
+                pending.writable_size = pending.writable.size
+            case Command.CONNECT if fields["length"] not in {0, CONNECT_BODY_SIZE}:
+                return False  # nobody knows what it is
+            case Command.CONNECT:
+                pending.readable_size = fields["length"]
+            case Command.VQ:
+                pending.readable_size = fields["out_length"]
+                pending.writable_size = fields["in_length"]
+            case Command.VQ_KEYED_EAGER_BUF | Command.GET_KEYED_EAGER_BUF:
                 message.problems.append("there are no eager buffers on a stream")
-                pending.readable_size = 0
-            elif message.fields["out_descs"] or message.fields["in_descs"]:
-                message.problems.append("there are no keyed descriptors on a stream")
+                pending.writable_size = fields.get("in_length", 0)
         return (yield from self._payload(pending.readable_size, message))
 
     def _command_done(self, pending: Pending) -> None:
         message = pending.message
         message.where = self._inlets[_I2T].where
-        if pending.form.opcode == Opcode.CONNECT:
-            self.connect_body(message, message.payload, message)
-        elif pending.form.is_request:
+        if pending.command is Command.CONNECT and pending.readable_size:
+            self.connect_body(message.payload, message)
+        elif pending.is_request:
             device = self.association.device
             message.decoded["readable"] = pending.readable_size
             message.decoded["writable"] = pending.writable_size
@@ -244,17 +266,17 @@ class StreamConnection(Connection):
         _status, command_id, ndesc, _reserved, _value = unpack(Completion, head)
         pending = self.pending(command_id)
         draft = self.message(Kind.COMPLETION, inlet.where, _T2I)
-        form = self._form(pending, ndesc)
+        command = self._looks_like(pending, ndesc)
         size: int | None = 0
-        if form.opcode == Opcode.VRING:
+        if command is Command.VRING:
             table = yield from self._table(ndesc, draft)
             size = None if table is None else total(draft.descriptors)
         pending = self._command_of(command_id, pending, draft.descriptors)
-        message = self.completion(head, pending, inlet.where, form)
+        message = self.completion(head, pending, inlet.where, command)
         message.head += draft.head
         message.descriptors = draft.descriptors
         message.problems += draft.problems
-        if form.opcode in _BY_LENGTH:
+        if command is Command.VQ:
             size = message.fields.get("length", 0)  # none where it was taken for another's
         whole = False
         if size is not None:
@@ -264,15 +286,15 @@ class StreamConnection(Connection):
         self._out.append(message)
         return whole
 
-    def _form(self, pending: Pending | None, ndesc: int) -> Form:
-        """Return how to read a completion; by itself where its command is not known."""
-        if pending and (pending.form.is_request or not ndesc):
-            return pending.form
-        if pending is None and self._by_length:
-            return form_of(LaterOpcode.VQ, [V5]) or PLAIN
-        if ndesc:
-            return form_of(Opcode.VRING, [V2]) or PLAIN
-        return PLAIN
+    def _looks_like(self, pending: Pending | None, ndesc: int) -> Command | None:
+        """Return whose a completion looks like, which is by itself where its command is not
+        known."""
+        dialect = pending.dialect if pending else self.association.dialect
+        if pending and (pending.is_request or not ndesc or dialect is V5):
+            return pending.command
+        if dialect is V5:
+            return Command.VQ if self._by_length else None
+        return Command.VRING if ndesc else None
 
     def _command_of(
         self, command_id: int, pending: Pending | None, returned: Sequence[Descriptor]
@@ -290,31 +312,27 @@ class StreamConnection(Connection):
         return pending if pending and fits(pending) else self.oldest(fits) or pending
 
     def _completion_done(self, pending: Pending | None, message: Message) -> None:
-        if pending is None or not pending.form.is_request:
+        if pending is None or not pending.is_request:
             return
-        fields = message.fields
-        if pending.form.opcode == Opcode.VRING:
-            written = fields["value"] & 0xFFFF_FFFF
+        fields, size = message.fields, len(message.payload.data)
+        if pending.command is Command.VRING:
             if fields["status"] and not fields["ndesc"]:
                 self._refused = pending
             else:
                 message.problems += rules.completion_problems(
-                    pending.writable.descriptors, message.descriptors, written
+                    pending.writable.descriptors, message.descriptors, fields["value"] & _LE32
                 )
         else:
-            written = fields["used"] or fields["length"]
-            message.decoded["written"] = written
-            message.problems += rules.length_problems(
-                fields["length"], fields["used"], pending.writable_size
-            )
-        answer = describe_answer(pending.request, message.payload, written)
+            size = pending.writable_size
+            message.problems += rules.room_problems(fields["length"], size)
+        answer = describe_answer(pending.request, message.payload, size, pending.written)
         if answer:
             message.decoded["answer"] = answer
 
     def _after_refusal(self, head: bytes, refused: Pending) -> Generator[Want, Bytes, bool]:
         """Read what follows the refusal of a vring command that says that nothing does."""
         message = self.message(Kind.NOTE, self._inlets[_T2I].where, _T2I)
-        message.name, message.command_id = refused.form.name, refused.command_id
+        message.name, message.command_id = refused.message.name, refused.command_id
         message.problems.append("descriptors and data of a refused command, whose ndesc is 0")
         rest = len(refused.writable.descriptors) * DESCRIPTOR_SIZE - len(head)
         whole = False

@@ -27,6 +27,9 @@ _HEX = frozenset({"addr", "key"})
 _FIRST = ("status", "answer", "request")
 """Values that come first, without their names, and apart from the rest."""
 
+_MOST_ERRNO = 4096
+"""Statuses above are shown in hexadecimal, as the text that has them writes them."""
+
 _PLAIN = frozenset({"device", "type", "note", "how"})
 """Values that say themselves what they are."""
 
@@ -130,6 +133,10 @@ def _character(digits: str) -> str:
 
 def _told(decoded: Mapping[str, Value]) -> str:
     first = [_one(name, decoded[name]) for name in _FIRST if name in decoded]
+    status = decoded.get("status")
+    if isinstance(status, Named) and status.value:
+        number = f"{status.value:#x}" if status.value > _MOST_ERRNO else status.value
+        first[0] = f"status {number}: {status.name}"
     rest = {name: value for name, value in decoded.items() if name not in _FIRST}
     return "; ".join(filter(None, (*first, _list(rest))))
 

@@ -27,7 +27,7 @@ from vof.drivers.block_geometry import (
     geometry_of,
     read_block_config,
 )
-from vof.errors import CompletionError, DeviceError, LocalProtocolError, RemoteProtocolError
+from vof.errors import DeviceError, LocalProtocolError, RemoteProtocolError
 from vof.fabric.pending import Pending
 from vof.initiator.parameters import SessionParameters
 from vof.initiator.session import Session
@@ -121,13 +121,13 @@ class BlockDriver:
             config = read_block_config(session, features)
             # Without MQ a device has one request queue, whatever the transport says (§5.2.2).
             offered = config.num_queues if features & Feature.MQ else 1
-            count_of_queues = min(queues, session.num_queues, offered)
+            count_of_queues = session.queue_sizes.up_to(min(queues, offered))
             if count_of_queues < 1:
                 raise RemoteProtocolError(
                     f"{session.parameters.where}: the device has no virtqueue"
                 )
             virtqueues = session.open_virtqueues(count_of_queues)
-            depth = min(queue.size for queue in virtqueues)
+            depth = min(queue.max_descriptors for queue in virtqueues)
             geometry = geometry_of(session, features, config, depth)
             session.driver_ok()
         except BaseException:
@@ -210,7 +210,7 @@ class BlockDriver:
         of ``wanted`` bytes of data ``arrived`` came.
         """
         if refused:
-            raise CompletionError(what, refused)
+            raise self._queues[0].refusal(what, refused)
         if status is None:
             self._violation(f"{what} completed without a status byte")
         elif status != Status.OK:

@@ -18,7 +18,6 @@ from threading import Lock
 
 from vof.drivers.crypto_slots import Slots
 from vof.errors import (
-    CompletionError,
     ConnectError,
     DeviceError,
     LocalProtocolError,
@@ -117,7 +116,7 @@ class CryptoDriver:
                 raise WrongDevice(f"'{session.tvqn}' is not a virtio-crypto")
             features = Feature(session.negotiate(WANTED) & WANTED)
             config = _read_config(session)
-            control_index = session.num_queues - 1
+            control_index = config.max_dataqueues
             count = min(queues, control_index)
             *data, control = session.open_virtqueues(count, control_index)
             session.driver_ok()
@@ -292,6 +291,7 @@ class CryptoDriver:
                 wire.readable,
                 [memoryview(buffer) for buffer in buffers],
                 last,
+                counted=bool(results),  # RSA's may be shorter than its room
             )
         except BaseException:
             slots.give(queue)
@@ -356,10 +356,11 @@ class CryptoDriver:
 def _read_config(session: Session) -> Config:
     """Return the config space, once what it says of the queues has proved to be possible."""
     config = Config(**read_config(session.control, layout_of(Config), Config._fields))
-    if config.max_dataqueues < 1 or config.max_dataqueues != session.num_queues - 1:
+    last = config.max_dataqueues  # the control queue's index
+    if last < 1 or not session.queue_sizes.has(last) or session.queue_sizes.has(last + 1):
         raise RemoteProtocolError(
             f"{session.parameters.where}: the device's config is impossible: max_dataqueues "
-            f"{config.max_dataqueues} with {session.num_queues} virtqueues, one of them for control"
+            f"{last} with {session.queue_sizes.count()} virtqueues, one of them for control"
         )
     return config
 
@@ -375,7 +376,7 @@ def _check_ready(session: Session) -> None:
 
 def _check_completion(request: _InFlight, arrival: Arrival) -> None:
     if arrival.completion.status:
-        raise CompletionError(request.what, arrival.completion.status)
+        raise request.queue.refusal(request.what, arrival.completion.status)
 
 
 def _no_session(session_id: int) -> LocalProtocolError:

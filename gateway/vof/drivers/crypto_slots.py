@@ -25,7 +25,7 @@ class Slots:
         self._changed = Condition()
         self._free: dict[Virtqueue, int] = {}
         for queue in queues:
-            room = max(1, queue.size // descriptors)
+            room = max(1, queue.depth(descriptors))
             self._free[queue] = room if most is None else min(room, most)
         self.total = sum(self._free.values())
         """All of the places."""

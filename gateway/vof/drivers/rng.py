@@ -10,7 +10,6 @@ bytes: whoever hands them on does.
 from __future__ import annotations
 
 from vof.errors import (
-    CompletionError,
     DeviceError,
     LocalProtocolError,
     RemoteProtocolError,
@@ -54,7 +53,7 @@ class RngDriver:
             if session.device_id != DeviceId.RNG:
                 raise WrongDevice(f"'{session.tvqn}' is not a virtio-rng")
             session.negotiate(0)
-            if not session.num_queues:
+            if not session.queue_sizes.has(0):
                 raise RemoteProtocolError(
                     f"{session.parameters.where}: the device has no virtqueue"
                 )
@@ -95,7 +94,7 @@ class RngDriver:
 
     def _length(self, arrival: Arrival) -> int:
         if arrival.completion.status:
-            raise CompletionError("read", arrival.completion.status)
+            raise self._queue.refusal("read", arrival.completion.status)
         return arrival.lengths[0]
 
 

@@ -32,7 +32,7 @@ def open_queue(
     name: str,
     on_lost: OnLost,
     timeout: float | None,
-    framing: Framing = Framing.SEGMENTS,
+    framing: Framing = Framing.CHAINS,
 ) -> Queue:
     """Return a queue over the connected ``sock``, which belongs to it from now on.
 

@@ -73,7 +73,7 @@ cdef class _Flight:
                 landing.completion.status,
                 landing.completion.command_id,
                 landing.completion.ndesc,
-                _RESERVED,
+                (<uint16_t>landing.completion.rsvd).to_bytes(2, "little"),
                 landing.completion.value,
             )
             pending.arrival = Arrival(

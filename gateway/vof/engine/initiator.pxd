@@ -11,6 +11,7 @@ cdef extern from "sys/uio.h" nogil:
 
 cdef extern from "wire.h" nogil:
     enum vof_framing:
+        VOF_FRAMING_CHAINS
         VOF_FRAMING_SEGMENTS
         VOF_FRAMING_LENGTHS
 
@@ -18,6 +19,7 @@ cdef extern from "wire.h" nogil:
         uint16_t status
         uint16_t command_id
         uint16_t ndesc
+        uint16_t rsvd
         uint64_t value
 
 
@@ -72,8 +74,8 @@ cdef extern from "initiator/request.h" nogil:
 
 
 cdef extern from "initiator/room.h" nogil:
-    int vof_queue_take_id(vof_queue *queue, uint32_t descriptors, bint wait)
-    void vof_queue_give_back_id(vof_queue *queue, uint16_t id, uint32_t descriptors)
+    int vof_queue_take_id(vof_queue *queue, uint32_t room, bint wait)
+    void vof_queue_give_back_id(vof_queue *queue, uint16_t id, uint32_t room)
     bint vof_queue_resize(vof_queue *queue, uint32_t size)
     uint32_t vof_queue_ids(vof_queue *queue)
 
@@ -87,6 +89,7 @@ cdef extern from "initiator/ending.h" nogil:
     enum vof_failure:
         VOF_ALIVE
         VOF_CONNECTION_LOST
+        VOF_NO_ANSWER
         VOF_VIOLATION
         VOF_ENDED_HERE
 

@@ -13,7 +13,9 @@ import os
 import time
 
 from vof.counts import MAX_KINDS, OTHER, Count
-from vof.errors import ConfigError, LocalProtocolError, RemoteProtocolError, SessionLost
+from vof.errors import (
+    ConfigError, LocalProtocolError, NoAnswer, RemoteProtocolError, SessionLost,
+)
 from vof.fabric import stream_requests
 from vof.fabric.interface import Activity, Statistics
 from vof.fabric.pending import Pending
@@ -35,7 +37,6 @@ from libc.string cimport memcpy
 from vof.engine.initiator cimport *
 
 _NANOSECONDS = 1_000_000_000
-_RESERVED = bytes(2)
 _BLOCK_KINDS = tuple(vof_block_kind_name(i).decode() for i in range(VOF_BLOCK_KINDS))
 assert VOF_KINDS == MAX_KINDS
 
@@ -45,7 +46,9 @@ cdef int64_t _nanoseconds(timeout) except -1:
 
 
 cdef vof_framing _c_framing(framing):
-    return VOF_FRAMING_LENGTHS if framing is Framing.LENGTHS else VOF_FRAMING_SEGMENTS
+    if framing is Framing.LENGTHS:
+        return VOF_FRAMING_LENGTHS
+    return VOF_FRAMING_SEGMENTS if framing is Framing.SEGMENTS else VOF_FRAMING_CHAINS
 
 
 include "flight.pxi"

@@ -33,7 +33,7 @@ cdef class NativeQueue:
     cdef readonly object framing
 
     def __cinit__(
-        self, sock, str name, on_lost, timeout=None, int size=256, framing=Framing.SEGMENTS
+        self, sock, str name, on_lost, timeout=None, int size=256, framing=Framing.CHAINS
     ):
         cdef int fd = sock.detach()
         self.name = name
@@ -67,7 +67,8 @@ cdef class NativeQueue:
                     f"{self.name}: protocol violation by the target: {reason}"
                 )
             else:
-                self._found = SessionLost(f"{self.name}: connection lost: {reason}")
+                kind = NoAnswer if failure == VOF_NO_ANSWER else SessionLost
+                self._found = kind(f"{self.name}: connection lost: {reason}")
         return self._found
 
     def set_timeout(self, timeout):
@@ -88,18 +89,21 @@ cdef class NativeQueue:
         if not vof_queue_resize(self.queue, size):
             raise MemoryError
 
-    def take_id(self, uint32_t descriptors, *, bint wait):
+    def take_id(self, uint32_t room, *, bint wait):
         cdef int command_id
         with nogil:
-            command_id = vof_queue_take_id(self.queue, descriptors, wait)
+            command_id = vof_queue_take_id(self.queue, room, wait)
         return None if command_id < 0 else command_id
 
-    def give_back_id(self, uint16_t command_id, uint32_t descriptors):
+    def give_back_id(self, uint16_t command_id, uint32_t room):
         if command_id >= vof_queue_ids(self.queue):
             raise ValueError(f"command id {command_id}")
-        vof_queue_give_back_id(self.queue, command_id, descriptors)
+        vof_queue_give_back_id(self.queue, command_id, room)
 
-    def prepare(self, str what, readable, payload, writable, uint32_t tail=0, *, bint wait=True):
+    def prepare(
+        self, str what, readable, payload, writable, uint32_t tail=0, *, bint wait=True,
+        bint counted=False
+    ):
         return stream_requests.prepare(self, what, readable, payload, writable, tail, wait=wait)
 
     def release(self, pending):
@@ -108,8 +112,8 @@ cdef class NativeQueue:
     def prepare_control(self, str what, bytes command):
         return Pending(what, HEAD.unpack_from(command)[1], [command])
 
-    def prepare_connect(self, str what, command, body):
-        return stream_requests.prepare_connect(what, command, body)
+    def prepare_connect(self, str what, connect, names):
+        return stream_requests.prepare_connect(what, connect, names)
 
     def submit(self, pending):
         cdef _Flight flight = _Flight(self, pending)

@@ -17,7 +17,7 @@ from threading import Lock
 
 from vof.errors import RemoteProtocolError
 from vof.fabric.extents import Extents
-from vof.wire.keyed import KeyedDescriptor
+from vof.wire.v5 import KeyedDescriptor
 
 MAX_PIECES = 4
 """Pieces of one lease: RDMA WRITEs of one request. What would take more goes by descriptors."""

@@ -15,8 +15,9 @@ from typing import NamedTuple, Protocol, TypeAlias
 from vof.counts import Counts
 from vof.errors import VofError
 from vof.fabric.pending import Pending
+from vof.wire.connect import Connect, Names
 from vof.wire.stream import Arrival
-from vof.wire.structs import Buffer, ConnectBody, ConnectCommand
+from vof.wire.structs import Buffer
 
 
 class InFlight(Protocol):
@@ -94,7 +95,16 @@ class Queue(Protocol):
     # Forming commands: in the form in which they travel here, with what they need in flight.
 
     def resize(self, size: int) -> None:
-        """Say how many descriptors may be in flight."""
+        """Say how many descriptors may be in flight, or commands in *v5*."""
+
+    def take_id(self, room: int, *, wait: bool) -> int | None:
+        """Take so much room, at most the size; return the lowest free command id.
+
+        Without room: waits, or returns None if ``wait`` is false.
+        """
+
+    def give_back_id(self, command_id: int, room: int) -> None:
+        """Give back what ``take_id`` gave, once the command is done."""
 
     def prepare(
         self,
@@ -105,12 +115,15 @@ class Queue(Protocol):
         tail: int = 0,
         *,
         wait: bool = True,
+        counted: bool = False,
     ) -> Pending | None:
-        """Form a virtqueue's request, with the lowest free command id and room for its descriptors.
+        """Form a virtqueue's request, with the lowest free command id and room for its descriptors,
+        or in *v5* for one command.
 
         ``readable`` gives the lengths of the device-readable descriptors, ``payload`` their bytes
         in any division; ``writable`` the device-writable buffers, of which every answer that has
-        any bytes has the last ``tail``. At most as many descriptors as the size.
+        any bytes has the last ``tail``. ``counted`` says that the answer may have a gap before the
+        tail, and that its size matters. At most as much as the size.
 
         Without room: waits, or returns None if ``wait`` is false. A thread that has commands in
         flight must not wait here, for it may be the one that would have received them.
@@ -122,7 +135,7 @@ class Queue(Protocol):
     def prepare_control(self, what: str, command: bytes) -> Pending:
         """Form a control command that is its 16 bytes alone, command id included."""
 
-    def prepare_connect(self, what: str, command: ConnectCommand, body: ConnectBody) -> Pending:
+    def prepare_connect(self, what: str, connect: Connect, names: Names) -> Pending:
         """Form a Connect."""
 
     # Commands.

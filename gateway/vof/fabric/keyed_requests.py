@@ -2,9 +2,10 @@
 """The form of requests in keyed transmission: a message in registered memory, and what it names.
 
 Everything of a request is one extent: the message, the device-readable bytes, the room for the
-device-writable ones. Where the virtqueue has an eager range and there is room in it, the
-device-readable bytes are written there ahead of the message; otherwise a descriptor names them and
-the target reads them.
+device-writable ones. In *v5* the latter two lie close together, so that one keyed descriptor covers
+them: that is as many as every target takes. Where the virtqueue has an eager range and there is
+room in it, the device-readable bytes are written there ahead of the message; otherwise a descriptor
+names them and the target reads them.
 
 Must not know what a request asks for, nor who sends it.
 """
@@ -18,25 +19,17 @@ from vof.fabric.buffers import SLAB_SIZE, Extent, Pool
 from vof.fabric.eager import EagerRange, Lease
 from vof.fabric.extents import ALIGNMENT, rounded
 from vof.fabric.link import Write
+from vof.wire.connect import Connect, Names, encode_body, encode_connect, encode_keyed_rest
+from vof.wire.constants import Transport
 from vof.wire.dialect import Framing
 from vof.wire.keyed import (
-    KEYED_DESCRIPTOR_SIZE,
-    MAX_KEYED_DESCS,
-    KeyedDescriptor,
     encode_eager,
     encode_get_keyed_eager_buf,
-    encode_keyed,
-    encode_keyed_connect,
+    encode_keyed_vq,
+    encode_keyed_vring,
 )
-from vof.wire.structs import (
-    COMMAND_SIZE,
-    CONNECT_BODY_SIZE,
-    DESCRIPTOR_SIZE,
-    Buffer,
-    ConnectBody,
-    ConnectCommand,
-    pack,
-)
+from vof.wire.structs import COMMAND_SIZE, CONNECT_BODY_SIZE, DESCRIPTOR_SIZE, Buffer
+from vof.wire.v5 import KEYED_DESCRIPTOR_SIZE, MAX_KEYED_DESCS, KeyedDescriptor
 
 MAX_SEGS = 1024
 """Segment descriptors of one message at most."""
@@ -87,8 +80,8 @@ class KeyedForm:
         """Requests that went through the eager range, and those that did not fit there."""
 
     def use_keyed(self, num_descs: int, eager: EagerRange | None) -> None:
-        """Keep to what the target says of the virtqueue: ``num_descs`` keyed descriptors of each
-        direction at most, and its eager range. One of each direction is what we need."""
+        """Keep to what the target says: at most ``num_descs`` keyed descriptors for a command, of
+        which we need one, and the virtqueue's eager range."""
         if num_descs < 1:
             raise RemoteProtocolError("the target allows no keyed descriptors")
         self.eager = eager
@@ -102,19 +95,21 @@ class KeyedForm:
         sizes: Sequence[int],
         *,
         wait: bool,
+        by_key: bool = False,
     ) -> Carriage | None:
-        """Form a virtqueue's request; None where there is no memory for it now.
+        """Form a virtqueue's request; None where there is no memory for it now. ``by_key`` keeps it
+        out of the eager range: the completion of such a one has no place for the size of a gap.
 
         Raises LocalProtocolError for one that is larger than registered memory comes.
         """
         by_lengths = self.framing is Framing.LENGTHS
         if by_lengths:
-            message_size = COMMAND_SIZE + 2 * KEYED_DESCRIPTOR_SIZE
+            message_size = COMMAND_SIZE + KEYED_DESCRIPTOR_SIZE
         else:
             message_size = COMMAND_SIZE + (len(readable) + len(sizes)) * DESCRIPTOR_SIZE
         out_length, in_length = sum(readable), sum(sizes)
         out_place = rounded(message_size)
-        in_place = out_place + rounded(out_length)
+        in_place = out_place + (out_length if by_lengths else rounded(out_length))
         end = in_place + in_length
         if end > self.pool.largest:
             raise LocalProtocolError(
@@ -133,18 +128,22 @@ class KeyedForm:
         assert place == out_place + out_length
         addr = extent.addr
         rkey = extent.slab.rkey
-        writable = _descriptors(addr + in_place, rkey, (in_length,) if by_lengths else sizes)
         lease = None
-        if self.eager is not None and out_length:
+        if self.eager is not None and out_length and not by_key:
             lease = self.eager.lease(out_length)
         if lease is not None:
             self.eager_sent += 1
+            writable = _descriptors(addr + in_place, rkey, (in_length,))
             message = encode_eager(command_id, lease.offset, out_length, writable)
         else:
-            self.eager_full += self.eager is not None and out_length > 0
-            lengths = (out_length,) if by_lengths else readable
-            named = _descriptors(addr + out_place, rkey, lengths)
-            message = encode_keyed(self.framing, command_id, named, writable)
+            self.eager_full += self.eager is not None and out_length > 0 and not by_key
+            if by_lengths:
+                whole = _descriptors(addr + out_place, rkey, (out_length + in_length,))
+                message = encode_keyed_vq(command_id, out_length, whole)
+            else:
+                named = _descriptors(addr + out_place, rkey, readable)
+                room = _descriptors(addr + in_place, rkey, sizes)
+                message = encode_keyed_vring(self.framing, command_id, named, room)
         carriage = Carriage(extent, message, view[in_place:end])
         carriage.sizes = sizes
         if lease is not None:
@@ -161,11 +160,12 @@ class KeyedForm:
 
     # Control commands, one at a time: they share one place.
 
-    def connect(self, command: ConnectCommand, body: ConnectBody) -> Carriage:
+    def connect(self, connect: Connect, names: Names) -> Carriage:
         """Form a Connect."""
         named, room = self._body(CONNECT_BODY_SIZE)
-        room[:] = pack(body)
-        return Carriage(self._control, encode_keyed_connect(command, named))
+        room[:] = encode_body(names)
+        message = encode_connect(connect, Transport.RDMA) + encode_keyed_rest(connect, named)
+        return Carriage(self._control, message)
 
     def get_keyed_eager_buf(self, command_id: int, vq_index: int, descs: int) -> Carriage:
         """Form a get_keyed_eager_buf."""

@@ -20,7 +20,7 @@ from threading import Lock
 from typing import cast
 
 from vof.counts import Tally
-from vof.errors import RemoteProtocolError, SessionLost, VofError
+from vof.errors import NoAnswer, RemoteProtocolError, SessionLost, VofError
 from vof.fabric.ended import count_ended
 from vof.fabric.interface import Activity, InFlight, OnLost, Queue
 from vof.fabric.leader import Leadership
@@ -38,7 +38,7 @@ class BaseQueue(ABC):
     """One queue's connection; see ``interface.Queue`` for what is not described here.
 
     ``timeout`` is the seconds a command may take before the connection is given up, None for ever;
-    ``size`` and ``commands`` the numbers of descriptors and of commands that may be in flight.
+    ``size`` and ``commands`` are the room and the number of commands that may be in flight.
     """
 
     def __init__(
@@ -108,6 +108,12 @@ class BaseQueue(ABC):
 
     def resize(self, size: int) -> None:
         self._room.resize(size)
+
+    def take_id(self, room: int, *, wait: bool) -> int | None:
+        return self._room.take(room, wait=wait)
+
+    def give_back_id(self, command_id: int, room: int) -> None:
+        self._room.give_back(command_id, room)
 
     def submit(self, pending: Pending) -> None:
         pending.sequence = next(self._sequence)
@@ -247,7 +253,8 @@ class BaseQueue(ABC):
     def expire(self, pending: Pending) -> None:
         pending.deadline = None
         within = f" within {self._timeout:g} s" if self._timeout else ""
-        self._mark_failed(self._lost(f"no answer to {pending.what}{within}"))
+        reason = f"no answer to {pending.what}{within}"
+        self._mark_failed(NoAnswer(f"{self.name}: connection lost: {reason}"))
 
     def settle(self) -> None:
         # Where another thread leads, the interruption wakes it and it comes by here or in _receive.

@@ -25,9 +25,12 @@ from vof.fabric.link import Link
 from vof.fabric.pending import Pending, data_bytes
 from vof.fabric.queue import EVENTS, BaseQueue
 from vof.fabric.ticks import TICK, tick_of
+from vof.wire.connect import Connect, Names
 from vof.wire.dialect import Framing
-from vof.wire.keyed import KeyedDescriptor, completion_id, decode_completion, decode_eager_buffers
-from vof.wire.structs import HEAD, Buffer, ConnectBody, ConnectCommand
+from vof.wire.framing import room_of
+from vof.wire.keyed import completion_id, decode_completion, decode_eager_buffers
+from vof.wire.structs import HEAD, Buffer
+from vof.wire.v5 import KeyedDescriptor
 
 PROBE_IDLE = 5.0
 """Seconds without a sign of the target after which it is probed: by who waits for it, or looks."""
@@ -52,7 +55,7 @@ class RdmaQueue(BaseQueue):
         on_lost: OnLost,
         timeout: float | None = None,
         size: int = 16,
-        framing: Framing = Framing.SEGMENTS,
+        framing: Framing = Framing.CHAINS,
     ) -> None:
         super().__init__(name, on_lost, timeout, size, link.commands)
         self.framing = framing
@@ -86,22 +89,25 @@ class RdmaQueue(BaseQueue):
         tail: int = 0,
         *,
         wait: bool = True,
+        counted: bool = False,
     ) -> Pending | None:
-        descriptors = len(readable) + len(writable)
-        command_id = self._room.take(descriptors, wait=wait)
+        room = room_of(self.framing, len(readable) + len(writable))
+        command_id = self._room.take(room, wait=wait)
         if command_id is None:
             return None
         sizes = [len(buffer) for buffer in writable]
         carriage = None
         try:
-            carriage = self._form.request(what, command_id, readable, payload, sizes, wait=wait)
+            carriage = self._form.request(
+                what, command_id, readable, payload, sizes, wait=wait, by_key=counted
+            )
         except SessionLost:
             if self._error is not None:
                 raise self._error.again() from None
             raise
         finally:
             if carriage is None:
-                self._room.give_back(command_id, descriptors)
+                self._room.give_back(command_id, room)
         if carriage is None:
             return None
         pending = Pending(what, command_id, (), len(readable), writable, tail)
@@ -111,13 +117,14 @@ class RdmaQueue(BaseQueue):
 
     def release(self, pending: Pending) -> None:
         self._form.release(_carriage(pending))
-        self._room.give_back(pending.command_id, pending.first_id + len(pending.buffers))
+        room = room_of(self.framing, pending.first_id + len(pending.buffers))
+        self._room.give_back(pending.command_id, room)
 
     def prepare_control(self, what: str, command: bytes) -> Pending:
         return _control(what, HEAD.unpack_from(command)[1], self._form.plain(command))
 
-    def prepare_connect(self, what: str, command: ConnectCommand, body: ConnectBody) -> Pending:
-        return _control(what, command.command_id, self._form.connect(command, body))
+    def prepare_connect(self, what: str, connect: Connect, names: Names) -> Pending:
+        return _control(what, connect.command_id, self._form.connect(connect, names))
 
     def prepare_get_keyed_eager_buf(
         self, what: str, command_id: int, vq_index: int, descs: int
@@ -244,7 +251,13 @@ class RdmaQueue(BaseQueue):
         if pending is None:
             raise self._not_in_flight(command_id)
         carriage = _carriage(pending)
-        arrival = decode_completion(self.framing, message, carriage.sizes, pending.tail)
+        arrival = decode_completion(
+            self.framing,
+            message,
+            carriage.sizes,
+            pending.tail,
+            eager=carriage.lease is not None,
+        )
         if arrival.lengths:
             room, place = carriage.room, 0
             assert room is not None

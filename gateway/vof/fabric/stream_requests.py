@@ -12,10 +12,11 @@ from typing import Protocol
 
 from vof.fabric.interface import Queue
 from vof.fabric.pending import Pending, data_bytes
+from vof.wire.connect import Connect, Names, encode_body, encode_connect, encode_stream_rest
+from vof.wire.constants import Transport
 from vof.wire.dialect import Framing
-from vof.wire.framing import encode_request
-from vof.wire.stream import encode_connect
-from vof.wire.structs import Buffer, ConnectBody, ConnectCommand
+from vof.wire.framing import encode_request, room_of
+from vof.wire.structs import Buffer
 
 
 class StreamQueue(Queue, Protocol):
@@ -24,15 +25,6 @@ class StreamQueue(Queue, Protocol):
     @property
     def framing(self) -> Framing:
         """How a virtqueue's requests travel here."""
-
-    def take_id(self, descriptors: int, *, wait: bool) -> int | None:
-        """Take room for ``descriptors``, at most the size; return the lowest free command id.
-
-        Without room: waits, or returns None if ``wait`` is false.
-        """
-
-    def give_back_id(self, command_id: int, descriptors: int) -> None:
-        """Give back what ``take_id`` gave, once the command is done."""
 
 
 def prepare(
@@ -46,7 +38,8 @@ def prepare(
     wait: bool,
 ) -> Pending | None:
     """See ``interface.Queue.prepare``."""
-    command_id = queue.take_id(len(readable) + len(writable), wait=wait)
+    room = room_of(queue.framing, len(readable) + len(writable))
+    command_id = queue.take_id(room, wait=wait)
     if command_id is None:
         return None
     lengths = [len(buffer) for buffer in writable]
@@ -56,11 +49,14 @@ def prepare(
     return pending
 
 
-def prepare_connect(what: str, command: ConnectCommand, body: ConnectBody) -> Pending:
+def prepare_connect(what: str, connect: Connect, names: Names) -> Pending:
     """See ``interface.Queue.prepare_connect``."""
-    return Pending(what, command.command_id, [encode_connect(command, body)])
+    head = encode_connect(connect, Transport.TCP)
+    rest = encode_stream_rest(connect, encode_body(names))
+    return Pending(what, connect.command_id, [head, rest])
 
 
 def release(queue: StreamQueue, pending: Pending) -> None:
     """See ``interface.Queue.release``."""
-    queue.give_back_id(pending.command_id, pending.first_id + len(pending.buffers))
+    room = room_of(queue.framing, pending.first_id + len(pending.buffers))
+    queue.give_back_id(pending.command_id, room)

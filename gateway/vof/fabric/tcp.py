@@ -24,11 +24,12 @@ from vof.fabric.interface import OnLost, Statistics
 from vof.fabric.pending import Pending
 from vof.fabric.queue import EVENTS, BaseQueue
 from vof.fabric.ticks import SHORT_TICK, TICK, set_receive_timeout, tick_of
+from vof.wire.connect import Connect, Names
 from vof.wire.constants import AsyncEvent
 from vof.wire.dialect import Framing
 from vof.wire.framing import completion_parser
 from vof.wire.stream import Arrival, Expected
-from vof.wire.structs import HEAD, Buffer, ConnectBody, ConnectCommand
+from vof.wire.structs import HEAD, Buffer
 
 RECEIVE_BUFFER_SIZE = 64 * 1024
 """Bytes asked for at once where it is not yet known whose they are."""
@@ -56,7 +57,7 @@ class TcpQueue(BaseQueue):
         on_lost: OnLost,
         timeout: float | None = None,
         size: int = DEFAULT_SIZE,
-        framing: Framing = Framing.SEGMENTS,
+        framing: Framing = Framing.CHAINS,
     ) -> None:
         super().__init__(name, on_lost, timeout, size)
         self.framing = framing
@@ -76,12 +77,6 @@ class TcpQueue(BaseQueue):
     def accept_refusals_with_buffers(self) -> None:
         self._parser.refusal_carries_buffers = True
 
-    def take_id(self, descriptors: int, *, wait: bool) -> int | None:
-        return self._room.take(descriptors, wait=wait)
-
-    def give_back_id(self, command_id: int, descriptors: int) -> None:
-        self._room.give_back(command_id, descriptors)
-
     def prepare(
         self,
         what: str,
@@ -91,6 +86,7 @@ class TcpQueue(BaseQueue):
         tail: int = 0,
         *,
         wait: bool = True,
+        counted: bool = False,
     ) -> Pending | None:
         return stream_requests.prepare(self, what, readable, payload, writable, tail, wait=wait)
 
@@ -100,8 +96,8 @@ class TcpQueue(BaseQueue):
     def prepare_control(self, what: str, command: bytes) -> Pending:
         return Pending(what, HEAD.unpack_from(command)[1], [command])
 
-    def prepare_connect(self, what: str, command: ConnectCommand, body: ConnectBody) -> Pending:
-        return stream_requests.prepare_connect(what, command, body)
+    def prepare_connect(self, what: str, connect: Connect, names: Names) -> Pending:
+        return stream_requests.prepare_connect(what, connect, names)
 
     def statistics(self) -> Statistics:
         return Statistics(

@@ -51,7 +51,8 @@ def inspect(session: Session) -> Inspection:
     RemoteProtocolError for what cannot be, SessionLost."""
     control = session.control
     features = control.get_device_feature()
-    sizes = [control.get_queue_size(index) for index in range(min(session.num_queues, MAX_QUEUES))]
+    count = session.queue_sizes.count()
+    sizes = [control.get_queue_size(index) for index in range(min(count, MAX_QUEUES))]
     config: Mapping[str, int] = {}
     size = read_only = serial = None
     if session.device_id == DeviceId.BLOCK:
@@ -67,7 +68,7 @@ def inspect(session: Session) -> Inspection:
         dialect=session.dialect,
         features=features,
         max_segs=session.max_segs,
-        num_queues=session.num_queues,
+        num_queues=count,
         queue_sizes=sizes,
         config=config,
         size=size,

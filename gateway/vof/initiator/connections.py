@@ -24,7 +24,7 @@ from vof.initiator.control import ControlQueue
 from vof.initiator.parameters import SessionParameters
 from vof.wire.constants import MAX_COMMAND_ID, Transport, TransportFeature
 from vof.wire.dialect import Dialect
-from vof.wire.keyed import MAX_KEYED_DESCS
+from vof.wire.v5 import MAX_KEYED_DESCS
 
 if TYPE_CHECKING:
     from vof.fabric.verbs import Domain
@@ -114,6 +114,8 @@ class _RdmaConnections:
         self._dialect = dialect
         self._domain: Domain | None = None
         self._features = TransportFeature(0)
+        self._num_descs = 1
+        """Keyed descriptors that a command may have."""
 
     def open(self, name: str, offset: int, size: int, on_lost: OnLost) -> Queue:
         parameters = self._parameters
@@ -149,20 +151,17 @@ class _RdmaConnections:
         if wanted:
             self._features = TransportFeature(control.get_transport_features() & wanted)
             control.set_transport_features(self._features)
+            if self._features & TransportFeature.KEYED_NUM_DESCS:
+                self._num_descs = control.get_keyed_num_descs()
 
     def set_up(self, control: ControlQueue, index: int, queue: Queue) -> None:
         assert isinstance(queue, RdmaQueue)
         try:
-            queue.use_keyed(self._num_descs(control, index), self._eager_range(control, index))
+            queue.use_keyed(self._num_descs, self._eager_range(control, index))
         except RemoteProtocolError as error:
             raise RemoteProtocolError(
                 f"{self._parameters.where}: virtqueue {index}: {error}"
             ) from None
-
-    def _num_descs(self, control: ControlQueue, index: int) -> int:
-        if self._features & TransportFeature.KEYED_NUM_DESCS:
-            return control.get_keyed_num_descs(index)
-        return 1
 
     def _eager_range(self, control: ControlQueue, index: int) -> EagerRange | None:
         if not self._features & TransportFeature.KEYED_EAGER_BUF:

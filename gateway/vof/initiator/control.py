@@ -1,41 +1,32 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """The control queue: one command at a time, each a method named as the specification names it.
 
-Implements *v2* "Commands Definition" with the numbers of the association's dialect. Control
-commands may be sent on a virtqueue's connection as well, so the same class serves there for its
-Connect. Must not know the order in which a device is initialised: that is ``session``'s.
+Implements *v5* and *v2* "Commands Definition" with the numbers and records of the association's
+dialect; where a revision has another command for the same thing, it is one method here. A Connect,
+and a Disconnect, are sent on a virtqueue's connection as well, so the same class serves there. Must
+not know the order in which a device is initialised: that is ``session``'s.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from threading import Lock
+from typing import Any
 
-from vof.errors import CompletionError, RemoteProtocolError
+from vof.errors import RemoteProtocolError
 from vof.fabric.interface import Queue
 from vof.fabric.pending import Pending
 from vof.fabric.rdma import RdmaQueue
+from vof.wire.connect import Connect, Names
 from vof.wire.constants import (
     CONFIG_WIDTHS,
     CONTROL_QUEUE_TARGET_ID,
+    Command,
     DeviceStatus,
-    LaterOpcode,
-    Opcode,
-    Transport,
 )
 from vof.wire.dialect import FEATURE_SELECT_BITS, FEATURE_SELECT_MAX_SEGS, Dialect
-from vof.wire.keyed import KeyedDescriptor
-from vof.wire.names import encode_name
-from vof.wire.structs import (
-    CommonCommand,
-    Completion,
-    ConfigCommand,
-    ConnectBody,
-    ConnectCommand,
-    FeatureCommand,
-    QueueCommand,
-    pack,
-)
+from vof.wire.structs import Completion
+from vof.wire.v5 import KeyedDescriptor
 
 _COMMAND_ID = 0
 """The lowest id: some targets answer every command with it. One command is in flight at a time."""
@@ -52,102 +43,125 @@ class ControlQueue:
     connection ends (which includes the fabric queue's timeout).
     """
 
-    def __init__(self, fabric: Queue, dialect: Dialect, transport: Transport) -> None:
+    def __init__(self, fabric: Queue, dialect: Dialect) -> None:
         self._fabric = fabric
         self._dialect = dialect
-        self._transport = transport
         self.after_command: Callable[[], None] = lambda: None
         """Called after every command, whose wait may have received an event along with it."""
         self._one_at_a_time = Lock()
 
-    def connect(self, ivqn: str, tvqn: str) -> int:
+    def connect(self, names: Names) -> int:
         """Connect as control queue; return the target id that was allocated."""
-        return self._connect(CONTROL_QUEUE_TARGET_ID, 0, ivqn, tvqn).value & _U16
+        connect = Connect(self._dialect, _COMMAND_ID, CONTROL_QUEUE_TARGET_ID, 0)
+        return int(self._connect(connect, names).value) & _U16
 
-    def connect_virtqueue(self, target_id: int, index: int, ivqn: str, tvqn: str) -> None:
-        """Connect as virtqueue ``index`` of the association ``target_id``."""
-        self._connect(target_id, index, ivqn, tvqn)
+    def connect_virtqueue(
+        self, target_id: int, index: int, names: Names, queue_size: int = 0
+    ) -> None:
+        """Connect as virtqueue ``index`` of the association ``target_id``.
+
+        ``queue_size`` is how many commands it is to hold, 0 for the most it can, where a Connect
+        says that.
+        """
+        # In v5 the names of the control queue's Connect stand, and the body is left out.
+        has_body = self._dialect.oftypes is not None
+        connect = Connect(self._dialect, _COMMAND_ID, target_id, index, has_body, queue_size)
+        self._connect(connect, names)
 
     def disconnect(self) -> None:
-        """End the association in good order."""
-        self._common(Opcode.DISCONNECT)
+        """End the connection in good order; of a control queue the association with it."""
+        self._execute(Command.DISCONNECT)
 
     def keepalive(self) -> None:
         """Ask for a sign of life."""
-        self._common(Opcode.KEEPALIVE)
+        self._execute(Command.KEEPALIVE)
 
     def get_vendor_id(self) -> int:
-        return self._common(Opcode.GET_VENDOR_ID) & _U32
+        return int(self._execute(Command.GET_VENDOR_ID).value) & _U32
 
     def get_device_id(self) -> int:
-        return self._common(Opcode.GET_DEVICE_ID) & _U32
+        return int(self._execute(Command.GET_DEVICE_ID).value) & _U32
 
     def get_generation(self) -> int:
-        return self._common(Opcode.GET_GENERATION) & _U32
+        return int(self._execute(Command.GET_GENERATION).value) & _U32
 
     def get_status(self) -> DeviceStatus:
-        return DeviceStatus(self._common(Opcode.GET_STATUS) & 0xFF)
+        return DeviceStatus(self._execute(Command.GET_STATUS).value & 0xFF)
 
     def set_status(self, status: DeviceStatus) -> None:
-        """Write the device status; 0 resets the device."""
-        command = self._dialect.encode_set_status(_COMMAND_ID, int(status))
-        self._execute(Opcode.SET_STATUS.name, command)
+        """Write the device status, which is not 0."""
+        self._execute(Command.SET_STATUS, value=int(status))
+
+    def reset_device(self) -> None:
+        """Reset the device, by the command there is for it or by a status of 0."""
+        if self._dialect.has(Command.RESET_DEVICE):
+            self._execute(Command.RESET_DEVICE)
+        else:
+            self._execute(Command.SET_STATUS, value=0)
 
     def get_config_changed(self) -> int:
-        return self._common(Opcode.GET_CONFIG_CHANGED) & _U32
+        return int(self._execute(Command.GET_CONFIG_CHANGED).value) & _U32
 
     def get_num_queues(self) -> int:
-        return self._common(Opcode.GET_NUM_QUEUES) & _U16
+        return int(self._execute(Command.GET_NUM_QUEUES).value) & _U16
 
     def get_device_feature(self) -> int:
-        """Return the 64 feature bits the device offers."""
-        return self._feature(Opcode.GET_DEVICE_FEATURE).value
+        """Return the first 64 feature bits the device offers."""
+        return int(self._execute(Command.GET_DEVICE_FEATURE, feature_select=0).value)
 
     def set_driver_feature(self, features: int) -> None:
-        self._feature(Opcode.SET_DRIVER_FEATURE, features)
+        self._execute(Command.SET_DRIVER_FEATURE, feature_select=0, value=features)
 
     def get_max_segs(self) -> int:
-        """Return the largest ndesc of one vring command (the *proposal*'s transport feature 0)."""
+        """Return the largest ndesc of one vring command."""
         select = FEATURE_SELECT_MAX_SEGS
-        return self._feature(self._dialect.get_feature, select=select).value & _U32
+        return int(self._execute(Command.GET_FEATURE, feature_select=select).value) & _U32
 
     def get_transport_features(self) -> int:
-        """Return the transport feature bits on offer, in a dialect that has them
-        (``wire.constants.TransportFeature``)."""
+        """Return the transport feature bits on offer (``wire.constants.TransportFeature``)."""
         select = FEATURE_SELECT_BITS
-        return self._feature(self._dialect.get_feature, select=select).value
+        return int(self._execute(Command.GET_FEATURE, feature_select=select).value)
 
     def set_transport_features(self, features: int) -> None:
         """Put transport features in force, some of those on offer."""
-        self._feature(self._dialect.set_feature, features, FEATURE_SELECT_BITS)
+        self._execute(Command.SET_FEATURE, feature_select=FEATURE_SELECT_BITS, value=features)
 
     def get_queue_size(self, index: int) -> int:
-        command = QueueCommand(Opcode.GET_QUEUE_SIZE, _COMMAND_ID, index)
-        return self._execute(Opcode.GET_QUEUE_SIZE.name, pack(command)).value & _U16
+        """Return the size of a virtqueue (get_vq_size in *v5*)."""
+        command = Command.GET_QUEUE_SIZE
+        if not self._dialect.has(command):
+            command = Command.GET_VQ_SIZE
+        return int(self._execute(command, queue_id=index).value) & _U16
 
     def set_queue_size(self, index: int, size: int) -> None:
         """Let a virtqueue that is not connected yet hold ``size`` descriptors, a power of two."""
-        command = QueueCommand(Opcode.SET_QUEUE_SIZE, _COMMAND_ID, index, value=size)
-        self._execute(Opcode.SET_QUEUE_SIZE.name, pack(command))
+        self._execute(Command.SET_QUEUE_SIZE, queue_id=index, value=size)
 
     def get_config(self, offset: int, width: int) -> int:
         """Read ``width`` (1, 2, 4 or 8) bytes of the config space as a little-endian number."""
+        return self.get_config_with_generation(offset, width)[0]
+
+    def get_config_with_generation(self, offset: int, width: int) -> tuple[int, int | None]:
+        """As ``get_config``; also return the generation of what was read, None where the
+        completion does not tell."""
         assert width in CONFIG_WIDTHS
-        command = ConfigCommand(Opcode.GET_CONFIG, _COMMAND_ID, offset, width)
-        value = self._execute(Opcode.GET_CONFIG.name, pack(command)).value
-        return value & ((1 << 8 * width) - 1)
+        completion = self._execute(Command.GET_CONFIG, offset=offset, width=width)
+        value = completion.value & ((1 << 8 * width) - 1)
+        return value, getattr(completion, "generation", None)
 
     def set_config(self, offset: int, width: int, value: int) -> None:
         """Write ``width`` (1, 2, 4 or 8) bytes of the config space."""
         assert width in CONFIG_WIDTHS
-        command = ConfigCommand(Opcode.SET_CONFIG, _COMMAND_ID, offset, width, value=value)
-        self._execute(Opcode.SET_CONFIG.name, pack(command))
+        self._execute(Command.SET_CONFIG, offset=offset, width=width, value=value)
 
-    def get_keyed_num_descs(self, index: int) -> int:
-        """Return the most keyed descriptors of each direction that a virtqueue takes."""
-        opcode = LaterOpcode.GET_KEYED_NUM_DESCS
-        command = QueueCommand(opcode, _COMMAND_ID, index)
-        return self._execute(opcode.name, pack(command)).value & _U16
+    @property
+    def tells_generation(self) -> bool:
+        """True where each get_config says the generation itself."""
+        return not self._dialect.has(Command.GET_GENERATION)
+
+    def get_keyed_num_descs(self) -> int:
+        """Return the most keyed descriptors that a command takes."""
+        return int(self._execute(Command.GET_KEYED_NUM_DESCS).value)
 
     def get_keyed_eager_buf(self, index: int, descs: int) -> list[KeyedDescriptor]:
         """Return the first ``descs`` eager buffers of a virtqueue, over RDMA.
@@ -156,51 +170,54 @@ class ControlQueue:
         """
         fabric = self._fabric
         assert isinstance(fabric, RdmaQueue)
-        what = LaterOpcode.GET_KEYED_EAGER_BUF.name.lower()
+        command = Command.GET_KEYED_EAGER_BUF
+        what = command.value
         buffers: list[KeyedDescriptor] = []
 
-        def take(pending: Pending, completion: Completion) -> None:
-            count = completion.ndesc & _U8
-            if count > descs:
-                raise RemoteProtocolError(f"{what} returns {count} buffers of at most {descs}")
-            buffers.extend(fabric.eager_buffers(pending, count))
+        def take(pending: Pending, completion: Any) -> None:
+            if completion.value > descs:
+                raise RemoteProtocolError(
+                    f"{what} returns {completion.value} buffers of at most {descs}"
+                )
+            buffers.extend(fabric.eager_buffers(pending, completion.value))
 
-        self._run(lambda: fabric.prepare_get_keyed_eager_buf(what, _COMMAND_ID, index, descs), take)
+        self._run(
+            command,
+            lambda: fabric.prepare_get_keyed_eager_buf(what, _COMMAND_ID, index, descs),
+            take,
+        )
         return buffers
 
-    def _connect(self, target_id: int, index: int, ivqn: str, tvqn: str) -> Completion:
-        oftype = self._dialect.oftype(self._transport)
-        command = ConnectCommand(Opcode.CONNECT, _COMMAND_ID, target_id, index, 1, oftype)
-        body = ConnectBody(encode_name(ivqn), encode_name(tvqn))
-        return self._run(lambda: self._fabric.prepare_connect("connect", command, body))
+    def _connect(self, connect: Connect, names: Names) -> Any:
+        command = Command.CONNECT
+        return self._run(
+            command,
+            lambda: self._fabric.prepare_connect(command.value, connect, names),
+        )
 
-    def _common(self, opcode: Opcode) -> int:
-        return self._execute(opcode.name, pack(CommonCommand(opcode, _COMMAND_ID))).value
+    def _form(self, command: Command, **fields: int) -> Pending:
+        data = self._dialect.encode(command, _COMMAND_ID, **fields)
+        return self._fabric.prepare_control(command.value, data)
 
-    def _feature(self, opcode: int, value: int = 0, select: int = 0) -> Completion:
-        name = {
-            self._dialect.get_feature: "GET_FEATURE",
-            self._dialect.set_feature: "SET_FEATURE",
-        }.get(opcode) or Opcode(opcode).name
-        return self._execute(name, pack(FeatureCommand(opcode, _COMMAND_ID, select, value)))
-
-    def _execute(self, what: str, command: bytes) -> Completion:
-        what = what.lower()
-        return self._run(lambda: self._fabric.prepare_control(what, command))
+    def _execute(self, command: Command, **fields: int) -> Any:
+        return self._run(command, lambda: self._form(command, **fields))
 
     def _run(
         self,
+        command: Command,
         prepare: Callable[[], Pending],
-        take: Callable[[Pending, Completion], None] = lambda _pending, _completion: None,
-    ) -> Completion:
-        """Send what ``prepare`` forms; ``take`` what came with a completion that is no refusal."""
+        take: Callable[[Pending, Any], None] = lambda _pending, _completion: None,
+    ) -> Any:
+        """Send what ``prepare`` forms, and return its completion; ``take`` what came with one that
+        is no refusal."""
         with self._one_at_a_time:
             pending = prepare()
             self._fabric.submit(pending)
-            completion = self._fabric.wait(pending).completion
-            if not completion.status:
+            arrived: Completion = self._fabric.wait(pending).completion
+            completion = self._dialect.decode_completion(command, arrived)
+            if not arrived.status:
                 take(pending, completion)
         self.after_command()
-        if completion.status:
-            raise CompletionError(pending.what, completion.status)
+        if arrived.status:
+            raise self._dialect.refused(pending.what, arrived.status)
         return completion

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from vof.errors import ConfigError
 from vof.fabric.taps import Taps
 from vof.wire.constants import DEFAULT_PORT, Transport
-from vof.wire.dialect import DIALECT_NAMES, dialects_by_name
+from vof.wire.dialect import DIALECT_NAMES, dialect_by_name
 from vof.wire.names import check_name, random_ivqn
 
 DEFAULT_ADDRESS = "127.0.0.1"
@@ -38,7 +38,8 @@ PARAMETERS = {
     "iaddr": "local address to connect from",
     "iport": "local port of the control queue; virtqueue N uses iport+1+N (default 0: any)",
     "dialect": f"revision of the protocol: {', '.join(DIALECT_NAMES)} (default auto)",
-    "queue_size": "descriptors a virtqueue holds at most, a power of two (default: what it offers)",
+    "queue_size": "descriptors a virtqueue holds at most (v5: commands), a power of two (default: "
+    "what it offers)",
     "eager": "write requests to the target's eager buffers where it has them (rdma, v5): on or off "
     "(default on)",
     "timeout": "seconds a request may take before its session is given up (default 0: no limit)",
@@ -91,7 +92,7 @@ class SessionParameters:
                     )
                 self.transport = value
             case "dialect":
-                dialects_by_name(value)
+                dialect_by_name(value)
                 self.dialect = value
             case "queue_size":
                 self.queue_size = _parse_power_of_two(key, value, MIN_QUEUE_SIZE, MAX_QUEUE_SIZE)

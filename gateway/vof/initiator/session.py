@@ -13,7 +13,6 @@ Must not know a device type; the drivers say which features they want and how ma
 from __future__ import annotations
 
 import contextlib
-import errno as numbers
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from enum import Enum
@@ -23,24 +22,30 @@ from vof.errors import (
     CompletionError,
     ConfigError,
     ConnectError,
+    NoAnswer,
     RemoteProtocolError,
     SessionLost,
     VofError,
 )
 from vof.fabric.config_watch import ConfigWatch
+from vof.fabric.ended import await_end
 from vof.fabric.interface import InFlight, Queue
 from vof.initiator.connections import CONTROL_SIZE, connections_of
 from vof.initiator.control import ControlQueue
 from vof.initiator.parameters import SessionParameters
+from vof.initiator.queue_sizes import QueueSizes
 from vof.initiator.virtqueue import Virtqueue
+from vof.wire.connect import Names
 from vof.wire.constants import (
     MAX_COMMAND_ID,
+    VENDOR_VOF,
     VENDOR_VTGT,
+    Command,
     CommonFeature,
     DeviceStatus,
-    Transport,
 )
-from vof.wire.dialect import AUTO, Dialect, Framing, dialects_by_name
+from vof.wire.dialect import PROPOSAL, V5, Dialect, Framing, dialect_by_name
+from vof.wire.status import OTHER, SENTENCES, Reason
 
 CONTROL = "control"
 """What the control queue is called."""
@@ -87,7 +92,8 @@ class Session:
         self._mutex = Lock()
         self._error: VofError | None = None
         self._dialect = dialect
-        self._transport = Transport(parameters.transport)
+        self._names = Names(parameters.ivqn, tvqn)
+        self._closing = False
         self._connections = connections_of(parameters, dialect)
         self.max_payload = self._connections.max_payload
         """Bytes that a request may carry, both directions together."""
@@ -98,9 +104,7 @@ class Session:
         self.target_id: int | None = None
         self.features = 0
         """The feature bits both sides have, once negotiated."""
-        self.control = ControlQueue(
-            self._connect("control queue", 0, CONTROL_SIZE), dialect, self._transport
-        )
+        self.control = ControlQueue(self._connect("control queue", 0, CONTROL_SIZE), dialect)
 
     @classmethod
     def open(cls, parameters: SessionParameters) -> Session:
@@ -112,60 +116,92 @@ class Session:
         tvqn = parameters.tvqn
         if tvqn is None:
             raise ConfigError("no tvqn given: which device of the target is meant? Use tvqn=NAME")
-        *others, last = dialects_by_name(parameters.dialect)
-        for dialect in others:
-            session = cls(parameters, tvqn, dialect)
-            if session._is_understood():
-                break
-            session.close()
-        else:
-            session = cls(parameters, tvqn, last)
+        dialect = dialect_by_name(parameters.dialect)
+        if dialect is None:
+            return cls._open_best(parameters, tvqn)
+        return cls._open_as(parameters, tvqn, dialect)
+
+    @classmethod
+    def _open_as(cls, parameters: SessionParameters, tvqn: str, dialect: Dialect) -> Session:
+        session = cls(parameters, tvqn, dialect)
         with session._opening():
-            if session.target_id is None:
-                session._connect_control()
+            session._connect_control()
             session._identify()
         return session
 
-    def _is_understood(self) -> bool:
-        """Connect the control queue; False where the target does not know our ``oftype``."""
-        with self._opening():
+    @classmethod
+    def _open_best(cls, parameters: SessionParameters, tvqn: str) -> Session:
+        """Connect as *proposal*, which harms no target that is known: the reference target ends of
+        a Connect in any other form. Go on as *v5* where the target is ours, or knows no *proposal*.
+        """
+        session = cls(parameters, tvqn, PROPOSAL)
+        foreign: ConnectError | None = None
+        with session._opening():
             try:
-                self._connect_control()
-            except CompletionError as error:
-                if error.status != numbers.EPROTO:
+                session._connect_control()
+            except (CompletionError, SessionLost) as error:
+                if not _may_be_of_later(error):
                     raise
-                if self.parameters.iport:
-                    # For the next connection, which has the same two ends.
-                    self._connections.leave_port(self._queues[0])
-                return False
-            return True
+                foreign = session._as_connect_error(error)
+            else:
+                session.vendor_id = session.control.get_vendor_id()
+                if session.vendor_id != VENDOR_VOF:
+                    session._identify()
+                    return session
+            session._leave()
+        try:
+            return cls._open_as(parameters, tvqn, V5)
+        except ConnectError as error:
+            # What a target of the later text says is the answer; else what was said first.
+            answer = error.__cause__
+            if foreign is None or (
+                isinstance(answer, CompletionError) and answer.status in SENTENCES
+            ):
+                raise
+            raise foreign from None
+
+    def _leave(self) -> None:
+        """End an association that was begun only to see who is there; the next one may need what
+        it takes at the target, or its local port."""
+        control = self._queues[0]
+        if self.parameters.iport and control.error is None:
+            self._connections.leave_port(control)
+        if self.target_id is not None:
+            control.set_timeout(DISCONNECT_TIMEOUT)
+            with contextlib.suppress(VofError):
+                self._closing = True
+                self.control.disconnect()
+            await_end(control, DISCONNECT_TIMEOUT)
+        self._end(State.CLOSED, SessionLost(f"session with '{self.tvqn}' is closed"))
 
     @contextlib.contextmanager
     def _opening(self) -> Iterator[None]:
         """Close the session if what is done meanwhile fails, and raise that as a ConnectError."""
         try:
             yield
-        except CompletionError as error:
+        except (CompletionError, SessionLost) as error:
             self.close()
-            raise ConnectError(self._refusal(error), errno=error.errno) from None
-        except SessionLost as error:
-            self.close()
-            raise ConnectError(
-                f"{self.parameters.where} did not answer as a Virtio-oF target: {error}",
-                errno=error.errno,
-            ) from None
+            raise self._as_connect_error(error) from error
         except BaseException:
             self.close()
             raise
 
+    def _as_connect_error(self, error: CompletionError | SessionLost) -> ConnectError:
+        if isinstance(error, CompletionError):
+            return ConnectError(self._refusal(error), errno=error.errno)
+        return ConnectError(
+            f"{self.parameters.where} did not answer as a Virtio-oF target: {error}",
+            errno=error.errno,
+        )
+
     def _connect_control(self) -> None:
-        self.target_id = self.control.connect(self.parameters.ivqn, self.tvqn)
+        self.target_id = self.control.connect(self._names)
         if self._dialect.has_async_events:
             self._queues[0].accept_events()
 
     def _identify(self) -> None:
         control = self.control
-        self.num_queues = control.get_num_queues()
+        self.queue_sizes = QueueSizes(control, self._dialect)
         self.vendor_id = control.get_vendor_id()
         self.device_id = control.get_device_id()
         self.max_segs = min(self._read_max_segs(), self._connections.max_segs)
@@ -224,7 +260,8 @@ class Session:
         """
         control = self.control
         status = DeviceStatus(0)
-        for step in (DeviceStatus(0), DeviceStatus.ACKNOWLEDGE, DeviceStatus.DRIVER):
+        control.reset_device()
+        for step in (DeviceStatus.ACKNOWLEDGE, DeviceStatus.DRIVER):
             status |= step
             control.set_status(status)
         features = control.get_device_feature() & (wanted | CommonFeature.VERSION_1)
@@ -248,37 +285,43 @@ class Session:
         connection of its own, and return them."""
         parameters = self.parameters
         for index in (*range(count), *others):
-            size = self._choose_queue_size(index)
+            size, asked = self._choose_queue_size(index)
             fabric = self._connect(f"virtqueue {index}", index + 1, size)
             assert self.target_id is not None
+            queue = ControlQueue(fabric, self._dialect)
             try:
-                ControlQueue(fabric, self._dialect, self._transport).connect_virtqueue(
-                    self.target_id, index, parameters.ivqn, self.tvqn
-                )
+                queue.connect_virtqueue(self.target_id, index, self._names, asked)
             except CompletionError as error:
                 raise ConnectError(
                     f"{parameters.where} refused virtqueue {index} of '{self.tvqn}': {error}",
                     errno=error.errno,
-                ) from None
+                ) from error
             self._connections.set_up(self.control, index, fabric)
             fabric.set_timeout(parameters.timeout)
             if self.vendor_id == VENDOR_VTGT:
                 fabric.accept_refusals_with_buffers()
-            self.virtqueues.append(Virtqueue(index, size, fabric))
+            self.virtqueues.append(Virtqueue(index, size, fabric, self._dialect))
         return self.virtqueues
 
-    def _choose_queue_size(self, index: int) -> int:
-        """Return the descriptors that a virtqueue is to hold, having told the target if they are
-        fewer than it offers."""
-        size = self.control.get_queue_size(index)
+    def _choose_queue_size(self, index: int) -> tuple[int, int]:
+        """Return how much a virtqueue is to hold, and what its Connect asks for; the target is told
+        before where a Connect cannot say it."""
+        size = self.queue_sizes.size(index)
+        if size is None:
+            raise ConnectError(
+                f"{self.parameters.where}: '{self.tvqn}' has no virtqueue {index}",
+                errno=Reason.NO_QUEUE.errno,
+            )
         if not size:
             raise RemoteProtocolError(f"{self.parameters.where}: virtqueue {index} has size 0")
         wanted = self.parameters.queue_size
         if wanted is None or wanted >= size:
-            return size
-        # The reference target takes no notice, and any size will do for it.
-        self.control.set_queue_size(index, wanted)
-        return wanted
+            return size, 0
+        if self._dialect.has(Command.SET_QUEUE_SIZE):
+            # The reference target takes no notice, and any size will do for it.
+            self.control.set_queue_size(index, wanted)
+        # Where neither says it, we keep to it all the same.
+        return wanted, wanted
 
     def watch_config(self, changed: Callable[[], None]) -> None:
         """Have ``changed`` called, in a thread of its own, after each change of the config space
@@ -305,12 +348,27 @@ class Session:
         """
         ours = os.getpid() == self._owner
         if ours and self.state is State.READY and self.vendor_id != VENDOR_VTGT:
-            self._queues[0].set_timeout(DISCONNECT_TIMEOUT)
-            with contextlib.suppress(VofError):
-                self.control.disconnect()
+            self._disconnect()
         self._end(State.CLOSED, SessionLost(f"session with '{self.tvqn}' is closed"))
         if self._watch and ours:
             self._watch.stop()
+
+    def _disconnect(self) -> None:
+        """Disconnect in the order of *v5*: the virtqueues, and then the control queue. The earlier
+        texts say nothing of virtqueues."""
+        self._closing = True
+        waiting = []
+        for queue in self.virtqueues if self._dialect.disconnects_virtqueues else ():
+            queue.fabric.set_timeout(DISCONNECT_TIMEOUT)
+            with contextlib.suppress(VofError):
+                if pending := queue.start_disconnect():
+                    waiting.append((queue.fabric, pending))
+        for fabric, pending in waiting:
+            with contextlib.suppress(VofError):
+                fabric.wait(pending)
+        self._queues[0].set_timeout(DISCONNECT_TIMEOUT)
+        with contextlib.suppress(VofError):
+            self.control.disconnect()
 
     def __enter__(self) -> Session:
         return self
@@ -324,7 +382,9 @@ class Session:
         return queue
 
     def _queue_lost(self, queue: Queue, error: VofError, in_flight: Sequence[InFlight]) -> None:
-        self.fail(error)
+        # A connection that ends after its Disconnect ends nothing else.
+        if not self._closing:
+            self.fail(error)
         for item in in_flight:
             queue.end(item, error)
 
@@ -350,9 +410,17 @@ class Session:
 
     def _refusal(self, error: CompletionError) -> str:
         where = self.parameters.where
-        if error.status == numbers.ENODEV:
+        if error.errno == Reason.NO_TARGET.errno:
             return f"{where} has no device '{self.tvqn}'; check tvqn= against its configuration"
-        if error.status == numbers.EPROTO and self.target_id is None:
-            spoken = f"dialect {self._dialect.name} over {self._transport.value}"
-            return f"{where} refused {spoken}: {error}; use dialect={AUTO}"
+        if error.errno == Reason.FOREIGN_FORM.errno and self.target_id is None:
+            spoken = f"dialect {self._dialect.name} over {self.parameters.transport}"
+            return f"{where} refused {spoken}: {error}; use dialect=auto"
         return f"{where} refused '{self.tvqn}': {error}"
+
+
+def _may_be_of_later(error: CompletionError | SessionLost) -> bool:
+    """Return whether a *proposal* Connect ended as with a target that knows later revisions only:
+    closed, or refused for its form. A refusal of the device is an answer."""
+    if isinstance(error, CompletionError):
+        return error.errno == Reason.FOREIGN_FORM.errno or error.status > OTHER
+    return not isinstance(error, NoAnswer | RemoteProtocolError)

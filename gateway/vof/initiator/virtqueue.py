@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""A virtqueue: requests that keep to the queue's size.
+"""A virtqueue: requests that keep to the queue's size, and its Disconnect.
 
 The command ids and the room are the fabric queue's, which an engine may use besides. Must not know
 what a request asks for, nor how it travels.
@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from vof.errors import LocalProtocolError
+from vof.errors import CompletionError, LocalProtocolError
 from vof.fabric.interface import Queue
 from vof.fabric.pending import Pending
-from vof.wire.constants import MAX_COMMAND_ID
+from vof.wire.constants import MAX_COMMAND_ID, Command
+from vof.wire.dialect import Dialect
+from vof.wire.framing import room_of
 from vof.wire.stream import Arrival
 from vof.wire.structs import Buffer
 
@@ -20,12 +22,22 @@ from vof.wire.structs import Buffer
 class Virtqueue:
     """Requests over one fabric queue, from any thread."""
 
-    def __init__(self, index: int, size: int, fabric: Queue) -> None:
+    def __init__(self, index: int, size: int, fabric: Queue, dialect: Dialect) -> None:
         self.index = index
         self.size = min(size, MAX_COMMAND_ID + 1)
-        """Descriptors that may be in flight."""
+        """Descriptors that may be in flight; commands in *v5*."""
+        self._dialect = dialect
         self.fabric = fabric
         fabric.resize(self.size)
+
+    @property
+    def max_descriptors(self) -> int:
+        """Descriptors that one request may have for it to fit."""
+        return self.size if self._dialect.framing.has_descriptors else MAX_COMMAND_ID
+
+    def depth(self, descriptors: int) -> int:
+        """Return how many requests of so many descriptors fit at a time."""
+        return self.size // room_of(self._dialect.framing, descriptors)
 
     def submit(
         self,
@@ -36,6 +48,7 @@ class Virtqueue:
         tail: int = 0,
         *,
         wait: bool = True,
+        counted: bool = False,
     ) -> Pending | None:
         """Send a request and return it in flight; see ``fabric.interface.Queue.prepare``.
 
@@ -44,13 +57,15 @@ class Virtqueue:
         Raises LocalProtocolError for more descriptors than the queue holds, SessionLost if it has
         ended.
         """
-        ndesc = len(readable) + len(writable)
-        if ndesc > self.size:
+        room = room_of(self._dialect.framing, len(readable) + len(writable))
+        if room > self.size:
             raise LocalProtocolError(
-                f"{what} takes {ndesc} descriptors; the virtqueue holds {self.size}"
+                f"{what} takes {room} descriptors; the virtqueue holds {self.size}"
             )
         fabric = self.fabric
-        pending = fabric.prepare(what, readable, payload, writable, tail, wait=wait)
+        pending = fabric.prepare(
+            what, readable, payload, writable, tail, wait=wait, counted=counted
+        )
         if pending is None:
             return None
         try:
@@ -58,6 +73,25 @@ class Virtqueue:
         except BaseException:
             fabric.release(pending)
             raise
+        return pending
+
+    def refusal(self, what: str, status: int) -> CompletionError:
+        """Return the error for a request that was completed with a status other than 0."""
+        return self._dialect.refused(what, status)
+
+    def start_disconnect(self) -> Pending | None:
+        """Send a Disconnect, to be waited for by the fabric queue; None where the queue is full.
+
+        Raises SessionLost if it has ended.
+        """
+        command_id = self.fabric.take_id(1, wait=False)
+        if command_id is None:
+            return None
+        command = Command.DISCONNECT
+        pending = self.fabric.prepare_control(
+            command.value, self._dialect.encode(command, command_id)
+        )
+        self.fabric.submit(pending)
         return pending
 
     def wait(self, pending: Pending) -> Arrival:

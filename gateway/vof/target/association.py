@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Associations: who is connected to what, and who may connect (*proposal*, "Connect").
+"""Associations: who is connected to what, and who may connect (*v5* "Connect Command").
 
 Owns the table of target ids, the rules by which a Connect is refused, and what belongs to one
 association: dialect, device status, features, queue sizes, connected queues. Must not know sockets
@@ -13,7 +13,6 @@ successor's.
 
 from __future__ import annotations
 
-import errno
 import heapq
 import logging
 import threading
@@ -21,12 +20,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
-from vof.errors import RemoteProtocolError
 from vof.logline import event
 from vof.target.devices.device import Device
 from vof.target.work import Ledger, Work
+from vof.wire.connect import Names
 from vof.wire.constants import CONTROL_QUEUE_TARGET_ID, AsyncEvent, DeviceStatus, Transport
 from vof.wire.dialect import Dialect
+from vof.wire.status import Reason
 
 
 class Link(Protocol):
@@ -36,9 +36,9 @@ class Link(Protocol):
     def abort(self) -> None:
         """End the connection at once."""
 
-    def notify(self, event: AsyncEvent) -> None:
-        """Send the event on a control queue, some time; one that waits to be sent stands for all
-        of its kind."""
+    def notify(self, event: AsyncEvent, completion: bytes) -> None:
+        """Send the event on a control queue, some time: ``completion`` says it. One that waits to
+        be sent is replaced by the next of its kind."""
 
     def reset(self) -> None:
         """The device was reset: revoke what the initiator can reach by key."""
@@ -47,11 +47,10 @@ class Link(Protocol):
 class Caller(NamedTuple):
     """Who connects, to what and how: the same in every Connect of an association."""
 
-    ivqn: str
-    tvqn: str
+    names: Names | None
+    """None where a virtqueue's Connect leaves them out: those of the control queue's stand."""
     transport: Transport
-    dialects: tuple[Dialect, ...]
-    """What ``dialects_by_oftype`` says of the Connect."""
+    dialect: Dialect
 
 
 class TransportOffer(NamedTuple):
@@ -60,18 +59,18 @@ class TransportOffer(NamedTuple):
     features: int = 0
     """Bits of ``TransportFeature``."""
     max_descs: int = 0
-    """Keyed descriptors that one command may have in each direction."""
+    """Keyed descriptors that one command may have."""
 
 
 NO_OFFER = TransportOffer()
 
 
 class Refusal(Exception):
-    """A Connect that is answered with ``status``; the connection stays open for another one."""
+    """A Connect that is refused; the connection stays open for another one."""
 
-    def __init__(self, status: int, reason: str) -> None:
-        super().__init__(reason)
-        self.status = status
+    def __init__(self, reason: Reason, text: str) -> None:
+        super().__init__(text)
+        self.reason = reason
 
 
 class Association:
@@ -82,12 +81,12 @@ class Association:
     def __init__(
         self, target_id: int, caller: Caller, device: Device, offer: TransportOffer
     ) -> None:
+        assert caller.names is not None
         self.target_id = target_id
         self.caller = caller
-        self.ivqn = caller.ivqn
+        self.ivqn = caller.names.ivqn
         self.device = device
-        self.dialects = caller.dialects
-        """The dialects that this may be; the opcodes that come leave one of them."""
+        self.dialect = caller.dialect
         self.transport_features = 0
         """Transport feature bits in force."""
         self.offer = offer
@@ -99,6 +98,8 @@ class Association:
         """Indices of the virtqueues that are connected."""
         self.seen_generation = device.generation
         """Config generation that the driver was last told of."""
+        self._config_told = False
+        """A config change was told, and the config space not read since."""
         self.status = 0
         """Device status."""
         self.driver_features: int | None = None
@@ -108,53 +109,38 @@ class Association:
         self._forget()
 
     @property
-    def dialect(self) -> Dialect | None:
-        """The dialect, None while more than one is possible."""
-        dialects = self.dialects
-        return dialects[0] if len(dialects) == 1 else None
-
-    def admit(self, opcode: int) -> Dialect:
-        """Return the dialect to read a command of this opcode by. That may decide the
-        association's: what only one of them has is said by nobody else.
-
-        Raises RemoteProtocolError where the association's dialect has no such opcode.
-        """
-        dialects = self.dialects
-        if len(dialects) == 1 and opcode in dialects[0].opcodes:
-            return dialects[0]
-        with self.lock:
-            known = tuple(item for item in self.dialects if opcode in item.opcodes)
-            if not known:
-                names = " or ".join(item.name for item in self.dialects)
-                raise RemoteProtocolError(f"opcode {opcode:#06x} is not one of dialect {names}")
-            self.dialects = known
-            return known[-1]
-
-    @property
     def offered_transport_features(self) -> int:
         """The transport feature bits that may be set."""
-        return int(self.offer.features) & self.dialects[-1].transport_features
+        return int(self.offer.features) & self.dialect.transport_features
 
     def set_transport_features(self, features: int) -> bool:
         """Put transport features in force; False where one of them is not on offer."""
         with self.lock:
             if features & ~self.offered_transport_features:
                 return False
-            # Whoever asks for a feature knows it.
-            self.dialects = tuple(
-                item for item in self.dialects if not features & ~item.transport_features
-            )
             self.transport_features = features
             return True
 
     def notify(self, event: AsyncEvent) -> None:
-        """Send the event to the initiator, if its dialect has any."""
+        """Send the event to the initiator, if its dialect has any. Of config changes one at most is
+        outstanding until the config space is read, which tells of all of them (*v5* "Events")."""
         with self.lock:
-            if not self.dialects[-1].has_async_events:
+            dialect = self.dialect
+            if not dialect.has_async_events:
                 return
+            if event is AsyncEvent.CONFIG_CHANGE and dialect.has_status_list:
+                if self._config_told:
+                    return
+                self._config_told = True
             links = [link for place, link in self._links.items() if place.queue is None]
+        completion = dialect.event(event, self.device.generation)
         for link in links:
-            link.notify(event)
+            link.notify(event, completion)
+
+    def config_is_read(self) -> None:
+        """The driver reads the config space, and learns its generation: the next change is told."""
+        with self.lock:
+            self._config_told = False
 
     def reset(self) -> None:
         """Device reset (virtio 1.2 §2.4). The connected queues stay connected (ours)."""
@@ -294,39 +280,61 @@ class AssociationTable:
         self, caller: Caller, link: Link, offer: TransportOffer = NO_OFFER
     ) -> Attachment:
         """Begin an association. Raises Refusal."""
+        if caller.names is None:
+            raise Refusal(Reason.BAD_NAME, "a control queue's Connect has no names")
+        tvqn = caller.names.tvqn
         with self._changed:
-            device = self._devices.get(caller.tvqn)
+            device = self._devices.get(tvqn)
             if device is None:
-                raise Refusal(errno.ENODEV, f"there is no device {caller.tvqn!r}")
+                raise Refusal(Reason.NO_TARGET, f"there is no device {tvqn!r}")
             if len(self._active) >= self.limit:
-                raise Refusal(errno.EBUSY, f"{self.limit} associations are the limit")
+                raise Refusal(Reason.NO_INSTANCE, f"{self.limit} associations are the limit")
             association = Association(self._allocate(), caller, device, offer)
             self._active[association.target_id] = association
             return self._attach(association, None, link)
 
-    def connect_queue(self, target_id: int, queue: int, caller: Caller, link: Link) -> Attachment:
-        """Connect a virtqueue of an association. Raises Refusal."""
+    def connect_queue(
+        self,
+        target_id: int,
+        queue: int,
+        caller: Caller,
+        link: Link,
+        size: int | None = None,
+    ) -> Attachment:
+        """Connect a virtqueue of an association, which is to hold ``size`` commands, 0 for the most
+        it can; None leaves it at what was agreed. Raises Refusal."""
         with self._changed:
             association = self._active.get(target_id)
             if association is None:
-                raise Refusal(errno.ENODEV, f"there is no target id {target_id}")
+                raise Refusal(Reason.BAD_INSTANCE, f"there is no target id {target_id}")
             with association.lock:
-                if association.ended:
-                    raise Refusal(errno.ENODEV, f"target id {target_id} is ending")
-                if association.caller[:2] != caller[:2]:
-                    raise Refusal(errno.EPROTO, f"the names are not those of target id {target_id}")
-                if association.caller != caller:
-                    raise Refusal(
-                        errno.EPROTO, f"the oftype is not the one of target id {target_id}"
-                    )
-                if queue >= association.device.num_queues:
-                    raise Refusal(errno.ECHRNG, f"there is no queue {queue}")
-                if queue in association.queues:
-                    raise Refusal(errno.EBUSY, f"queue {queue} is connected already")
+                self._check_queue(association, queue, caller, size)
+                if size is not None:
+                    association.queue_sizes[queue] = size or association.device.queue_size
                 association.queues.add(queue)
                 attachment = self._attach(association, queue, link)
                 self.ledger.enter(attachment.work, association.device.tvqn, queue)
                 return attachment
+
+    def _check_queue(
+        self, association: Association, queue: int, caller: Caller, size: int | None
+    ) -> None:
+        """Raise Refusal where a virtqueue may not be connected so."""
+        target_id, device = association.target_id, association.device
+        if association.ended:
+            raise Refusal(Reason.BAD_INSTANCE, f"target id {target_id} is ending")
+        if caller.names is not None and association.caller.names != caller.names:
+            raise Refusal(Reason.BAD_NAME, f"the names are not those of target id {target_id}")
+        if association.caller[1:] != caller[1:]:
+            reason = f"the Connect is not of the form of target id {target_id}'s"
+            raise Refusal(Reason.FOREIGN_FORM, reason)
+        if queue >= device.num_queues:
+            raise Refusal(Reason.NO_QUEUE, f"there is no queue {queue}")
+        if queue in association.queues:
+            raise Refusal(Reason.QUEUE_IN_USE, f"queue {queue} is connected already")
+        if size and size > device.queue_size:
+            reason = f"queue {queue} holds {device.queue_size} commands, not {size}"
+            raise Refusal(Reason.QUEUE_SIZE, reason)
 
     def release(self, attachment: Attachment) -> None:
         """A connection is gone, and so is everything that was executed for it."""

@@ -13,11 +13,9 @@ import threading
 from collections.abc import Sequence
 from itertools import accumulate
 
-from vof.wire.constants import DescriptorFlag
-from vof.wire.dialect import Framing
+from vof.wire.constants import Command, DescriptorFlag
+from vof.wire.dialect import V5
 from vof.wire.stream import ReceivedCommand, encode_vring_completion
-from vof.wire.structs import pack
-from vof.wire.vq import VqCompletion
 
 KEPT_RESPONSE = (1 << 20) + (1 << 16)
 """Bytes of the largest response buffer that is kept for the next request."""
@@ -42,11 +40,11 @@ class ResponseBuffer(threading.local):
 
 
 def answer(
-    framing: Framing, command: ReceivedCommand, writable: memoryview, used: int, tail: int
+    command: ReceivedCommand, writable: memoryview, used: int, tail: int
 ) -> list[bytes | memoryview]:
     """Return the completion and the bytes behind it, where ``used`` bytes of ``writable`` were
     written: the first ones, and the last ``tail``."""
-    if framing is Framing.LENGTHS:
+    if not command.descriptors:
         return _vq_answer(command, writable, used, tail)
     descriptors = [item for item in command.descriptors if item.flags & _WRITE]
     lengths = [item.length for item in descriptors]
@@ -60,12 +58,14 @@ def answer(
 def _vq_answer(
     command: ReceivedCommand, writable: memoryview, used: int, tail: int
 ) -> list[bytes | memoryview]:
-    size = len(writable)
-    if used == size or not used or not tail:
-        return [pack(VqCompletion(0, command.command_id, used)), writable[:used]]
-    begin, end = used - tail, size - tail
-    writable[begin:end] = bytes(end - begin)
-    return [pack(VqCompletion(0, command.command_id, size, used)), writable]
+    size = in_length = len(writable)
+    length = used
+    if tail and 0 < used < size:
+        begin, end = used - tail, size - tail
+        writable[begin:end] = bytes(end - begin)
+        length, in_length = size, used
+    head = V5.complete(Command.VQ, command.command_id, value=length, in_length=in_length)
+    return [head, writable[:length]]
 
 
 def _split(

@@ -1,12 +1,10 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""A Connect, whatever brought it (*proposal*, "Connect").
+"""A Connect, whatever brought it (*v5* "Connect Command").
 
 Owns what is answered to one. Must not know how it came, nor how the answer goes.
 """
 
 from __future__ import annotations
-
-import errno
 
 from vof.target.association import (
     NO_OFFER,
@@ -17,10 +15,10 @@ from vof.target.association import (
     Refusal,
     TransportOffer,
 )
-from vof.wire.constants import CONTROL_QUEUE_TARGET_ID, Transport
-from vof.wire.dialect import dialects_by_oftype
-from vof.wire.names import decode_name
-from vof.wire.structs import Completion, ConnectBody, ConnectCommand
+from vof.wire.connect import Connect, ForeignConnect, Names
+from vof.wire.constants import CONTROL_QUEUE_TARGET_ID, Command, Transport
+from vof.wire.dialect import PROPOSAL
+from vof.wire.status import Reason
 
 MAX_REFUSALS = 16
 """Connects that may be refused on one connection; the last refusal closes it."""
@@ -29,28 +27,38 @@ MAX_REFUSALS = 16
 def answer_connect(
     table: AssociationTable,
     transport: Transport,
-    connect: ConnectCommand,
-    body: ConnectBody,
+    connect: Connect,
+    names: Names | None,
     link: Link,
     offer: TransportOffer = NO_OFFER,
-) -> tuple[Completion, Attachment | Refusal]:
+) -> tuple[bytes, Attachment | Refusal]:
     """Return the completion of a Connect that came over ``transport``, and the connection's place
-    or why it has none. ``link`` is the connection as its association is to know it."""
-    dialects = dialects_by_oftype(transport, connect.oftype)
-    if not dialects:
-        # By command id 0 an initiator that begins with a later revision's numbers knows this one
-        # (ours, after the reference target).
-        refusal = Refusal(errno.EPROTO, f"oftype {connect.oftype} is not {transport.name}")
-        return Completion(status=refusal.status, command_id=0), refusal
-    caller = Caller(decode_name(body.ivqn), decode_name(body.tvqn), transport, dialects)
+    or why it has none.
+
+    ``names`` are those of its body, None where it has none. ``link`` is the connection as its
+    association is to know it.
+    """
+    dialect = connect.dialect
+    caller = Caller(names, transport, dialect)
     try:
         if connect.target_id == CONTROL_QUEUE_TARGET_ID:
             # The queue id is not looked at: the initiators do not agree what to send here.
             attachment = table.connect_control(caller, link, offer)
         else:
-            attachment = table.connect_queue(connect.target_id, connect.queue_id, caller, link)
+            attachment = table.connect_queue(
+                connect.target_id, connect.queue_id, caller, link, connect.queue_size
+            )
     except Refusal as refused:
-        return Completion(status=refused.status, command_id=connect.command_id), refused
+        status = dialect.status_of(refused.reason)
+        return dialect.complete(Command.CONNECT, connect.command_id, status), refused
     # Virtqueues are told the target id too: the Linux initiator takes it from every Connect.
     value = attachment.association.target_id
-    return Completion(status=0, command_id=connect.command_id, value=value), attachment
+    return dialect.complete(Command.CONNECT, connect.command_id, value=value), attachment
+
+
+def answer_foreign(foreign: ForeignConnect) -> tuple[bytes, Refusal]:
+    """Return the completion of a Connect that no revision has, and why."""
+    # By command id 0 an initiator knows this answer (ours, after the reference target).
+    reason = Reason.FOREIGN_FORM
+    status = PROPOSAL.status_of(reason)
+    return PROPOSAL.complete(Command.CONNECT, 0, status), Refusal(reason, str(foreign))

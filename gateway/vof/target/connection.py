@@ -69,9 +69,9 @@ class Connection:
             self._queue.stop()
         self._channel.abort()
 
-    def notify(self, event: AsyncEvent) -> None:
-        """Send an event, some time."""
-        self._events.post(event)
+    def notify(self, event: AsyncEvent, completion: bytes) -> None:
+        """Send the completion that says an event, some time."""
+        self._events.post(event, completion)
 
     def reset(self) -> None:
         """Nothing to do: there are no keys on a stream."""

@@ -13,9 +13,10 @@ from vof.errors import RemoteProtocolError
 from vof.target.association import Association
 from vof.target.async_events import Mailbox
 from vof.target.channel import Channel
-from vof.target.commands import execute
-from vof.wire.constants import Opcode
-from vof.wire.structs import COMMAND_SIZE, HEAD, pack
+from vof.target.commands import execute, refuse
+from vof.wire.constants import CONTROL_QUEUE_DEPTH, Command
+from vof.wire.status import Reason
+from vof.wire.structs import COMMAND_SIZE, HEAD
 
 _RECEIVE_SIZE = 256 * COMMAND_SIZE
 
@@ -79,7 +80,13 @@ class ControlQueue:
                     f"command id {command_id} is used again while it is in flight"
                 )
             seen.add(command_id)
-            self._channel.send([pack(execute(self._association, head))])
-            if opcode == Opcode.DISCONNECT:
+            self._channel.send([self._answer(head, len(seen))])
+            if self._association.dialect.commands.get(opcode) is Command.DISCONNECT:
                 return False
         return True
+
+    def _answer(self, head: bytes, in_flight: int) -> bytes:
+        dialect = self._association.dialect
+        if dialect.has_status_list and in_flight > CONTROL_QUEUE_DEPTH:
+            return refuse(self._association, head, Reason.TOO_MANY_COMMANDS)
+        return execute(self._association, head)

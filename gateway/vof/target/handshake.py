@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""A connection before its Connect (*proposal*, "Connect"): everything else is a violation.
+"""A connection before its Connect (*v5* "Connect Command"): everything else is a violation.
 
-Owns the non-blocking socket until the Connect succeeds. Reads not a byte beyond one Connect, so
-that what a peer sends behind it is left for the connection's own thread. Must not know threads.
+Owns the non-blocking socket until the Connect succeeds. Its first 16 bytes say which revision it is
+of, and so how much belongs to it; not a byte beyond is read, so that what a peer sends behind it is
+left for the connection's own thread. Must not know threads.
 """
 
 from __future__ import annotations
@@ -12,26 +13,22 @@ from collections.abc import Callable
 
 from vof.errors import RemoteProtocolError
 from vof.target.association import AssociationTable, Attachment, Link, Refusal
-from vof.target.connecting import MAX_REFUSALS, answer_connect
-from vof.wire.constants import Opcode, Transport
-from vof.wire.dialect import PROPOSAL
-from vof.wire.stream import CommandParser, ReceivedCommand, StreamLimits
-from vof.wire.structs import (
-    COMMAND_SIZE,
-    CONNECT_BODY_SIZE,
-    DESCRIPTOR_SIZE,
-    HEAD,
-    Completion,
-    ConnectBody,
-    ConnectCommand,
-    pack,
-    unpack,
+from vof.target.connecting import MAX_REFUSALS, answer_connect, answer_foreign
+from vof.wire.connect import (
+    Connect,
+    ForeignConnect,
+    decode_connect,
+    decode_stream_rest,
+    stream_rest,
 )
+from vof.wire.constants import Transport
+from vof.wire.structs import COMMAND_SIZE, CONNECT_BODY_SIZE, DESCRIPTOR_SIZE, HEAD
 
-CONNECT_SIZE = COMMAND_SIZE + DESCRIPTOR_SIZE + CONNECT_BODY_SIZE
-"""Bytes of a whole Connect on the stream."""
+_CONNECT = 0
+"""The opcode of a Connect, in every revision."""
 
-_NOTHING_ELSE = StreamLimits(max_ndesc=1, max_transfer=CONNECT_BODY_SIZE)
+_FOREIGN_REST = DESCRIPTOR_SIZE + CONNECT_BODY_SIZE
+"""Bytes behind a Connect of the earlier form, whatever its ``oftype``."""
 
 
 class PeerClosed(Exception):
@@ -52,9 +49,8 @@ class Handshake:
 
     def _begin(self) -> None:
         self._received = bytearray()
-        self._parser = CommandParser(
-            PROPOSAL, _NOTHING_ELSE
-        )  # a Connect is the same in all dialects
+        self._wanted = COMMAND_SIZE
+        self._connect: Connect | ForeignConnect | None = None
 
     def readable(self, refused: Callable[[str], None]) -> Attachment | None:
         """Take what has arrived; return the connection's place once a Connect has succeeded.
@@ -63,7 +59,7 @@ class Handshake:
         OSError where the connection is to be closed.
         """
         try:
-            data = self.sock.recv(CONNECT_SIZE - len(self._received))
+            data = self.sock.recv(self._wanted - len(self._received))
         except (BlockingIOError, InterruptedError):
             return None
         if not data:
@@ -72,23 +68,37 @@ class Handshake:
         if len(self._received) >= HEAD.size:
             # At once, and not when all of a command is there: it might never come.
             opcode, _command_id = HEAD.unpack_from(self._received)
-            if opcode != Opcode.CONNECT:
+            if opcode != _CONNECT:
                 raise RemoteProtocolError(f"opcode {opcode:#06x} before a Connect")
-        for command in self._parser.feed(data):
-            self._begin()
-            return self._connect(command, refused)
-        return None
+        if len(self._received) == COMMAND_SIZE and self._connect is None:
+            self._take_head()
+        if self._connect is None or len(self._received) < self._wanted:
+            return None
+        return self._answered(self._connect, refused)
 
-    def _connect(
-        self, command: ReceivedCommand, refused: Callable[[str], None]
+    def _take_head(self) -> None:
+        try:
+            connect = decode_connect(self._received, Transport.TCP)
+        except ForeignConnect as foreign:
+            self._connect = foreign
+            self._wanted += _FOREIGN_REST
+        else:
+            self._connect = connect
+            self._wanted += stream_rest(connect)
+
+    def _answered(
+        self, connect: Connect | ForeignConnect, refused: Callable[[str], None]
     ) -> Attachment | None:
-        completion, outcome = answer_connect(
-            self._table,
-            Transport.TCP,
-            unpack(ConnectCommand, command.head),
-            unpack(ConnectBody, command.payload),
-            self._link,
-        )
+        rest = bytes(memoryview(self._received)[COMMAND_SIZE:])
+        self._begin()
+        outcome: Attachment | Refusal
+        if isinstance(connect, ForeignConnect):
+            completion, outcome = answer_foreign(connect)
+        else:
+            names = decode_stream_rest(connect, rest)
+            completion, outcome = answer_connect(
+                self._table, Transport.TCP, connect, names, self._link
+            )
         if isinstance(outcome, Refusal):
             self._answer(completion)
             self._refusals += 1
@@ -103,10 +113,9 @@ class Handshake:
             raise
         return outcome
 
-    def _answer(self, completion: Completion) -> None:
+    def _answer(self, data: bytes) -> None:
         # Few bytes into an empty socket buffer: where they do not fit, the peer does not read its
         # answers.
-        data = pack(completion)
         try:
             sent = self.sock.send(data)
         except BlockingIOError:

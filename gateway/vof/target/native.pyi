@@ -5,9 +5,8 @@ from collections.abc import Iterable
 
 from vof.counts import Counts
 from vof.target.native_events import NativeEvent
+from vof.wire.dialect import Framing
 
-FRAMING_SEGMENTS: int
-FRAMING_LENGTHS: int
 RULE_FLUSH: int
 RULE_DISCARD: int
 RULE_WRITE_ZEROES: int
@@ -68,9 +67,11 @@ class Queue:
         max_ndesc: int,
         max_transfer: int,
         plain_opcodes: Iterable[int],
-        framing: int,
+        framing: Framing,
         largest_kept: int,
-    ) -> None: ...
+        depth: int = 0,
+    ) -> None:
+        """``depth`` is the commands in flight beyond which more are refused, 0 for any number."""
     def serve(self) -> NativeEvent | None:
         """Serve until Python is needed; None at the end.
 
@@ -79,6 +80,8 @@ class Queue:
         """
     def send(self, data: bytes) -> None: ...
     def answer(self, area: memoryview) -> None: ...
+    def drain(self) -> None:
+        """Wait for what is in progress, and answer it."""
     def flush(self) -> None: ...
     def stop(self) -> None: ...
     def finish(self, grace: float) -> None: ...
@@ -99,7 +102,7 @@ class Framer:
         max_ndesc: int,
         max_transfer: int,
         plain_opcodes: Iterable[int],
-        framing: int,
+        framing: Framing,
     ) -> None: ...
     def feed(
         self, data: bytes

@@ -20,6 +20,7 @@ from vof.counts import OTHER, Count
 from vof.errors import RemoteProtocolError
 from vof.target.backends.direct import CUT_SHORT
 from vof.target.native_events import ControlCommand, DiskError, Request
+from vof.wire.dialect import Framing
 
 
 cdef extern from "<sys/uio.h>" nogil:
@@ -39,6 +40,7 @@ cdef extern from "counts.h" nogil:
 cdef extern from "target/command_parser.h" nogil:
     enum: VOF_MAX_PLAIN_OPCODES, VOF_FAULT_TEXT_SIZE, VOF_DIALECT_NAME_SIZE
     enum vof_framing:
+        VOF_FRAMING_CHAINS
         VOF_FRAMING_SEGMENTS
         VOF_FRAMING_LENGTHS
     struct vof_stream_rules:
@@ -127,6 +129,7 @@ cdef extern from "target/queue.h" nogil:
         vof_stream_rules stream
         int fd
         uint32_t width
+        uint32_t depth
         size_t largest_kept
     enum vof_event:
         VOF_EVENT_END
@@ -147,6 +150,7 @@ cdef extern from "target/queue.h" nogil:
     vof_event vof_served_queue_serve(vof_served_queue *queue, vof_report *report)
     int vof_served_queue_answer(vof_served_queue *queue, const uint8_t *area)
     int vof_served_queue_send(vof_served_queue *queue, const uint8_t *data, size_t size)
+    int vof_served_queue_drain(vof_served_queue *queue)
     int vof_served_queue_flush(vof_served_queue *queue)
     enum: VOF_SERVED_KINDS
     void vof_served_queue_counts(const vof_served_queue *queue, vof_count *counts)
@@ -170,8 +174,11 @@ cdef extern from *:
     void set_rules(vof_rules *rules, uint32_t bits) nogil
     void set_capacity(vof_bytes *capacity, uint64_t bytes) nogil
 
-FRAMING_SEGMENTS = <int>VOF_FRAMING_SEGMENTS
-FRAMING_LENGTHS = <int>VOF_FRAMING_LENGTHS
+_FRAMINGS = {
+    Framing.CHAINS: <int>VOF_FRAMING_CHAINS,
+    Framing.SEGMENTS: <int>VOF_FRAMING_SEGMENTS,
+    Framing.LENGTHS: <int>VOF_FRAMING_LENGTHS,
+}
 RULE_FLUSH = <int>VOF_RULE_FLUSH
 RULE_DISCARD = <int>VOF_RULE_DISCARD
 RULE_WRITE_ZEROES = <int>VOF_RULE_WRITE_ZEROES
@@ -217,7 +224,7 @@ cdef set_stream_rules(vof_stream_rules *rules, dialect, max_ndesc, max_transfer,
     memcpy(rules.dialect, <const char *>name, len(name) + 1)
     if len(opcodes) > VOF_MAX_PLAIN_OPCODES:
         raise ValueError("more opcodes than there is room for")
-    rules.framing = <vof_framing><int>framing
+    rules.framing = <vof_framing><int>_FRAMINGS[framing]
     rules.max_ndesc = max_ndesc
     rules.max_transfer = max_transfer
     rules.plain_count = len(opcodes)
@@ -306,7 +313,7 @@ cdef class Queue:
     cdef dict last_counts  # once it is closed
 
     def __init__(self, Device device not None, Rules rules not None, int fd, *, width, dialect,
-                 max_ndesc, max_transfer, plain_opcodes, framing, largest_kept):
+                 max_ndesc, max_transfer, plain_opcodes, framing, largest_kept, depth=0):
         cdef vof_served_queue_setup setup
         if self.queue is not NULL or device.device is NULL:
             raise ValueError("not to be opened")
@@ -316,6 +323,7 @@ cdef class Queue:
         setup.rules = rules.rules
         setup.fd = fd
         setup.width = width
+        setup.depth = depth
         setup.largest_kept = largest_kept
         self.device = device
         self.rules = rules
@@ -359,6 +367,14 @@ cdef class Queue:
         cdef int error
         with nogil:
             error = vof_served_queue_answer(queue, &area[0])
+        if error:
+            raise_error(error)
+
+    def drain(self):
+        cdef vof_served_queue *queue = self.opened()
+        cdef int error
+        with nogil:
+            error = vof_served_queue_drain(queue)
         if error:
             raise_error(error)
 

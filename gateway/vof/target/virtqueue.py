@@ -3,8 +3,6 @@
 
 A device may have a native data path; then that serves the connection, and Python does what is
 returned to it. Else a loop here does all of it, with as many threads as the configuration says.
-Both need to know how the requests are framed: while the association may be of two dialects,
-control commands are executed one by one, and the first request says which it is.
 
 Owns the command ids in flight and the threads. Must not know device types or what a control command
 means.
@@ -23,20 +21,22 @@ from typing import TYPE_CHECKING, assert_never
 from vof.errors import RemoteProtocolError
 from vof.target.association import Association
 from vof.target.channel import Channel
-from vof.target.commands import execute
+from vof.target.commands import execute, refuse
 from vof.target.completions import ResponseBuffer, answer
 from vof.target.ending import Stalled
 from vof.target.native_events import ControlCommand, DiskError, Request
 from vof.target.work import Work
 from vof.target.workers import Workers
-from vof.wire.constants import Opcode
-from vof.wire.dialect import Dialect, Framing
+from vof.wire.constants import Command
+from vof.wire.dialect import Dialect
 from vof.wire.framing import command_parser
+from vof.wire.status import Reason
 from vof.wire.stream import ReceivedCommand
-from vof.wire.structs import COMMAND_SIZE, HEAD, pack
 
 if TYPE_CHECKING:
     from vof.target import native
+
+_TOO_MANY = Reason.TOO_MANY_COMMANDS
 
 RECEIVE_SIZE = 1 << 16
 """Bytes of the receive buffer. Larger payloads are received straight to where they belong."""
@@ -65,7 +65,9 @@ class Virtqueue:
         self._threads = threads
         self._name = name
         self._failed = failed
-        self._framing: Framing
+        # What a queue holds are commands in v5; what it is before, nobody counts here.
+        counted = association.dialect.has_status_list
+        self._depth = association.queue_sizes[index] if counted else None
         self._responses = ResponseBuffer()
         self._in_flight: set[int] = set()
         self._workers: Workers[ReceivedCommand] | None = None
@@ -74,11 +76,11 @@ class Virtqueue:
     def serve(self) -> None:
         """Serve until the connection ends. Raises RemoteProtocolError, DeviceFailure, Unanswered,
         Stalled or OSError."""
-        dialect = self._find_dialect()
-        if dialect is None:
-            return
+        dialect = self._association.dialect
         seat = self._association.seat
-        self._native = seat.open_native(self._channel.fileno(), self._threads, dialect)
+        self._native = seat.open_native(
+            self._channel.fileno(), self._threads, dialect, self._depth or 0
+        )
         self._work.native = self._native
         if self._native:
             try:
@@ -88,7 +90,6 @@ class Virtqueue:
             return
         if self._threads > 1:
             self._workers = Workers(self._threads, self._name, self._execute_in_worker)
-        self._framing = dialect.framing
         self._serve_stream(dialect)
 
     def stop(self) -> None:
@@ -113,30 +114,16 @@ class Virtqueue:
     def _over(self) -> bool:
         return self._association.ended or self._channel.overdue
 
-    def _find_dialect(self) -> Dialect | None:
-        """Return the association's dialect, which the first request here or on another virtqueue
-        decides; None where the connection ends before."""
-        while not self._over:
-            if dialect := self._association.dialect:
-                return dialect
-            head = self._channel.peek(HEAD.size)
-            if len(head) < HEAD.size:
-                return None
-            opcode, _command_id = HEAD.unpack(head)
-            dialect = self._association.admit(opcode)
-            if opcode in dialect.request_opcodes:
-                return dialect
-            if not self._control(self._channel.receive(COMMAND_SIZE)):
-                return None
-        return None
-
     def _control(self, head: bytes) -> bool:
         """Execute a control command; False where it was the last one."""
-        if len(head) < COMMAND_SIZE:
-            return False
-        self._channel.send([pack(execute(self._association, head))])
-        opcode, _command_id = HEAD.unpack_from(head)
-        return bool(opcode != Opcode.DISCONNECT)
+        last = self._is_disconnect(head)
+        if last and self._workers:
+            self._workers.finish()  # what is in flight is completed before it
+        self._channel.send([execute(self._association, head, on_control_queue=False)])
+        return not last
+
+    def _is_disconnect(self, head: bytes) -> bool:
+        return self._association.dialect.command_of(head) is Command.DISCONNECT
 
     def _serve_native(self, queue: native.Queue) -> None:
         """Do what the native data path leaves to Python, until it says that this is the end."""
@@ -147,9 +134,11 @@ class Virtqueue:
                 case None:
                     return
                 case ControlCommand(head):
-                    queue.send(pack(execute(association, head)))
-                    opcode, _command_id = HEAD.unpack_from(head)
-                    if opcode == Opcode.DISCONNECT:
+                    last = self._is_disconnect(head)
+                    if last:
+                        queue.drain()  # what is in flight is completed before it
+                    queue.send(execute(association, head, on_control_queue=False))
+                    if last:
                         queue.flush()
                         return
                 case Request(payload, room):
@@ -165,7 +154,6 @@ class Virtqueue:
 
     def _serve_stream(self, dialect: Dialect) -> None:
         parser = command_parser(dialect.framing)(dialect, self._association.device.limits)
-        requests = dialect.request_opcodes
         buffer = memoryview(bytearray(RECEIVE_SIZE))
         while not self._over:
             if destinations := parser.destinations():
@@ -179,14 +167,18 @@ class Virtqueue:
             # Commands that came together were all sent before any of them was completed.
             if len(commands) > 1 and len({item.command_id for item in commands}) < len(commands):
                 raise RemoteProtocolError("a command id is used again while it is in flight")
+            in_flight = len(self._in_flight)
             for command in commands:
+                in_flight += command.is_request
                 if command.command_id in self._in_flight:
                     raise RemoteProtocolError(
                         f"command id {command.command_id} is used again while it is in flight"
                     )
-                if command.opcode not in requests:
+                if not command.is_request:
                     if not self._control(command.head):
                         return
+                elif self._depth is not None and in_flight > self._depth:
+                    self._channel.send([refuse(self._association, command.head, _TOO_MANY)])
                 elif self._workers:
                     self._in_flight.add(command.command_id)
                     self._workers.submit(command)
@@ -200,7 +192,7 @@ class Virtqueue:
         writable = self._responses.take(command.in_length)
         seat = self._association.seat
         used = self._work.execute(seat, self._index, command.payload, writable)
-        parts = answer(self._framing, command, writable, used, seat.tail)
+        parts = answer(command, writable, used, seat.tail)
         # From here on the peer may use the id again.
         self._in_flight.discard(command.command_id)
         self._channel.send(parts)

@@ -38,11 +38,12 @@ class Workers(Generic[T]):
         self._items.put(item)
 
     def finish(self) -> None:
-        """Wait until every item is done, and end the threads."""
+        """Wait until every item is done, and end the threads. Idempotent."""
         for _thread in self._threads:
             self._items.put(None)
         for thread in self._threads:
             thread.join()
+        self._threads.clear()
 
     def _run(self) -> None:
         while (item := self._items.get()) is not None:

@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Numbers of the protocol that are the same in every dialect, and of virtio's common facilities.
 
-Sources: *v2* command set ("Command ID", "Connect Command", "Vring Command"), the *proposal*'s
-opcodes as the reference target and the Linux initiator use them, virtio 1.2 §2.1 (device status)
-and §6 (feature bits). Numbers that differ between dialects live in ``dialect``; those of one device
-type in its own module.
+Sources: *v5* and *v2* command sets ("Command ID", "Connect Command"), virtio 1.2 §2.1 (device
+status) and §6 (feature bits). The numbers of the commands live in ``dialect``, those of a refusal
+in ``status``, those of one device type in its own module.
 """
 
 from __future__ import annotations
@@ -12,7 +11,10 @@ from __future__ import annotations
 from enum import Enum, IntEnum, IntFlag
 
 DEFAULT_PORT = 15771
-"""TCP and RDMA port of the reference target."""
+"""TCP and RDMA port of the reference target, which initiators use unless told otherwise."""
+
+V5_PORT = 8549
+"""TCP and RDMA port of *v5* ("Transport Binding")."""
 
 CONTROL_QUEUE_TARGET_ID = 0xFFFF
 """Target id of a Connect for the control queue; the completion brings the id that was allocated."""
@@ -22,39 +24,43 @@ FIRST_RESERVED_COMMAND_ID = 0xFF00
 
 MAX_COMMAND_ID = FIRST_RESERVED_COMMAND_ID - 1
 
-STATUS_OTHER = 4096
-"""A completion status that means "some other error"; the rest are Linux errno numbers."""
+CONTROL_QUEUE_DEPTH = 32
+"""Commands in flight on a control queue at most (*v5* "Connect Command")."""
 
 
-class Opcode(IntEnum):
-    """Opcodes common to all dialects. Get and set transport feature differ: see ``dialect``."""
+class Command(Enum):
+    """Every command of every revision, by its name in the texts. Which of them a revision has, and
+    under which opcode, says ``dialect``."""
 
-    CONNECT = 0x0000
-    DISCONNECT = 0x0001
-    KEEPALIVE = 0x0002
-    GET_VENDOR_ID = 0x1000
-    GET_DEVICE_ID = 0x1001
-    GET_GENERATION = 0x1002
-    GET_STATUS = 0x1003
-    SET_STATUS = 0x1004
-    GET_DEVICE_FEATURE = 0x1005
-    SET_DRIVER_FEATURE = 0x1006
-    GET_NUM_QUEUES = 0x1007
-    GET_QUEUE_SIZE = 0x1008
-    SET_QUEUE_SIZE = 0x1009
-    GET_CONFIG = 0x100A
-    SET_CONFIG = 0x100B
-    GET_CONFIG_CHANGED = 0x100C
-    VRING = 0x2000
+    CONNECT = "connect"
+    DISCONNECT = "disconnect"
+    KEEPALIVE = "keepalive"
+    GET_FEATURE = "get_feature"
+    SET_FEATURE = "set_feature"
+    GET_KEYED_NUM_DESCS = "get_keyed_num_descs"
+    GET_KEYED_EAGER_BUF = "get_keyed_eager_buf"
+    VQ_KEYED_EAGER_BUF = "vq_keyed_eager_buf"
+    VQ = "vq"
+    VRING = "vring"
+    GET_VENDOR_ID = "get_vendor_id"
+    GET_DEVICE_ID = "get_device_id"
+    GET_GENERATION = "get_generation"
+    RESET_DEVICE = "reset_device"
+    GET_STATUS = "get_status"
+    SET_STATUS = "set_status"
+    GET_DEVICE_FEATURE = "get_device_feature"
+    SET_DRIVER_FEATURE = "set_driver_feature"
+    GET_NUM_QUEUES = "get_num_queues"
+    GET_QUEUE_SIZE = "get_queue_size"
+    SET_QUEUE_SIZE = "set_queue_size"
+    GET_VQ_SIZE = "get_vq_size"
+    GET_CONFIG = "get_config"
+    SET_CONFIG = "set_config"
+    GET_CONFIG_CHANGED = "get_config_changed"
 
 
-class LaterOpcode(IntEnum):
-    """Opcodes of *v5* alone."""
-
-    GET_KEYED_NUM_DESCS = 0x0100
-    GET_KEYED_EAGER_BUF = 0x0102
-    VQ_KEYED_EAGER_BUF = 0x0FFE
-    VQ = 0x0FFF
+REQUESTS = frozenset({Command.VRING, Command.VQ, Command.VQ_KEYED_EAGER_BUF})
+"""The commands that carry a virtio request."""
 
 
 class TransportFeature(IntFlag):
@@ -80,9 +86,13 @@ class Transport(Enum):
 
 
 class DescriptorFlag(IntFlag):
-    """Flags of a segment descriptor: virtio's VRING_DESC_F_*."""
+    """Flags of a segment descriptor. The same bit is NEXT in the *proposal*, as in virtio's rings,
+    and KEYED in *v2*."""
 
     NEXT = 1
+    """Another descriptor of the command follows."""
+    KEYED = NEXT
+    """The buffer is named by address and key; else its bytes are on the stream."""
     WRITE = 2
     """The buffer is device-writable."""
 
@@ -129,4 +139,4 @@ VENDOR_VOF = 0x564F4631
 """Vendor id of this project's target, ASCII "VOF1" (ours)."""
 
 CONFIG_WIDTHS = (1, 2, 4, 8)
-"""The widths in bytes of a get_config or set_config (*v2*, "Config Command")."""
+"""The widths in bytes of a get_config or set_config (*v2* "Config Command")."""

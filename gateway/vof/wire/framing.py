@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""How a virtqueue's buffers travel on a stream: the parsers and the encoder of each framing."""
+"""The parsers and the encoder of each framing: how a virtqueue's buffers travel on a stream."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from vof.wire.dialect import Framing
 from vof.wire.stream import CommandParser, CompletionParser, encode_vring
@@ -15,28 +15,22 @@ def encode_request(
 ) -> bytes:
     """Return a request's command; ``readable`` and ``writable`` are the lengths of its buffers, in
     bytes. The device-readable bytes follow it on the stream."""
-    return _ENCODERS[framing](command_id, readable, writable)
+    if framing.has_descriptors:
+        return encode_vring(framing, command_id, readable, writable)
+    return encode_vq(command_id, readable, writable)
+
+
+def room_of(framing: Framing, descriptors: int) -> int:
+    """Return how much of a virtqueue's size a request takes that has ``descriptors``: in *v5* the
+    size counts commands."""
+    return descriptors if framing.has_descriptors else 1
 
 
 def completion_parser(framing: Framing) -> type[CompletionParser]:
     """Return the parser of the completions."""
-    return _COMPLETION_PARSERS[framing]
+    return CompletionParser if framing.has_descriptors else VqCompletionParser
 
 
 def command_parser(framing: Framing) -> type[CommandParser]:
     """Return the parser of the commands."""
-    return _COMMAND_PARSERS[framing]
-
-
-_ENCODERS: dict[Framing, Callable[[int, Sequence[int], Sequence[int]], bytes]] = {
-    Framing.SEGMENTS: encode_vring,
-    Framing.LENGTHS: encode_vq,
-}
-_COMPLETION_PARSERS = {
-    Framing.SEGMENTS: CompletionParser,
-    Framing.LENGTHS: VqCompletionParser,
-}
-_COMMAND_PARSERS: dict[Framing, type[CommandParser]] = {
-    Framing.SEGMENTS: CommandParser,
-    Framing.LENGTHS: VqCommandParser,
-}
+    return CommandParser if framing.has_descriptors else VqCommandParser

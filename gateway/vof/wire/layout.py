@@ -30,7 +30,7 @@ class Layout(struct.Struct):
     fields: dict[str, Field]
 
 
-def record(fmt: str, size: int, **offsets: int) -> Layout:
+def record(fmt: str, size: int, /, **offsets: int) -> Layout:
     """Return the little-endian layout for ``fmt``, whose size is ``size`` bytes.
 
     ``offsets`` names every item of ``fmt`` in order with its offset in bytes, as the specification
@@ -52,7 +52,7 @@ def record(fmt: str, size: int, **offsets: int) -> Layout:
 _LAYOUTS: dict[type, Layout] = {}
 
 
-def laid_out(fmt: str, size: int, **offsets: int) -> Callable[[type[_R]], type[_R]]:
+def laid_out(fmt: str, size: int, /, **offsets: int) -> Callable[[type[_R]], type[_R]]:
     """Class decorator: the NamedTuple's fields are, in order, those of ``record`` so called.
 
     Raises TypeError at import where their numbers disagree, too.

@@ -3,8 +3,7 @@
 
 A vring command is followed by ``ndesc`` segment descriptors and by the device-readable bytes in
 descriptor order; its completion by the device-writable descriptors that come back and by their
-bytes (*proposal*, examples 1.1 and 1.2). A Connect is followed by one descriptor and the connect
-body.
+bytes (*proposal*, examples 1.1 and 1.2). A stream begins behind its Connect: that is ``connect``'s.
 
 The parsers are pure. Bytes reach them in two ways: ``feed`` takes what was received anywhere; where
 a parser knows where the next bytes belong, ``destinations`` lends those buffers so that a receive
@@ -20,35 +19,30 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from struct import Struct
-from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 from vof.errors import RemoteProtocolError
-from vof.wire.constants import DescriptorFlag, Opcode
+from vof.wire.constants import Command, DescriptorFlag
+from vof.wire.dialect import Dialect, Framing, next_flag, vring_of
 from vof.wire.layout import layout_of
 from vof.wire.structs import (
     COMMAND_SIZE,
     COMPLETION_SIZE,
-    CONNECT_BODY_SIZE,
     DESCRIPTOR_SIZE,
     HEAD,
     Buffer,
     Completion,
-    ConnectBody,
-    ConnectCommand,
     SegmentDescriptor,
     VringCommand,
     pack,
     unpack,
 )
 
-if TYPE_CHECKING:
-    from vof.wire.dialect import Dialect
-
-_NEXT = int(DescriptorFlag.NEXT)
 _WRITE = int(DescriptorFlag.WRITE)
+_KEYED = int(DescriptorFlag.KEYED)
 
-_VRING = int(Opcode.VRING)
-_CONNECT = int(Opcode.CONNECT)
+_ON_A_STREAM = frozenset({Command.VRING, Command.VQ})
+"""The commands that carry a virtio request here."""
 
 _DESCRIPTOR = layout_of(SegmentDescriptor)
 
@@ -257,6 +251,8 @@ class ReceivedCommand(NamedTuple):
     """The device-readable bytes, in order."""
     in_length: int = 0
     """Device-writable bytes."""
+    is_request: bool = False
+    """It carries a virtio request; else it is a control command."""
 
 
 _NO_PAYLOAD = memoryview(b"")
@@ -267,14 +263,12 @@ class CommandParser(_StreamParser[ReceivedCommand]):
 
     At most ``limits.max_transfer`` plus the descriptors are held at a time. Raises
     RemoteProtocolError for an unknown opcode, a number or sum of descriptors beyond the limits, a
-    descriptor of length zero, an id used twice in a command, or a Connect that is not one
-    descriptor of 1,024 bytes.
+    descriptor of length zero or, in *v2*, a keyed one, an id used twice in a command, or a Connect.
     """
 
     def __init__(self, dialect: Dialect, limits: StreamLimits) -> None:
         super().__init__(COMMAND_SIZE)
-        self._dialect = dialect.name
-        self._plain = dialect.plain_opcodes
+        self._dialect = dialect
         self._limits = limits
         self._opcode = self._command_id = 0
         self._head_bytes = b""
@@ -282,34 +276,36 @@ class CommandParser(_StreamParser[ReceivedCommand]):
         self._payload = _NO_PAYLOAD
 
     def _head(self, part: Buffer) -> int:
-        opcode, command_id = HEAD.unpack_from(part)
-        ndesc = 0
-        if opcode == _VRING:
-            ndesc = unpack(VringCommand, part).ndesc
-            if not 0 < ndesc <= self._limits.max_ndesc:
-                raise RemoteProtocolError(
-                    f"a vring command has {ndesc} descriptors; 1 to {self._limits.max_ndesc} are "
-                    "allowed"
-                )
-        elif opcode == _CONNECT:
-            ndesc = unpack(ConnectCommand, part).ndesc
-            if ndesc != 1:
-                raise RemoteProtocolError(f"a Connect has {ndesc} descriptors instead of 1")
-        elif opcode not in self._plain:
-            raise RemoteProtocolError(f"opcode {opcode:#06x} is not one of dialect {self._dialect}")
-        self._opcode, self._command_id = opcode, command_id
+        self._opcode, self._command_id = HEAD.unpack_from(part)
         self._head_bytes = bytes(part)
+        command = self._dialect.commands.get(self._opcode)
+        if command is Command.CONNECT:
+            raise RemoteProtocolError("a second Connect on one connection")
+        if command is not None:
+            return self._body(command, part)
+        return self._unknown()
+
+    def _unknown(self) -> int:
+        """Take an opcode that there is not; return the number of descriptors that follow."""
+        raise RemoteProtocolError(
+            f"opcode {self._opcode:#06x} is not one of dialect {self._dialect.name}"
+        )
+
+    def _body(self, command: Command, part: Buffer) -> int:
+        """Look at what follows a command; return the number of descriptors."""
+        if command is not Command.VRING:
+            return 0
+        ndesc = unpack(VringCommand, part).ndesc
+        if not 0 < ndesc <= self._limits.max_ndesc:
+            raise RemoteProtocolError(
+                f"a vring command has {ndesc} descriptors; 1 to {self._limits.max_ndesc} are "
+                "allowed"
+            )
         return ndesc
 
     def _descriptors(self, part: Buffer) -> list[memoryview]:
         descs = [SegmentDescriptor._make(fields) for fields in _DESCRIPTOR.iter_unpack(part)]
-        if self._opcode == _CONNECT:
-            if descs[0].length != CONNECT_BODY_SIZE or descs[0].flags & _WRITE:
-                raise RemoteProtocolError(
-                    "a Connect's descriptor is not 1024 device-readable bytes"
-                )
-        else:
-            self._check_vring(descs)
+        self._check_vring(descs)
         self._descs = descs
         readable = sum(desc.length for desc in descs if not desc.flags & _WRITE)
         if not readable:
@@ -328,6 +324,9 @@ class CommandParser(_StreamParser[ReceivedCommand]):
             raise RemoteProtocolError("a descriptor has length zero")
         if len({desc.id for desc in descs}) != len(descs):
             raise RemoteProtocolError("a descriptor id is used twice in one command")
+        keyed = self._dialect.framing is Framing.SEGMENTS and _KEYED
+        if keyed and any(desc.flags & keyed for desc in descs):
+            raise RemoteProtocolError("a keyed descriptor on a stream")
 
     def _finish(self) -> ReceivedCommand:
         command = ReceivedCommand(
@@ -337,6 +336,7 @@ class CommandParser(_StreamParser[ReceivedCommand]):
             self._descs,
             self._payload,
             sum(desc.length for desc in self._descs if desc.flags & _WRITE),
+            self._dialect.commands.get(self._opcode) in _ON_A_STREAM,
         )
         self._descs, self._payload = (), _NO_PAYLOAD
         return command
@@ -347,7 +347,9 @@ def _vring_layout(ndesc: int) -> Struct:
     return Struct("<HHIH6x" + "QIHHI4x" * ndesc)
 
 
-def encode_vring(command_id: int, readable: Sequence[int], writable: Sequence[int]) -> bytes:
+def encode_vring(
+    framing: Framing, command_id: int, readable: Sequence[int], writable: Sequence[int]
+) -> bytes:
     """Return a vring command and its descriptors, the readable before the writable ones.
 
     ``readable`` and ``writable`` are the lengths in bytes; descriptor ids count from 0. ``length``
@@ -355,25 +357,20 @@ def encode_vring(command_id: int, readable: Sequence[int], writable: Sequence[in
     and 1.2).
     """
     ndesc = len(readable) + len(writable)
+    chained = next_flag(framing)
     fields: list[int] = []
     addr = ident = 0
     for length in readable:
-        fields += (addr, length, ident, _NEXT, 0)
+        fields += (addr, length, ident, chained, 0)
         addr += length
         ident += 1
     payload, addr = addr, 0
     for length in writable:
-        fields += (addr, length, ident, _NEXT | _WRITE, 0)
+        fields += (addr, length, ident, chained | _WRITE, 0)
         addr += length
         ident += 1
-    fields[-2] &= ~_NEXT
-    return _vring_layout(ndesc).pack(Opcode.VRING, command_id, payload, ndesc, *fields)
-
-
-def encode_connect(command: ConnectCommand, body: ConnectBody) -> bytes:
-    """Return a Connect as it stands on the stream: command, one descriptor, connect body."""
-    descriptor = SegmentDescriptor(addr=0, length=CONNECT_BODY_SIZE, id=0, flags=0)
-    return pack(command) + pack(descriptor) + pack(body)
+    fields[-2] &= ~chained
+    return _vring_layout(ndesc).pack(vring_of(framing), command_id, payload, ndesc, *fields)
 
 
 def encode_vring_completion(

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""The fixed-size records: commands, completion, segment descriptor and connect body.
+"""The fixed-size records of *proposal* and *v2*: commands, completion, segment descriptor, connect
+body. Those of *v5* are in ``v5``, where they differ.
 
 Each is a NamedTuple with a layout; ``pack`` returns a record's bytes, ``unpack`` reads one.
 Reserved bytes are kept, so that decoding and encoding again gives the same bytes; a new record has
@@ -112,14 +113,14 @@ class CommonCommand(NamedTuple):
 
 @laid_out("HHI8s", COMMAND_SIZE, opcode=0, command_id=2, status=4, padding=8)
 class StatusCommand(NamedTuple):
-    """set_status of the *proposal*: both known programs have the value right behind the command id.
+    """set_status of *proposal* and *v5*: the status stands right behind the command id.
 
-    *v2* gives it in struct virtio_of_command_common, whose ``value`` comes after 4 reserved bytes.
+    *v2* has it in struct virtio_of_command_common, whose ``value`` comes after 4 reserved bytes.
     """
 
     opcode: int
     command_id: int
-    status: int
+    value: int
     reserved: bytes = bytes(8)
 
 

@@ -1,79 +1,33 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""The ``vq`` command of *v5* on a stream: two lengths in place of segment descriptors.
+"""Framing of *v5* on a stream: the ``vq`` command, two lengths in place of segment descriptors.
 
-The revision names the command and its opcode; its form on a stream is ours, after the eager command
-of the same revision. The device-readable bytes follow the command. The completion is followed by
-``length`` bytes, which fill the device-writable buffers from their start, at most all of them.
+The device-readable bytes follow the command. The completion is followed by ``length`` bytes, which
+fill the device-writable buffers from their start, at most all of them (*v5* "Stream Transmission").
 
-A request whose last device-writable bytes are a status has them at the end of the area whatever
-else was written, so its answer is the whole area, and ``length`` cannot tell how much of it the
-device wrote. ``used`` does (ours): virtio's used length, or 0 for "as much as ``length`` says".
+A request whose last device-writable byte is a status has that at the end of the area whatever else
+was written, so its answer is the whole area (ours; the text says nothing of it). How much of it the
+device wrote then says ``in_length`` of the completion (ours; the text leaves it open): the
+command's, less the gap that lies before the status.
 
-Everything else on such a stream is as ``stream`` has it.
+A command that nobody knows is its 16 bytes, and refused with a status of its own. Everything else
+on such a stream is as ``stream`` has it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
 
 from vof.errors import RemoteProtocolError
-from vof.wire.constants import LaterOpcode, Opcode
-from vof.wire.layout import laid_out
+from vof.wire.constants import Command
+from vof.wire.dialect import V5, Dialect
 from vof.wire.stream import CommandParser, CompletionParser, ReceivedCommand, StreamLimits
-from vof.wire.structs import (
-    COMMAND_SIZE,
-    COMPLETION_SIZE,
-    HEAD,
-    Buffer,
-    Completion,
-    pack,
-    unpack,
-)
-
-if TYPE_CHECKING:
-    from vof.wire.dialect import Dialect
-
-_VQ = int(LaterOpcode.VQ)
-
-
-@laid_out(
-    "HHIIBB2s",
-    COMMAND_SIZE,
-    opcode=0,
-    command_id=2,
-    out_length=4,
-    in_length=8,
-    out_descs=12,
-    in_descs=13,
-    padding=14,
-)
-class VqCommand(NamedTuple):
-    """The command (ours). The numbers of keyed descriptors are 0 on a stream."""
-
-    opcode: int
-    command_id: int
-    out_length: int
-    in_length: int
-    out_descs: int = 0
-    in_descs: int = 0
-    reserved: bytes = bytes(2)
-
-
-@laid_out("HHII4s", COMPLETION_SIZE, status=0, command_id=2, length=4, used=8, padding=12)
-class VqCompletion(NamedTuple):
-    """Its completion, and that of ``vq_keyed_eager_buf``; ``used`` is ours."""
-
-    status: int
-    command_id: int
-    length: int
-    used: int = 0
-    reserved: bytes = bytes(4)
+from vof.wire.structs import Buffer, Completion, unpack
+from vof.wire.v5 import VqCommand, VqCompletion
 
 
 def encode_vq(command_id: int, readable: Sequence[int], writable: Sequence[int]) -> bytes:
     """Return a vq command; ``readable`` and ``writable`` are the lengths of its buffers."""
-    return pack(VqCommand(_VQ, command_id, sum(readable), sum(writable)))
+    return V5.encode(Command.VQ, command_id, out_length=sum(readable), in_length=sum(writable))
 
 
 def written_lengths(used: int, sizes: Sequence[int], tail: int) -> list[int]:
@@ -97,13 +51,24 @@ def written_lengths(used: int, sizes: Sequence[int], tail: int) -> list[int]:
     return lengths
 
 
+def used_length(length: int, in_length: int, room: int, tail: int) -> int:
+    """Return how many bytes the device wrote, where a completion says ``length`` and ``in_length``
+    of a command with ``room`` for answers that end with ``tail`` bytes.
+
+    An area that came back whole may have a gap before its tail; then ``in_length`` is what was
+    written.
+    """
+    gap = 0 < tail <= in_length < room == length
+    return in_length if gap else length
+
+
 class VqCompletionParser(CompletionParser):
-    """The initiator's end. What arrives says ``value`` for the length of its data."""
+    """The initiator's end. What arrives says ``value`` for how much the device wrote."""
 
     def _begin(self, part: Buffer) -> int:
-        if not self._buffers:  # a control command
-            return super()._begin(part)
-        status, command_id, length, used, _reserved = unpack(VqCompletion, part)
+        if not self._buffers:  # a control command: nothing follows
+            return 0
+        status, command_id, _reserved, length, in_length = unpack(VqCompletion, part)
         sizes = [len(buffer) for buffer in self._buffers]
         room = sum(sizes)
         if length > room:
@@ -111,15 +76,11 @@ class VqCompletionParser(CompletionParser):
                 f"completion of command id {command_id} returns {length} bytes where the command "
                 f"has room for {room}"
             )
-        if used > length:
-            raise RemoteProtocolError(
-                f"completion of command id {command_id} says that {used} bytes of {length} were "
-                "written"
-            )
         returned = len(sizes) if length or not status else 0
-        self._completion = Completion(status, command_id, returned, value=used or length)
+        used = used_length(length, in_length, room, self._tail)
         tail = self._tail if length == room else 0
-        self._lengths = written_lengths(used or length, sizes, tail)[:returned]
+        self._completion = Completion(status, command_id, returned, value=used)
+        self._lengths = written_lengths(used, sizes, tail)[:returned]
         self._fill = _first_bytes(self._buffers, length)
         return 0
 
@@ -130,31 +91,25 @@ class VqCommandParser(CommandParser):
     def __init__(self, dialect: Dialect, limits: StreamLimits) -> None:
         super().__init__(dialect, limits)
         self._writable = 0
-        self._readable = 0
 
-    def _head(self, part: Buffer) -> int:
-        opcode, command_id = HEAD.unpack_from(part)
+    def _unknown(self) -> int:
         self._writable = 0
-        if opcode == Opcode.VRING:
-            raise RemoteProtocolError(f"opcode {opcode:#06x} is not one of dialect {self._dialect}")
-        if opcode == LaterOpcode.VQ_KEYED_EAGER_BUF:
-            raise RemoteProtocolError("a vq_keyed_eager_buf command on a stream")
-        if opcode != _VQ:
-            return super()._head(part)
-        command = unpack(VqCommand, part)
-        if command.out_descs or command.in_descs:
-            raise RemoteProtocolError("a vq command on a stream has keyed descriptors")
-        total = command.out_length + command.in_length
+        return 0
+
+    def _body(self, command: Command, part: Buffer) -> int:
+        self._writable = 0
+        if command is not Command.VQ:
+            return 0
+        vq = unpack(VqCommand, part)
+        total = vq.out_length + vq.in_length
         if total > self._limits.max_transfer:
             raise RemoteProtocolError(
                 f"the lengths of a command add up to {total} bytes; at most "
                 f"{self._limits.max_transfer} are allowed"
             )
-        self._opcode, self._command_id = opcode, command_id
-        self._head_bytes = bytes(part)
-        self._writable = command.in_length
-        self._payload = memoryview(bytearray(command.out_length))
-        self._fill = [self._payload] if command.out_length else []
+        self._writable = vq.in_length
+        self._payload = memoryview(bytearray(vq.out_length))
+        self._fill = [self._payload] if vq.out_length else []
         return 0
 
     def _finish(self) -> ReceivedCommand:

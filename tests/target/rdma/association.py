@@ -8,6 +8,7 @@ from typing import Self
 
 from tests.target.peer import BLOCK0, IVQN
 from tests.target.rdma.keyed_peer import Address, KeyedPeer
+from vof.wire.constants import Command
 from vof.wire.dialect import V5, Dialect
 
 NUM_DESCS, EAGER_BUF = 1, 2
@@ -33,7 +34,7 @@ class KeyedAssociation:
         try:
             self.target_id = self.control.connect(tvqn=tvqn, ivqn=ivqn)
             if features:
-                self.control.control(dialect.set_feature, value=features)
+                self.control.control(Command.SET_FEATURE, value=features)
             for index in range(queues):
                 self.add_queue(index)
         except BaseException:

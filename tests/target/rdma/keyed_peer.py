@@ -31,15 +31,17 @@ from pyverbs.wr import SGE, RecvWR, SendWR
 
 from tests.target.peer import BLOCK0, CONTROL, IVQN, Completion, header, name_field
 from vof.rdma.descriptors import close_with_descriptor, with_descriptor
+from vof.wire.connect import Connect, encode_connect, encode_keyed_rest
+from vof.wire.constants import Command, Transport
 from vof.wire.dialect import PROPOSAL, V5, Dialect
 from vof.wire.keyed import (
-    KeyedDescriptor,
     encode_eager,
     encode_get_keyed_eager_buf,
-    encode_keyed,
-    encode_keyed_connect,
+    encode_keyed_vq,
+    encode_keyed_vring,
 )
-from vof.wire.structs import ConnectCommand
+from vof.wire.structs import unpack
+from vof.wire.v5 import KeyedDescriptor
 
 Address = tuple[str, int]
 
@@ -71,6 +73,19 @@ class Memory(NamedTuple):
 
     def part(self, offset: int, length: int) -> KeyedDescriptor:
         return KeyedDescriptor(self.address + offset, length, self.region.rkey)
+
+
+def encode_request(
+    dialect: Dialect,
+    command_id: int,
+    readable: Sequence[KeyedDescriptor],
+    writable: Sequence[KeyedDescriptor],
+) -> bytes:
+    """The message of a request in a dialect."""
+    if dialect is V5:
+        out_length = sum(item.length for item in readable)
+        return encode_keyed_vq(command_id, out_length, [*readable, *writable])
+    return encode_keyed_vring(dialect.framing, command_id, readable, writable)
 
 
 class KeyedPeer:
@@ -273,20 +288,21 @@ class KeyedPeer:
         status, command_id, ndesc, value = struct.unpack("<HHH2xQ", data)
         return Completion(status, command_id, ndesc, value)
 
-    def lengths(self) -> tuple[int, int, int, int]:
-        """A completion of v5's: status, command id, length and used."""
-        found: tuple[int, int, int, int] = struct.unpack("<HHII4x", self.message())
-        return found
+    def lengths(self) -> tuple[int, int, int]:
+        """A completion of a request of v5's: status, command id, and the bytes that came back,
+        which stand in one of two places."""
+        status, command_id, eager, plain, _in_length = struct.unpack("<HHIII", self.message())
+        return status, command_id, eager or plain
 
     # Commands
 
     def connect_message(
         self, target_id: int = CONTROL, queue: int = 0, *, tvqn: str = BLOCK0, ivqn: str = IVQN
     ) -> bytes:
-        body = name_field(ivqn) + name_field(tvqn) + bytes(512)
-        self.memory.view[:1024] = body
-        command = ConnectCommand(0, 0x1234, target_id, queue, 1, self.dialect.oftype_rdma)
-        return encode_keyed_connect(command, self.memory.part(0, 1024))
+        self.memory.view[:1024] = name_field(ivqn) + name_field(tvqn) + bytes(512)
+        connect = Connect(self.dialect, 0x1234, target_id, queue)
+        body = encode_keyed_rest(connect, self.memory.part(0, 1024))
+        return encode_connect(connect, Transport.RDMA) + body
 
     def connect(
         self,
@@ -301,24 +317,35 @@ class KeyedPeer:
         again."""
         self._keeps = keep
         self.send(self.connect_message(target_id, queue, tvqn=tvqn, ivqn=ivqn))
-        answer = self.completion()
-        assert answer[:3] == (0, 0x1234, 0), answer
-        return answer.value & 0xFFFF
+        answer: Any = unpack(self.dialect.forms[Command.CONNECT].completion, self.message())
+        assert answer[:2] == (0, 0x1234), answer
+        return int(answer.value) & 0xFFFF
 
-    def try_control(self, opcode: int, select: int = 0, value: int = 0) -> tuple[int, int]:
-        self.send(struct.pack("<HHIQ", opcode, 0x4321, select, value))
-        answer = self.completion()
-        assert answer.command_id == 0x4321, answer
-        return answer.status, answer.value
+    def try_control(self, command: Command, select: int = 0, value: int = 0) -> tuple[int, int]:
+        """Execute a control command; `select` is what stands at 4. Return its status and value."""
+        form = self.dialect.forms[command]
+        self.send(struct.pack("<HHIQ", form.opcode, 0x4321, select, value))
+        answer: Any = unpack(form.completion, self.message())
+        assert answer[1] == 0x4321, answer
+        return answer[0], getattr(answer, "value", 0)
 
-    def control(self, opcode: int, select: int = 0, value: int = 0) -> int:
-        status, result = self.try_control(opcode, select, value)
+    def control(self, command: Command, select: int = 0, value: int = 0) -> int:
+        status, result = self.try_control(command, select, value)
         assert status == 0, status
         return result
 
     def set_status(self, status: int) -> None:
-        self.send(self.dialect.encode_set_status(0x4321, status))
+        self.send(self.dialect.encode(Command.SET_STATUS, 0x4321, value=status))
         assert self.completion()[:2] == (0, 0x4321)
+
+    def encode(
+        self,
+        command_id: int,
+        readable: Sequence[KeyedDescriptor],
+        writable: Sequence[KeyedDescriptor],
+    ) -> bytes:
+        """The message of a request with these buffers."""
+        return encode_request(self.dialect, command_id, readable, writable)
 
     def eager_buffers(self, queue: int, descs: int = 8, room: int = 1024) -> list[KeyedDescriptor]:
         """Ask for the eager buffers of a virtqueue, with `room` bytes for the answer."""
@@ -367,7 +394,7 @@ class KeyedPeer:
         head, status = self.memory.part(at, 16), self.memory.part(at + 16, 1)
         readable = [head, *parts] if data else [head]
         writable = [status] if data else [*parts, status]
-        return encode_keyed(self.dialect.framing, command_id, readable, writable)
+        return self.encode(command_id, readable, writable)
 
     def request(
         self,
@@ -387,7 +414,7 @@ class KeyedPeer:
 
     def check_completion(self, used: int, command_id: int = 1) -> None:
         if self.dialect is V5:
-            assert self.lengths() == (0, command_id, used, 0)
+            assert self.lengths() == (0, command_id, used)
         else:
             answer = self.completion()
             assert (answer.status, answer.command_id, answer.value) == (0, command_id, used)
@@ -409,10 +436,9 @@ class KeyedPeer:
         self.memory.view[end : end + room] = b"\xee" * room
         readable = [self.memory.part(at, len(payload))] if payload else []
         writable = [self.memory.part(end, room)]
-        self.send(encode_keyed(self.dialect.framing, 1, readable, writable))
+        self.send(self.encode(1, readable, writable))
         if self.dialect is V5:
-            status, command_id, length, used = self.lengths()
-            used = used or length
+            status, command_id, used = self.lengths()
         else:
             status, command_id, _ndesc, used = self.completion()
         assert (status, command_id) == (0, 1)

@@ -18,7 +18,7 @@ from typing import Self
 
 from tests.target.peer import Peer
 from tests.target.rdma.keyed_peer import Address, KeyedPeer
-from vof.wire.keyed import KeyedDescriptor
+from vof.wire.v5 import KeyedDescriptor
 from vof.wire.vq import written_lengths
 
 CONNECT, VRING = 0, 0x2000

@@ -18,6 +18,7 @@ from tests.target.peer import BLOCK1, BLOCK2, IN, OK, Association
 from tests.target.process import TargetProcess, run
 from tests.target.rdma.association import KeyedAssociation
 from tests.target.rdma.conftest import rdma_config
+from vof.wire.constants import Command
 
 NOBODYS = "10.40.1.77"
 """An address of another machine, which is not there."""
@@ -105,7 +106,7 @@ def test_messages_are_shown(tmp_path: Path) -> None:
     """What moves by key is not, data least of all."""
     with TargetProcess("--trace", config_file(tmp_path, address=rxe.FAR.address)) as process:
         with KeyedAssociation(process.address) as association:
-            assert association.control.control(0x1001) == 2
+            assert association.control.control(Command.GET_DEVICE_ID) == 2
             assert association.queue.request(IN, room=512)[0] == OK
             place = f"{rxe.FAR.address}:{process.address[1]}"
             process.line(f"transport rdma, .*target {re.escape(place)}")

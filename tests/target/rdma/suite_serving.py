@@ -29,15 +29,17 @@ from tests.target.peer import (
 from tests.target.rdma.association import EAGER_BUF, NUM_DESCS, KeyedAssociation
 from tests.target.rdma.conftest import EAGER, Attach
 from tests.target.rdma.keyed_peer import KeyedPeer
+from vof.wire.constants import Command
 from vof.wire.dialect import PROPOSAL, V2, V5, Dialect
+from vof.wire.status import Reason
 
 each_dialect = pytest.mark.parametrize("dialect", [PROPOSAL, V2, V5], ids=lambda item: item.name)
-both_later = pytest.mark.parametrize("dialect", [V2, V5], ids=lambda item: item.name)
 
 DATA = bytes(range(256)) * 16
 MAX_DESCS = 64
 
 
+@pytest.mark.clause("v5 Keyed Transmission 6", "target")
 @pytest.mark.clause("003:232-244", "target")
 @pytest.mark.clause("003:245-292", "target")
 @pytest.mark.clause("003:293-295", "target")
@@ -54,10 +56,11 @@ def test_requests(attach: Attach, dialect: Dialect) -> None:
         assert queue.request(GET_ID, room=20) == (OK, b"vof-000001".ljust(20, b"\0"))
 
 
+@pytest.mark.clause("v5 Keyed Transmission 4", "target")
 @each_dialect
 def test_large_requests_in_many_pieces(attach: Attach, dialect: Dialect) -> None:
-    """With the header or the status, as many descriptors as there may be."""
-    count = MAX_DESCS - 1 if dialect is V5 else 126
+    """With header and status, as many descriptors as there may be."""
+    count = MAX_DESCS - 2 if dialect is V5 else 126
     data = os.urandom(count * 16384)
     queue = attach(BLOCK2, dialect=dialect).queue
     assert queue.request(OUT, 3, data, segment=16384) == (OK, b"")
@@ -69,7 +72,7 @@ def test_large_requests_in_many_pieces(attach: Attach, dialect: Dialect) -> None
 def test_many_requests_at_once(attach: Attach, dialect: Dialect) -> None:
     """Far more than the completions that may be on their way unannounced."""
     queue = attach(BLOCK1, dialect=dialect).queue
-    for start in range(0, 96, 32):
+    for start in range(0, 96, 32):  # a peer has as many receives
         for ident in range(start, start + 32):
             at = 8192 * (1 + ident - start)
             data = bytes([ident]) * 4096
@@ -82,26 +85,28 @@ def test_many_requests_at_once(attach: Attach, dialect: Dialect) -> None:
 
 
 @each_dialect
-def test_control_commands_come_on_any_queue(attach: Attach, dialect: Dialect) -> None:
+def test_control_commands(attach: Attach, dialect: Dialect) -> None:
+    """On any queue, but for v5, where they belong on the control queue."""
     association = attach(dialect=dialect)
-    # Until the first request says that it is v2, an initiator may be offered what v5 has.
-    offered = NUM_DESCS | EAGER_BUF
-    for peer in (association.control, association.queue, association.control):
-        assert peer.control(2) == 0
-        assert peer.control(0x1000) == 0x564F4631
-        assert peer.control(0x1001) == 2
-        assert peer.control(0x1007) == 4
-        assert peer.control(0x100A, 0 | 8 << 16) == 8192
-        assert peer.try_control(0x100A, 0xFFFF | 8 << 16) == (22, 0)
+    queues = [association.control, association.queue, association.control]
+    for peer in queues[::2] if dialect is V5 else queues:
+        assert peer.control(Command.KEEPALIVE) == 0
+        assert peer.control(Command.GET_VENDOR_ID) == 0x564F4631
+        assert peer.control(Command.GET_DEVICE_ID) == 2
+        assert peer.control(Command.GET_CONFIG, 0 | 8 << 16) == 8192
+        beyond = dialect.status_of(Reason.CONFIG_EXTENT)
+        assert peer.try_control(Command.GET_CONFIG, 0xFFFF | 8 << 16) == (beyond, 0)
         for status in (1, 3, 0):
             peer.set_status(status)
-            assert peer.control(0x1003) == status
-        if dialect is PROPOSAL:
-            assert peer.control(dialect.get_feature) == 128
-        else:
-            assert peer.control(dialect.get_feature) == offered
+            assert peer.control(Command.GET_STATUS) == status
+        offered = NUM_DESCS | EAGER_BUF if dialect is V5 else 128
+        assert peer.control(Command.GET_FEATURE) == offered
         assert association.queue.request(IN, room=512)[0] == OK
-        offered = offered if dialect is V5 else 0
+    if dialect is V5:
+        assert association.queue.try_control(Command.GET_STATUS) == (1, 0)
+    if dialect is V2:
+        # The bytes that may stand in a message: none, all of them are named by key.
+        assert association.control.control(Command.GET_FEATURE, 1) == 0
 
 
 @each_dialect
@@ -135,7 +140,7 @@ def test_crypto(attach: Attach, dialect: Dialect) -> None:
 def test_disconnect(attach: Attach, log: Log, dialect: Dialect, place: str) -> None:
     association = attach(dialect=dialect, queues=2)
     peer = association.control if place == "control" else association.queue
-    peer.control(1)
+    peer.control(Command.DISCONNECT)
     assert peer.is_closed()
     if place == "control":
         assert association.is_closed()
@@ -145,32 +150,32 @@ def test_disconnect(attach: Attach, log: Log, dialect: Dialect, place: str) -> N
     assert not log.lines("violation")
 
 
-@pytest.mark.clause("002:41-43", "target")
-@pytest.mark.clause("002:44-45", "target")
-@both_later
-def test_transport_features(attach: Attach, dialect: Dialect) -> None:
-    control = attach(dialect=dialect, queues=0).control
+@pytest.mark.clause("v5 Get Keyed Number of Descriptors 1", "target")
+@pytest.mark.clause("v5 Get Feature 2", "target")
+def test_transport_features(attach: Attach) -> None:
+    control = attach(dialect=V5, queues=0).control
     for bits in (4, 1 << 63, 7):
-        assert control.try_control(5, value=bits) == (22, 0)
-    assert control.try_control(5, select=1, value=NUM_DESCS) == (22, 0)
-    assert control.try_control(0x0100, 0) == (22, 0)
-    assert control.control(4) == NUM_DESCS | EAGER_BUF
-    assert control.try_control(5, value=NUM_DESCS) == (0, 0)
-    assert control.control(0x0100, 3) == MAX_DESCS
-    assert control.try_control(0x0100, 4) == (22, 0)
+        assert control.try_control(Command.SET_FEATURE, value=bits) == (0x2000, 0)
+    assert control.try_control(Command.SET_FEATURE, select=1, value=NUM_DESCS) == (0x2000, 0)
+    assert control.try_control(Command.GET_KEYED_NUM_DESCS) == (1, 0)
+    assert control.control(Command.GET_FEATURE) == NUM_DESCS | EAGER_BUF
+    assert control.try_control(Command.SET_FEATURE, value=NUM_DESCS) == (0, 0)
+    assert control.control(Command.GET_KEYED_NUM_DESCS) == MAX_DESCS
 
 
 def test_config_change_is_told(attach: Attach, image: Path) -> None:
     associations = [attach(dialect=dialect, queues=0) for dialect in (V2, V5, PROPOSAL)]
-    generation = associations[0].control.control(0x1002)
+    generation = associations[0].control.control(Command.GET_GENERATION)
     for size in (6 << 20, 4 << 20):
         os.truncate(image, size)
         for association in associations[:2]:
-            assert association.control.completion() == (0, 0xFFFE, 0, 0)
+            assert association.control.completion()[:2] == (0, 0xFFFE)
         generation += 1
         for association in associations:
-            assert association.control.control(0x1002) == generation
-            assert association.control.control(0x100A, 0 | 8 << 16) == size // 512
+            control = association.control
+            if control.dialect is not V5:
+                assert control.control(Command.GET_GENERATION) == generation
+            assert control.control(Command.GET_CONFIG, 0 | 8 << 16) == size // 512
 
 
 # Eager buffers.
@@ -180,11 +185,11 @@ def eager(attach: Attach, **how: object) -> KeyedAssociation:
     return attach(dialect=V5, features=NUM_DESCS | EAGER_BUF, **how)
 
 
-@pytest.mark.clause("002:54", "target")
-@pytest.mark.clause("002:56-58", "target")
-@pytest.mark.clause("002:68-73", "target")
-@pytest.mark.clause("002:74-75", "target")
-@pytest.mark.clause("002:76-86", "target")
+@pytest.mark.clause("v5 Get Keyed Eager Buffers 1", "target")
+@pytest.mark.clause("v5 Get Keyed Eager Buffers 2", "target")
+@pytest.mark.clause("v5 Get Keyed Eager Buffers 3", "target")
+@pytest.mark.clause("v5 Get Keyed Eager Buffers 4", "target")
+@pytest.mark.clause("v5 Get Keyed Eager Buffers 5", "target")
 def test_eager_buffers_are_several(attach: Attach) -> None:
     association = eager(attach, queues=2)
     found = association.control.eager_buffers(0)
@@ -201,12 +206,12 @@ def test_eager_buffers_are_several(attach: Attach) -> None:
 
 def test_eager_buffers_of_no_queue(attach: Attach) -> None:
     association = eager(attach, queues=1)
-    assert association.control.try_eager_buffers(4) == (22, [])
-    assert association.control.try_eager_buffers(1) == (107, [])
+    assert association.control.try_eager_buffers(4) == (0x1020, [])
+    assert association.control.try_eager_buffers(1) == (0, [])
 
 
-@pytest.mark.clause("002:87-96", "target")
-@pytest.mark.clause("002:97-99", "target")
+@pytest.mark.clause("v5 Get Keyed Eager Buffers 6", "target")
+@pytest.mark.clause("v5 VQ Keyed Eager Buffers 1", "target")
 def test_eager_requests_everywhere_in_the_range(attach: Attach) -> None:
     association = eager(attach)
     queue = association.queue
@@ -245,17 +250,18 @@ def test_eager_requests_at_once(attach: Attach) -> None:
             assert queue.request(IN, ident, room=512) == (OK, expected)
 
 
-@pytest.mark.clause("002:44-45", "target")
-@pytest.mark.clause("002:54", "target")
+@pytest.mark.clause("v5 Get Feature 2", "target")
+@pytest.mark.clause("v5 Get Keyed Eager Buffers 1", "target")
 def test_eager_buffers_that_are_off(serve: Serve) -> None:
     with KeyedAssociation(address_of(serve(eager="off")), features=NUM_DESCS) as association:
-        assert association.control.control(4) == NUM_DESCS
-        assert association.control.try_control(5, value=EAGER_BUF) == (22, 0)
-        assert association.control.try_eager_buffers(0) == (22, [])
+        control = association.control
+        assert control.control(Command.GET_FEATURE) == NUM_DESCS
+        assert control.try_control(Command.SET_FEATURE, value=EAGER_BUF) == (0x2000, 0)
+        assert control.try_eager_buffers(0) == (1, [])
         assert association.queue.request(OUT, 0, DATA) == (OK, b"")
 
 
-@pytest.mark.clause("002:97-99", "target")
+@pytest.mark.clause("v5 VQ Keyed Eager Buffers 1", "target")
 def test_eager_requests_need_no_read(attach: Attach, log: Log) -> None:
     """Operations that the target counts, for eight writes each, and the read of the Connect."""
     association = eager(attach, queues=2)
@@ -264,7 +270,7 @@ def test_eager_requests_need_no_read(attach: Attach, log: Log) -> None:
         assert association.queues[0].request(OUT, sector, bytes(512)) == (OK, b"")
         assert association.queues[1].eager_request(buffers, 0, OUT, sector, bytes(512)) == (OK, b"")
     for queue in association.queues:
-        queue.control(1)
+        queue.control(Command.DISCONNECT)
         assert queue.is_closed()
     counts = {}
     for line in log.lines("operations"):
@@ -307,11 +313,11 @@ def test_foreign_oftype(address: tuple[str, int]) -> None:
 def test_refused_connects(address: tuple[str, int]) -> None:
     with KeyedAssociation(address) as association, KeyedPeer(address, dialect=V5) as peer:
         for status, message in (
-            (19, {"tvqn": "nobody"}),
-            (19, {"target_id": 7}),
-            (71, {"target_id": association.target_id, "queue": 1, "ivqn": "another"}),
-            (44, {"target_id": association.target_id, "queue": 4}),
-            (16, {"target_id": association.target_id, "queue": 0}),
+            (0x1001, {"tvqn": "nobody"}),
+            (0x1010, {"target_id": 7}),
+            (0x1011, {"target_id": association.target_id, "queue": 1, "ivqn": "another"}),
+            (0x1020, {"target_id": association.target_id, "queue": 4}),
+            (0x1021, {"target_id": association.target_id, "queue": 0}),
         ):
             peer.send(peer.connect_message(**message))
             assert peer.completion() == (status, 0x1234, 0, 0), message

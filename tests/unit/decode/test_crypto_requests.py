@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 
 import pytest
 from hypothesis import given
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from tests.unit.wire.crypto_samples import EVERY_FEATURE, PADDED, joined, operations, parameters
 from vof.decode.crypto_requests import describe_answer, describe_request, secret_places
-from vof.decode.message import Bytes, Named
+from vof.decode.message import Bytes, Named, Value
 from vof.wire.crypto import (
     CREATE_SESSION,
     DESTROY_SESSION,
@@ -38,6 +39,10 @@ FEATURES = pytest.mark.parametrize(
 
 def places(parts: tuple[range, ...]) -> set[int]:
     return {place for part in parts for place in part}
+
+
+def answered(asked: Mapping[str, Value], area: Bytes) -> Mapping[str, Value]:
+    return describe_answer(asked, area, len(area.data))
 
 
 def numbers(described: object) -> dict[str, int]:
@@ -79,7 +84,7 @@ def test_the_end_of_a_session(service: Service, features: Feature) -> None:
         "session_id": 5,
     }
     assert secret_places(features, Bytes(readable)) == ()
-    assert describe_answer(found, Bytes(b"\0")) == {"status": Named(0, "OK")}
+    assert answered(found, Bytes(b"\0")) == {"status": Named(0, "OK")}
 
 
 @SERVICES
@@ -99,7 +104,7 @@ def test_an_operation_in_a_session(
     assert "stateless" not in found
     assert secret_places(features, Bytes(readable)) == ()
     answer = bytes(writable - 1) + bytes([Status.INVSESS])
-    assert describe_answer(found, Bytes(answer)) == {"status": Named(4, "INVSESS")}
+    assert answered(found, Bytes(answer)) == {"status": Named(4, "INVSESS")}
 
 
 @SERVICES
@@ -138,16 +143,16 @@ def test_a_beginning_tells_no_more_than_it_has(service: Service, data: st.DataOb
 
 def test_answers_to_a_session() -> None:
     asked = {"type": Named(CREATE_SESSION[Service.MAC], "")}
-    assert describe_answer(asked, Bytes(session_answer(9))) == {
+    assert answered(asked, Bytes(session_answer(9))) == {
         "status": Named(0, "OK"), "session_id": 9,
     }  # fmt: skip
     refused = control_refusal(Status.NOSPC, 16)
-    assert describe_answer(asked, Bytes(refused)) == {"status": Named(5, "NOSPC")}
-    assert describe_answer(asked, Bytes(refused[:15])) == {}
-    assert describe_answer({}, Bytes(refused)) == {}
+    assert answered(asked, Bytes(refused)) == {"status": Named(5, "NOSPC")}
+    assert answered(asked, Bytes(refused[:15])) == {}
+    assert answered({}, Bytes(refused)) == {}
     operation = {"type": Named(0, "CIPHER_ENCRYPT")}
-    assert describe_answer(operation, Bytes(b"")) == {}
-    assert describe_answer(operation, Bytes(bytes(2), (range(1, 2),))) == {}
+    assert answered(operation, Bytes(b"")) == {}
+    assert answered(operation, Bytes(bytes(2), (range(1, 2),))) == {}
 
 
 def test_an_unknown_operation() -> None:

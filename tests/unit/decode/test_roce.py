@@ -21,16 +21,14 @@ from vof.decode.keyed import KeyedConnection
 from vof.decode.message import Kind, Message, Where
 from vof.decode.network import Datagram, Endpoint, dissect
 from vof.decode.roce import RdmaConnections
-from vof.wire.constants import Opcode
-from vof.wire.dialect import V5
-from vof.wire.keyed import KeyedDescriptor, encode_keyed_connect
-from vof.wire.names import encode_name
-from vof.wire.structs import ConnectBody, ConnectCommand, pack
+from vof.wire.dialect import DIALECTS, PROPOSAL, V2, V5, Dialect
 
-CONNECT = encode_keyed_connect(
-    ConnectCommand(Opcode.CONNECT, 7, 0xFFFF, 0, 1, 2), KeyedDescriptor(0x1000, 1024, 5)
-)
-BODY = pack(ConnectBody(encode_name(said.IVQN), encode_name(said.TVQN)))
+CONNECTS = {
+    PROPOSAL.name: said.segment(1024, 0, 0, 0x1000, 5),
+    V2.name: said.segment(1024, 0, 1, 0x1000, 5),
+    V5.name: struct.pack("<QII", 0x1000, 1024, 5),
+}
+CONNECT = said.connect_head(V5, rdma=True) + CONNECTS[V5.name]
 
 
 class Capture:
@@ -56,12 +54,13 @@ class Capture:
         return found
 
 
-def attaching(talk: Talk) -> list[bytes]:
+def attaching(talk: Talk, dialect: Dialect = V5) -> list[bytes]:
+    connect = said.connect_head(dialect, rdma=True) + CONNECTS[dialect.name]
     return [
         *talk.opened(),
-        *talk.sends(I2T, CONNECT),
-        *talk.reads(T2I, 0x1000, 5, BODY),
-        *talk.sends(T2I, said.done(7, 3)),
+        *talk.sends(I2T, connect),
+        *talk.reads(T2I, 0x1000, 5, said.body()),
+        *talk.sends(T2I, said.answered(dialect, 7, 3)),
     ]
 
 
@@ -92,12 +91,24 @@ def test_any_size_of_packets(mtu: int) -> None:
     assert len(found[4].payload.data) == 5000
 
 
-def test_a_target_with_another_port_is_known_by_its_connect() -> None:
+@pytest.mark.parametrize("dialect", DIALECTS, ids=lambda item: item.name)
+def test_a_target_with_another_port_is_known_by_its_connect(dialect: Dialect) -> None:
     capture = Capture(15771)
-    found = capture.hear(attaching(Talk(port=999)))
+    found = capture.hear(attaching(Talk(port=999), dialect))
+    assert found[1].decoded["dialect"] == dialect.name
+    assert not problems(found)
     assert [each.kind for each in found] == [
         Kind.CONNECTION, Kind.COMMAND, Kind.READ, Kind.COMPLETION,
     ]  # fmt: skip
+
+
+def test_connections_without_a_connect_body_at_a_target_that_is_known() -> None:
+    capture = Capture(15771)
+    capture.hear(attaching(Talk(port=999)))
+    other = Talk(port=999, queue_pairs={I2T: 0x12, T2I: 0x23}, comm_ids={I2T: 0x1112, T2I: 0x2223})
+    head = said.connect_head(V5, 1, length=0)
+    connection, connect = capture.hear([*other.opened(), *other.sends(I2T, head)])
+    assert (connection.kind, connect.name, connect.queue) == (Kind.CONNECTION, "connect", "1")
 
 
 def test_another_protocol() -> None:
@@ -136,7 +147,7 @@ def test_packets_that_are_missing() -> None:
     talk, capture = Talk(), Capture(15771)
     packets = attaching(talk)
     talk.sends(I2T, bytes(16))
-    found = capture.hear([*packets, *talk.sends(I2T, said.common(Opcode.GET_STATUS, 1))])
+    found = capture.hear([*packets, *talk.sends(I2T, said.common(V5, "get_status", 1))])
     assert (found[-2].kind, found[-2].decoded) == (Kind.LOST, {"packets": 1})
     assert found[-1].name == "get_status"
 
@@ -180,7 +191,9 @@ def test_the_first_bytes_of_packets() -> None:
 
 def test_what_is_left_at_the_end() -> None:
     talk, capture = Talk(), Capture(15771)
-    capture.hear([*talk.opened(), *talk.sends(I2T, CONNECT), talk.reads(T2I, 0x1000, 5, BODY)[0]])
+    capture.hear(
+        [*talk.opened(), *talk.sends(I2T, CONNECT), talk.reads(T2I, 0x1000, 5, said.body())[0]]
+    )
     read, note = capture.connections.end(Where(9))
     assert (read.kind, read.payload.lost) == (Kind.READ, 1024)
     assert note.decoded["commands"] == ["connect 7"]
@@ -221,8 +234,3 @@ def test_whatever_comes(packets: list[bytes], back: bool) -> None:
     ends = ("192.0.2.2", "192.0.2.1") if back else ("192.0.2.1", "192.0.2.2")
     capture.hear(files.datagram(each, *ends, roce.UDP_PORT) for each in packets)
     list(capture.connections.end(Where(99)))
-
-
-def test_v5_over_rdma_is_found_by_its_oftype() -> None:
-    found = Capture(15771).hear(attaching(Talk()))
-    assert V5.name in found[1].decoded["dialects"]  # type: ignore[operator]

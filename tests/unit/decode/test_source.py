@@ -22,8 +22,8 @@ from vof.decode.budget import Budget, without_oldest
 from vof.decode.message import Direction, Kind, Message, Named
 from vof.decode.source import Assumptions, decode
 from vof.errors import ConfigError
-from vof.wire.constants import DeviceId, Opcode
-from vof.wire.dialect import PROPOSAL, V5
+from vof.wire.constants import DeviceId
+from vof.wire.dialect import DIALECTS, PROPOSAL, V5, Dialect
 
 KNOWN = Assumptions()
 
@@ -119,11 +119,11 @@ def test_small_segments() -> None:
 def test_the_probes_show_what_they_probe() -> None:
     """That of the problems there are no others is seen from how many there are."""
     problems = [problem for each in recording("probe-tcp-errors") for problem in each.problems]
-    assert len(problems) == 34
+    assert len(problems) == 32
     for expected in (
         "the queue is connected already",
         "it comes before the Connect",
-        "opcode 0x2001 is not known",
+        "opcode 0x2001 is not one of dialect proposal",
         "opcode 0x0005 is not one of dialect proposal",
         "a descriptor id is used twice",
         "descriptors and data of a refused command, whose ndesc is 0",
@@ -152,11 +152,14 @@ def test_requests_are_told_by_device() -> None:
 # Captures that lack something.
 
 
-def words() -> list[tuple[str, bytes]]:
+def words(dialect: Dialect = V5) -> list[tuple[str, bytes]]:
     """Return the words of a control queue, many of them."""
-    found = said.attached(V5)
+    found = said.attached(dialect)
     for ident in range(2, 20):
-        found += [(I2T, said.common(Opcode.GET_STATUS, ident)), (T2I, said.done(ident, 15))]
+        found += [
+            (I2T, said.common(dialect, "get_status", ident)),
+            (T2I, said.answered(dialect, ident, 15)),
+        ]
     return found
 
 
@@ -173,18 +176,43 @@ def test_a_packet_that_is_missing(missing: int) -> None:
     assert len(told & left) >= len(told) - 2
 
 
-def test_a_capture_that_begins_in_the_middle() -> None:
-    made = list(files.talked(words()))[9:]
+@pytest.mark.parametrize("dialect", DIALECTS, ids=lambda item: item.name)
+def test_a_capture_that_begins_in_the_middle(dialect: Dialect) -> None:
+    """Which dialect it is, a command may leave open."""
+    made = list(files.talked(words(dialect)))[9:]
     found = read(files.pcap(files.times(made)))
     assert found[1].kind is Kind.CONNECTION
     assert found[1].problems == ["its beginning is not in the capture"]
-    names = {each.name for each in found if each.kind is Kind.COMPLETION}
-    assert names == {"get_status"}
+    asked = [each for each in found if each.kind is Kind.COMMAND]
+    if dialect is PROPOSAL:
+        assert {each.name for each in asked} == {"reset_device"}
+        assert asked[0].decoded["or"] == {"proposal": "get_status"}
+    else:
+        assert {each.name for each in asked} == {"get_status"}
+        assert asked[0].decoded["or"] == {"proposal": "set_status"}
     assert not [problem for each in found[2:] for problem in each.problems]
 
 
+@pytest.mark.parametrize("dialect", DIALECTS, ids=lambda item: item.name)
+def test_requests_tell_which_dialect_it_is(dialect: Dialect) -> None:
+    data = bytes(range(256)) * 2
+    talk: list[tuple[str, bytes]] = []
+    for ident in range(6):
+        request = said.request(dialect, ident, [said.header(0, ident)], [512, 1])
+        talk += [(I2T, request), (T2I, said.answer(dialect, ident, 1, [512, 1], [data, b"\0"]))]
+    talk += [(I2T, said.common(dialect, "get_status", 9)), (T2I, said.answered(dialect, 9, 15))]
+    made = list(files.talked(talk))[4:]  # from the first answer on
+    found = read(files.pcap(files.times(made)))
+    names = [each.name for each in found if each.kind is Kind.COMMAND]
+    assert names == ["vq" if dialect is V5 else "vring"] * 5 + ["get_status"]
+    assert not [problem for each in found[2:] for problem in each.problems]
+    assert not [each for each in found if "or" in each.decoded]
+    answers = [each.payload.data for each in found if each.kind is Kind.COMPLETION]
+    assert answers[-6:-1] == [data + b"\0"] * 5
+
+
 def test_a_device_type_that_is_given() -> None:
-    request = said.request(PROPOSAL, 5, [said.header(1, 8), bytes(512)], [1])  # type: ignore[arg-type]
+    request = said.request(PROPOSAL, 5, [said.header(1, 8), bytes(512)], [1])
     made = list(files.talked([(I2T, request)]))[3:]
     capture = files.pcap(files.times(made))
     assert "request" not in read(capture)[2].decoded
@@ -192,7 +220,7 @@ def test_a_device_type_that_is_given() -> None:
     assert found[2].decoded["request"]["type"] == Named(1, "OUT")  # type: ignore[index, call-overload]
 
 
-@pytest.mark.parametrize("port", [15771, 4444])
+@pytest.mark.parametrize("port", [15771, 8549, 4444])
 def test_other_ports(port: int) -> None:
     """By the port if it is given, and by its Connect."""
     made = files.times(files.talked(words(), Talk(port=port)))
@@ -200,9 +228,22 @@ def test_other_ports(port: int) -> None:
     rest = files.pcap(made[3:])
     given_port = Assumptions(ports=frozenset({port}))
     assert len(read(rest, given_port)) > 40
-    if port != 15771:
+    if port == 4444:
         with pytest.raises(ConfigError, match="no Virtio-over-Fabrics connection is in it"):
             read(rest)
+
+
+def test_connections_without_a_connect_body_at_a_target_that_is_known() -> None:
+    """Nothing tells them otherwise: by the port, or by another connection's Connect."""
+    control, queue, other = (Talk(port=port, from_port=port) for port in (4444, 4445, 4446))
+    queue.port = 4444
+    head = said.connect_head(V5, 1, length=0)
+    made = [*control.opened(), *control.says(I2T, said.connect(V5))]
+    for talk in (queue, other):
+        made += [*talk.opened(), *talk.says(I2T, head)]
+    found = read(files.pcap(files.times(made)))
+    asked = [(each.connection, each.queue) for each in found if each.kind is Kind.COMMAND]
+    assert asked == [(0, "control"), (1, "1")]
 
 
 def test_connections_that_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -212,7 +253,7 @@ def test_connections_that_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None
     made: list[bytes] = []
     for talk in talks:
         made += [*talk.opened(), *talk.says(I2T, said.connect(V5))]
-        made += talks[0].says(T2I, said.done(7, value=3))[:1]
+        made += talks[0].says(T2I, said.answered(V5, 7, 3))[:1]
     found = read(files.pcap(files.times(made)))
     left = [each for each in found if each.kind is Kind.NOTE]
     assert [each.connection for each in left] == [1, 2, 3, 4]
@@ -271,7 +312,7 @@ def test_a_reset() -> None:
 def test_the_first_bytes_of_packets() -> None:
     made = files.cut(files.times(files.talked(words())), 100)
     found = read(files.pcap(made))
-    assert found[2].problems == ["of its 1024 bytes of data 6 are there"]
+    assert found[2].problems == ["of its 1024 bytes of data 30 are there"]
     assert len([each for each in found if each.kind is Kind.COMPLETION]) == 20
 
 

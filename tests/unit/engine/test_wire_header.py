@@ -9,6 +9,9 @@ from pathlib import Path
 import pytest
 
 from vof.wire import blk, constants, structs
+from vof.wire.constants import Command
+from vof.wire.dialect import PROPOSAL, V2, V5
+from vof.wire.status import Reason
 
 HEADER = Path(__file__).resolve().parents[3] / "gateway/native/wire.h"
 
@@ -20,13 +23,15 @@ EXPECTED = {
     "VOF_BLK_SEGMENT_SIZE": blk.DISCARD_SEGMENT.size,
     "VOF_CONNECT_BODY_SIZE": structs.CONNECT_BODY_SIZE,
     "VOF_SECTOR_SHIFT": blk.SECTOR_SHIFT,
-    "VOF_OP_CONNECT": constants.Opcode.CONNECT,
-    "VOF_OP_VQ": constants.LaterOpcode.VQ,
-    "VOF_OP_VQ_KEYED_EAGER_BUF": constants.LaterOpcode.VQ_KEYED_EAGER_BUF,
-    "VOF_OP_VRING": constants.Opcode.VRING,
+    "VOF_OP_CONNECT": V5.forms[Command.CONNECT].opcode,
+    "VOF_OP_VQ": V5.forms[Command.VQ].opcode,
+    "VOF_OP_VRING_V2": V2.forms[Command.VRING].opcode,
+    "VOF_OP_VRING": PROPOSAL.forms[Command.VRING].opcode,
+    "VOF_STATUS_TOO_MANY": Reason.TOO_MANY_COMMANDS.number,
     "VOF_FIRST_RESERVED_COMMAND_ID": constants.FIRST_RESERVED_COMMAND_ID,
     **{f"VOF_EVENT_{event.name}": event for event in constants.AsyncEvent},
     "VOF_DESC_NEXT": constants.DescriptorFlag.NEXT,
+    "VOF_DESC_KEYED": constants.DescriptorFlag.KEYED,
     "VOF_DESC_WRITE": constants.DescriptorFlag.WRITE,
     **{f"VOF_BLK_{kind.name}": kind for kind in blk.RequestType},
     **{f"VOF_BLK_S_{status.name}": status for status in blk.Status},

@@ -13,7 +13,7 @@ from vof.fabric.interface import InFlight, Queue
 from vof.fabric.pending import Pending
 from vof.fabric.rdma import RdmaQueue
 from vof.wire.dialect import Framing
-from vof.wire.keyed import KeyedDescriptor
+from vof.wire.v5 import KeyedDescriptor
 
 SIZE = 128
 

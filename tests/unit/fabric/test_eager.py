@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from vof.errors import RemoteProtocolError
 from vof.fabric.eager import MAX_PIECES, EagerRange, Lease
-from vof.wire.keyed import KeyedDescriptor
+from vof.wire.v5 import KeyedDescriptor
 
 
 def buffers_of(*sizes: int) -> list[KeyedDescriptor]:
@@ -72,7 +72,7 @@ def bytes_of(lease: Lease) -> set[int]:
     return {addr for piece in lease.pieces for addr in range(piece.addr, piece.addr + piece.length)}
 
 
-@pytest.mark.clause("002:87-96", "initiator")
+@pytest.mark.clause("v5 Get Keyed Eager Buffers 6", "initiator")
 def test_a_lease_may_lie_in_several_buffers() -> None:
     one, two, three = buffers_of(64, 100, 200)
     lease = EagerRange([one, two, three]).lease(180)
@@ -98,7 +98,7 @@ def test_a_full_range_gives_no_lease_until_one_is_released() -> None:
     assert eager.lease(4096) is not None
 
 
-@pytest.mark.clause("002:54", "initiator")
+@pytest.mark.clause("v5 Get Keyed Eager Buffers 1", "initiator")
 def test_a_range_of_no_buffers_gives_none() -> None:
     eager = EagerRange([])
     assert eager.size == 0

@@ -16,7 +16,7 @@ from vof.engine.native import NativeBlock, NativeQueue
 from vof.errors import RemoteProtocolError, SessionLost, VofError
 from vof.fabric.interface import Queue
 from vof.initiator.virtqueue import Virtqueue
-from vof.wire.dialect import Framing
+from vof.wire.dialect import DIALECTS, Framing
 
 DISK = bytes(range(256)) * 64
 
@@ -40,19 +40,22 @@ class Device:
         opcode, ident = struct.unpack_from("<HH", head)
         if self.framing is Framing.LENGTHS:
             assert opcode == 0x0FFF
-            out_length, in_length, descs = struct.unpack_from("<IIH", head, 4)
-            assert descs == 0
+            out_length, in_length = struct.unpack_from("<II", head, 8)
+            assert head[4:8] == bytes(4)
             return ident, receive_exactly(self.far, out_length), [(0, in_length)]
-        assert opcode == 0x2000
+        assert opcode == {Framing.CHAINS: 0x2000, Framing.SEGMENTS: 0x0FFF}[self.framing]
         ndesc = struct.unpack_from("<H", head, 8)[0]
         table = receive_exactly(self.far, 24 * ndesc)
         descs = list(struct.iter_unpack("<QIHHI4x", table))
+        last = len(descs) - 1
+        for place, each in enumerate(descs):
+            assert each[3] & 1 == (self.framing is Framing.CHAINS and place < last)
         readable = receive_exactly(self.far, sum(each[1] for each in descs if not each[3] & 2))
         return ident, readable, [(each[2], each[1]) for each in descs if each[3] & 2]
 
     def answer(self, ident: int, writable: list[tuple[int, int]], data: bytes) -> None:
         if self.framing is Framing.LENGTHS:
-            self.far.sendall(struct.pack("<HHI8x", 0, ident, len(data)) + data)
+            self.far.sendall(struct.pack("<HH4xII", 0, ident, len(data), len(data)) + data)
             return
         parts = [struct.pack("<HHHHQ", 0, ident, len(writable), 0, len(data))]
         parts += [struct.pack("<QIHHI4x", 0, length, each, 2, 0) for each, length in writable]
@@ -89,7 +92,8 @@ def device(leaves_nothing: None, make_queue: MakeQueue, framing: Framing) -> Ite
 
 
 def test_a_read_and_a_write(device: Device) -> None:
-    virtqueue = Virtqueue(0, 64, device.queue)
+    dialect = next(each for each in DIALECTS if each.framing is device.framing)
+    virtqueue = Virtqueue(0, 64, device.queue, dialect)
     far = Background(device.serve, 2)
     data, status = bytearray(1000), bytearray(b"\xff")
     header = struct.pack("<IIQ", 1, 0, 2)

@@ -21,10 +21,10 @@ from vof.fabric import rdma
 from vof.fabric.config_watch import ConfigWatch
 from vof.fabric.pending import Pending
 from vof.fabric.tasks import wait_in_task
-from vof.wire.dialect import Framing
-from vof.wire.keyed import KeyedDescriptor
+from vof.wire.connect import Connect, Names
+from vof.wire.dialect import PROPOSAL, V5, Framing
 from vof.wire.stream import Arrival
-from vof.wire.structs import ConnectBody, ConnectCommand
+from vof.wire.v5 import KeyedDescriptor
 
 MakeKeyedRig = Callable[..., KeyedRig]
 
@@ -61,7 +61,7 @@ class TestVring:
 
     @pytest.fixture
     def rig(self, make_rig: MakeKeyedRig) -> KeyedRig:
-        return make_rig(Framing.SEGMENTS)
+        return make_rig(Framing.CHAINS)
 
     @pytest.mark.clause("003:232-244", "initiator")
     @pytest.mark.clause("003:293-295", "initiator")
@@ -131,24 +131,31 @@ class TestVring:
         assert not arrival.lengths
 
 
+def divided(message: Message, out_length: int) -> tuple[Descriptor, Descriptor]:
+    """What the one descriptor of a request names: its device-readable bytes, and the rest."""
+    [whole] = message.keyed()
+    rest = whole._replace(addr=whole.addr + out_length, length=whole.length - out_length)
+    return whole._replace(length=out_length), rest
+
+
 class TestVq:
+    @pytest.mark.clause("v5 Keyed Transmission 4", "initiator")
     def test_a_write(self, rig: KeyedRig) -> None:
         pending = rig.submit([HEADER, b"1" * 4096], [buffer_of(1)], tail=1)
         message = rig.far.receive()
-        assert message.data[:16] == struct.pack(
-            "<HHIIBB2x", 0x0FFF, pending.command_id, 4112, 1, 1, 1
-        )
-        out, room = message.keyed()
+        assert message.data[:16] == struct.pack("<HH4xII", 0x0FFF, pending.command_id, 4112, 1)
+        out, room = divided(message, 4112)
         assert rig.far.read(out) == HEADER + b"1" * 4096
         assert room.length == 1
         rig.far.write(room, b"\0")
         rig.far.complete_vq(pending.command_id, 1)
         assert list(finish(rig, pending).lengths) == [1]
 
+    @pytest.mark.clause("v5 Keyed Transmission 6", "initiator")
     def test_a_read(self, rig: KeyedRig) -> None:
         data, status = buffer_of(4096), buffer_of(1)
         pending = rig.submit([HEADER], [data, status], tail=1)
-        out, room = rig.far.receive().keyed()
+        out, room = divided(rig.far.receive(), 16)
         assert (out.length, room.length) == (16, 4097)
         rig.far.write(room, b"d" * 4096 + b"\0")
         rig.far.complete_vq(pending.command_id, 4097)
@@ -160,7 +167,7 @@ class TestVq:
         data = buffer_of(64)
         pending = rig.submit([], [data])
         message = rig.far.receive()
-        assert message.data[12:14] == b"\0\1"
+        assert message.data[8:16] == struct.pack("<II", 0, 64)
         [room] = message.keyed()
         rig.far.write(room, b"random")
         rig.far.complete_vq(pending.command_id, 6)
@@ -170,21 +177,39 @@ class TestVq:
     def test_a_request_without_device_writable_bytes(self, rig: KeyedRig) -> None:
         pending = rig.submit([HEADER], [])
         message = rig.far.receive()
-        assert message.data[12:14] == b"\1\0"
+        assert message.data[8:16] == struct.pack("<II", 16, 0)
         rig.far.complete_vq(pending.command_id, 0)
         assert finish(rig, pending).completion.status == 0
 
     def test_one_that_is_larger_than_memory_comes(self, rig: KeyedRig) -> None:
-        with pytest.raises(LocalProtocolError, match="request takes 262272 bytes of registered"):
+        with pytest.raises(LocalProtocolError, match="request takes 262224 bytes of registered"):
             rig.start([HEADER], [buffer_of(256 << 10)])
         pending = rig.submit([HEADER], [buffer_of((256 << 10) - 4096)])
         assert pending.command_id == 0  # the other took nothing
-        assert rig.far.receive().keyed()[1].length == (256 << 10) - 4096
+        [whole] = rig.far.receive().keyed()
+        assert whole.length == 16 + (256 << 10) - 4096
+
+    def test_a_gap_before_the_status(self, rig: KeyedRig) -> None:
+        data, status = buffer_of(4096), buffer_of(1)
+        pending = rig.submit([HEADER], [data, status], tail=1)
+        _out, room = divided(rig.far.receive(), 16)
+        rig.far.write(room, b"only this" + bytes(4087) + b"\7")
+        rig.far.complete_vq(pending.command_id, 4097, in_length=10)
+        assert list(finish(rig, pending).lengths) == [9, 1]
+        assert bytes(status) == b"\7"
+
+    def test_a_request_whose_gap_matters_is_not_eager(self, rig: KeyedRig) -> None:
+        """The completion of an eager command has no place for its size."""
+        rig.use_eager(4096)
+        pending = rig.queue.prepare("rsa", [16], [HEADER], [buffer_of(8)], 1, counted=True)
+        assert pending is not None
+        rig.queue.submit(pending)
+        assert rig.far.receive().opcode == 0x0FFF
 
 
 class TestEager:
-    @pytest.mark.clause("002:97-99", "initiator")
-    @pytest.mark.clause("002:100-101", "initiator")
+    @pytest.mark.clause("v5 VQ Keyed Eager Buffers 1", "initiator")
+    @pytest.mark.clause("v5 VQ Keyed Eager Buffers 2", "initiator")
     def test_a_write_goes_ahead_of_its_message(self, rig: KeyedRig) -> None:
         [buffer] = rig.use_eager(8192)
         pending = rig.submit([HEADER, b"1" * 4096], [buffer_of(1)], tail=1)
@@ -198,7 +223,7 @@ class TestEager:
         assert list(finish(rig, pending).lengths) == [1]
         assert rig.eager.leased == 0
 
-    @pytest.mark.clause("002:87-96", "initiator")
+    @pytest.mark.clause("v5 Get Keyed Eager Buffers 6", "initiator")
     def test_each_request_has_its_own_bytes(self, rig: KeyedRig) -> None:
         buffers = rig.use_eager(100, 100, 100)
         first = rig.submit([b"f" * 60], [])
@@ -270,20 +295,32 @@ class TestControlCommands:
         assert rig.queue.wait(pending).completion.value == 3
 
     def test_a_connect_names_its_body(self, rig: KeyedRig) -> None:
-        body = ConnectBody(b"i" * 256, b"t" * 256)
-        command = ConnectCommand(0, 0, 0xFFFF, 0, 1, 2)
-        pending = rig.queue.prepare_connect("connect", command, body)
+        connect = Connect(PROPOSAL, 0, 0xFFFF, 0)
+        pending = rig.queue.prepare_connect("connect", connect, Names("i" * 255, "t" * 255))
         rig.queue.submit(pending)
         message = rig.far.receive()
-        assert message.data[:16] == struct.pack("<HHHHHB5x", 0, 0, 0xFFFF, 0, 1, 2)
+        assert message.data[:16] == struct.pack("<HHHHHB5x", 0, 0, 0xFFFF, 0, 1, 1)
         [(named, ident, flags)] = message.segments()
         assert (named.length, ident, flags) == (1024, 0, 0)
-        assert rig.far.read(named) == b"i" * 256 + b"t" * 256 + bytes(512)
+        assert rig.far.read(named) == b"i" * 255 + b"\0" + b"t" * 255 + bytes(513)
         rig.far.complete(0, 7)
         assert rig.queue.wait(pending).completion.value == 7
 
-    @pytest.mark.clause("002:59-67", "initiator")
-    @pytest.mark.clause("002:68-73", "initiator")
+    def test_a_connect_of_v5(self, rig: KeyedRig) -> None:
+        names = Names("i", "t")
+        pending = rig.queue.prepare_connect("connect", Connect(V5, 0, 0xFFFF, 0), names)
+        rig.queue.submit(pending)
+        message = rig.far.receive()
+        assert message.data[:16] == struct.pack("<HHHHIHH", 0, 0, 0xFFFF, 0, 1024, 0, 0)
+        [named] = message.keyed()
+        assert rig.far.read(named) == b"i".ljust(256, b"\0") + b"t".ljust(768, b"\0")
+        rig.far.complete(0, 7)
+        rig.queue.wait(pending)
+        connect = Connect(V5, 0, 7, 2, has_body=False, queue_size=5)
+        rig.queue.submit(rig.queue.prepare_connect("connect", connect, names))
+        assert rig.far.receive().data == struct.pack("<HHHHIHH", 0, 0, 7, 2, 0, 5, 0)
+
+    @pytest.mark.clause("v5 Get Keyed Eager Buffers 3", "initiator")
     def test_the_eager_buffers_are_fetched(self, rig: KeyedRig) -> None:
         what = "get_keyed_eager_buf"
         pending = rig.queue.prepare_get_keyed_eager_buf(what, 0, 3, 255)
@@ -322,11 +359,18 @@ class TestRoom:
         finish(rig, first)
         assert waiter.result().command_id == first.command_id
 
-    def test_no_more_descriptors_than_the_queue_holds(self, rig: KeyedRig) -> None:
+    def test_no_more_descriptors_than_the_queue_holds(self, make_rig: MakeKeyedRig) -> None:
+        rig = make_rig(Framing.CHAINS)
         rig.queue.resize(4)
         assert rig.start([b"x", b"y"], [buffer_of(1)], wait=False) is not None
         assert rig.start([b"x"], [buffer_of(1)], wait=False) is None
         assert rig.start([b"x"], [], wait=False) is not None
+
+    def test_no_more_commands_than_the_queue_holds_in_v5(self, rig: KeyedRig) -> None:
+        rig.queue.resize(2)
+        for _ in range(2):
+            assert rig.start([b"x", b"y"], [buffer_of(1)], wait=False) is not None
+        assert rig.start([b"x"], [], wait=False) is None
 
     def test_without_memory_a_request_waits_for_some(self, rig: KeyedRig) -> None:
         first, *_others = [rig.submit([b"x" * 200_000], []) for _ in range(2)]
@@ -376,9 +420,13 @@ class TestThreads:
                         return
                     continue
                 message = held.pop(dice.randrange(len(held)))
-                *out, room = message.keyed()
                 sent = b"".join(data for _addr, _key, data in message.writes)
-                sent = sent or rig.far.read(out[0])
+                if sent:
+                    [room] = message.keyed()
+                else:
+                    (out_length,) = struct.unpack_from("<I", message.data, 8)
+                    out, room = divided(message, out_length)
+                    sent = rig.far.read(out)
                 rig.far.write(room, sent[::-1])
                 rig.far.complete_vq(message.command_id, len(sent))
 
@@ -571,7 +619,7 @@ def test_figures(rig: KeyedRig) -> None:
 
 def test_the_peer_is_given_no_key_of_what_is_not_registered(rig: KeyedRig) -> None:
     pending = rig.submit([HEADER], [buffer_of(4)])
-    out, _room = rig.far.receive().keyed()
+    [out] = rig.far.receive().keyed()
     with pytest.raises(AssertionError, match="not good"):
         rig.far.read(Descriptor(out.addr, out.length, out.key - 1))
     rig.far.complete_vq(pending.command_id, 4)

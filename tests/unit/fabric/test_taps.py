@@ -13,10 +13,10 @@ from tests.unit.fabric.keyed_rig import SIZE
 from vof.fabric.buffers import Pool
 from vof.fabric.rdma import RdmaQueue
 from vof.fabric.taps import TappedLink
-from vof.wire.constants import Opcode
-from vof.wire.structs import CommonCommand, pack
+from vof.wire.constants import Command
+from vof.wire.dialect import PROPOSAL
 
-COMMAND = pack(CommonCommand(Opcode.GET_DEVICE_ID, 5, value=0))
+COMMAND = PROPOSAL.encode(Command.GET_DEVICE_ID, 5)
 
 
 class Seen:

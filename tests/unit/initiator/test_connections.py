@@ -16,14 +16,13 @@ from vof.errors import CompletionError, ConfigError, RemoteProtocolError
 from vof.initiator.connections import Connections, connections_of
 from vof.initiator.control import ControlQueue
 from vof.initiator.parameters import SessionParameters
-from vof.wire.constants import Transport
+from vof.wire.connect import Names
 from vof.wire.dialect import PROPOSAL, V2, V5, Dialect
-from vof.wire.keyed import MAX_KEYED_DESCS
+from vof.wire.v5 import MAX_KEYED_DESCS
 
 GET_FEATURE, SET_FEATURE = 4, 5
 GET_NUM_DESCS, GET_EAGER_BUF = 0x0100, 0x0102
 NUM_DESCS, EAGER_BUF = 1, 2
-EINVAL = 22
 
 
 class Agreement:
@@ -35,7 +34,7 @@ class Agreement:
         self.connections: Connections = connections_of(parameters, dialect)
         self.rig = KeyedRig(dialect.framing)
         self.virtqueue = KeyedRig(dialect.framing)
-        self.control = ControlQueue(self.rig.queue, dialect, Transport.RDMA)
+        self.control = ControlQueue(self.rig.queue, dialect)
 
     def close(self) -> None:
         self.rig.close()
@@ -46,10 +45,13 @@ class Agreement:
         assert message.opcode == opcode
         return message
 
-    def reply(self, message: Message, value: int = 0, status: int = 0, ndesc: int = 0) -> None:
-        self.rig.far.complete(message.command_id, value, status=status, ndesc=ndesc)
+    def reply(self, message: Message, value: int = 0, status: int = 0) -> None:
+        """Complete a command; the value is where feature bits have theirs, or else at 4."""
+        place = "<HH4xQ" if message.opcode in (GET_FEATURE, SET_FEATURE) else "<HHI8x"
+        data = struct.pack(place, status, message.command_id, value)
+        self.rig.far.send(data)
 
-    def agree(self, offered: int) -> int:
+    def agree(self, offered: int, num_descs: int = 1) -> int:
         """Agree on features with a target that offers these; return those it is told."""
         agreed = Background(self.connections.agree, self.control)
         message = self.expect(GET_FEATURE)
@@ -57,8 +59,11 @@ class Agreement:
         self.reply(message, offered)
         message = self.expect(SET_FEATURE)
         self.reply(message)
-        agreed.result()
         (chosen,) = struct.unpack("<Q", message.data[8:16])
+        if chosen & NUM_DESCS:
+            # One value for the whole device.
+            self.reply(self.expect(GET_NUM_DESCS), num_descs)
+        agreed.result()
         return int(chosen)
 
     def set_up(self) -> Background[None]:
@@ -67,15 +72,12 @@ class Agreement:
     def expose(self, *buffers: tuple[int, int, int], count: int | None = None) -> Background[None]:
         """Set the virtqueue up with a target that exposes these buffers."""
         doing = self.set_up()
-        message = self.expect(GET_NUM_DESCS)
-        assert message.data[4:6] == b"\x03\0"
-        self.reply(message, 1)
         message = self.expect(GET_EAGER_BUF)
         assert message.data[4:7] == b"\x03\0" + bytes([MAX_KEYED_DESCS])
         [room] = message.keyed()
         assert room.length == 16 * MAX_KEYED_DESCS
         self.rig.far.write(room, b"".join(struct.pack("<QII", *buffer) for buffer in buffers))
-        self.reply(message, ndesc=len(buffers) if count is None else count)
+        self.reply(message, len(buffers) if count is None else count)
         return doing
 
     def sends_eagerly(self) -> bool:
@@ -91,29 +93,30 @@ def agreement(leaves_nothing: None) -> Iterator[Agreement]:
     agreement.close()
 
 
-@pytest.mark.clause("002:41-43", "initiator")
-@pytest.mark.clause("002:44-45", "initiator")
-@pytest.mark.clause("002:56-58", "initiator")
-@pytest.mark.clause("002:68-73", "initiator")
+@pytest.mark.clause("v5 Get Feature 1", "initiator")
+@pytest.mark.clause("v5 Get Feature 3", "initiator")
+@pytest.mark.clause("v5 Set Feature 1", "initiator")
+@pytest.mark.clause("v5 Get Keyed Number of Descriptors 1", "initiator")
+@pytest.mark.clause("v5 Get Feature 2", "initiator")
+@pytest.mark.clause("v5 Get Keyed Eager Buffers 2", "initiator")
+@pytest.mark.clause("v5 Get Keyed Eager Buffers 3", "initiator")
 def test_all_that_both_have(agreement: Agreement) -> None:
     assert agreement.agree(0xFF) == NUM_DESCS | EAGER_BUF
     agreement.expose((0x1000, 4096, 7), (0x9000, 4096, 8)).result()
     assert agreement.sends_eagerly()
 
 
-@pytest.mark.clause("002:44-45", "initiator")
+@pytest.mark.clause("v5 Get Feature 2", "initiator")
 def test_eager_off(leaves_nothing: None) -> None:
     agreement = Agreement(eager=False)
     assert agreement.agree(NUM_DESCS | EAGER_BUF) == NUM_DESCS
-    doing = agreement.set_up()
-    agreement.reply(agreement.expect(GET_NUM_DESCS), 64)
-    doing.result()
+    agreement.set_up().result()
     assert not agreement.sends_eagerly()
     agreement.close()
 
 
-@pytest.mark.clause("002:41-43", "initiator")
-@pytest.mark.clause("002:54", "initiator")
+@pytest.mark.clause("v5 Get Feature 2", "initiator")
+@pytest.mark.clause("v5 Get Keyed Eager Buffers 1", "initiator")
 def test_a_target_that_offers_nothing(agreement: Agreement) -> None:
     assert agreement.agree(0) == 0
     agreement.set_up().result()
@@ -134,7 +137,6 @@ def test_a_target_without_memory_for_eager_buffers(agreement: Agreement) -> None
     """Requests can do without."""
     agreement.agree(NUM_DESCS | EAGER_BUF)
     doing = agreement.set_up()
-    agreement.reply(agreement.expect(GET_NUM_DESCS), 1)
     agreement.reply(agreement.expect(GET_EAGER_BUF), status=12)
     doing.result()
     assert not agreement.sends_eagerly()
@@ -147,17 +149,17 @@ def test_no_eager_buffers_at_all(agreement: Agreement) -> None:
 
 
 def test_a_refused_num_descs(agreement: Agreement) -> None:
-    agreement.agree(NUM_DESCS)
-    doing = agreement.set_up()
-    agreement.reply(agreement.expect(GET_NUM_DESCS), status=EINVAL)
-    with pytest.raises(CompletionError, match="get_keyed_num_descs"):
-        doing.result()
+    agreed = Background(agreement.connections.agree, agreement.control)
+    agreement.reply(agreement.expect(GET_FEATURE), NUM_DESCS)
+    agreement.reply(agreement.expect(SET_FEATURE))
+    agreement.reply(agreement.expect(GET_NUM_DESCS), status=1)
+    with pytest.raises(CompletionError, match=r"get_keyed_num_descs .*unknown or disabled"):
+        agreed.result()
 
 
 def test_no_descriptors_allowed(agreement: Agreement) -> None:
-    agreement.agree(NUM_DESCS)
+    agreement.agree(NUM_DESCS, num_descs=0)
     doing = agreement.set_up()
-    agreement.reply(agreement.expect(GET_NUM_DESCS), 0)
     with pytest.raises(RemoteProtocolError, match="virtqueue 3: the target allows no keyed desc"):
         doing.result()
 
@@ -192,7 +194,7 @@ def test_the_most_buffers(agreement: Agreement) -> None:
 
 def test_a_count_of_buffers_that_were_not_written(agreement: Agreement) -> None:
     """What stood in our memory before, a Connect's names, is not taken for buffers."""
-    connected = Background(agreement.control.connect, "i" * 255, "t" * 255)
+    connected = Background(agreement.control.connect, Names("i" * 255, "t" * 255))
     agreement.reply(agreement.rig.far.receive())
     connected.result()
     agreement.agree(NUM_DESCS | EAGER_BUF)

@@ -19,6 +19,7 @@ from vof.fabric.interface import Queue
 from vof.fabric.pending import Pending
 from vof.fabric.stream_requests import StreamQueue
 from vof.initiator.virtqueue import Virtqueue
+from vof.wire.dialect import PROPOSAL
 
 FIRST_RESERVED = 0xFF00
 
@@ -29,7 +30,7 @@ class Far:
     def __init__(self, make_queue: MakeQueue, size: int) -> None:
         near, self.socket = tcp_pair()
         self.fabric: StreamQueue = make_queue(near, "virtqueue 0", self._lost)
-        self.queue = Virtqueue(0, size, self.fabric)
+        self.queue = Virtqueue(0, size, self.fabric, PROPOSAL)
 
     def take(self) -> tuple[int, int]:
         """Receive a command without payload; return its id and number of descriptors."""

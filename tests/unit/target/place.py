@@ -3,15 +3,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from tests.unit.target.disk import NotingBackend
 from vof.target.association import NO_OFFER, AssociationTable, Attachment, Caller, TransportOffer
 from vof.target.devices.block import BlockDevice, BlockOptions
+from vof.wire.connect import Names
 from vof.wire.constants import AsyncEvent, Transport
-from vof.wire.dialect import PROPOSAL, V2, V5, Dialect
-
-LATER = (V2, V5)
+from vof.wire.dialect import PROPOSAL, V5, Dialect
 
 
 class NotingLink:
@@ -20,14 +17,15 @@ class NotingLink:
     def __init__(self, name: str, aborted: list[str]) -> None:
         self._name = name
         self._aborted = aborted
-        self.events: list[AsyncEvent] = []
+        self.events: list[bytes] = []
         self.resets = 0
 
     def abort(self) -> None:
         self._aborted.append(self._name)
 
-    def notify(self, event: AsyncEvent) -> None:
-        self.events.append(event)
+    def notify(self, event: AsyncEvent, completion: bytes) -> None:
+        assert completion[2:4] == event.to_bytes(2, "little")
+        self.events.append(completion)
 
     def reset(self) -> None:
         self.resets += 1
@@ -36,10 +34,10 @@ class NotingLink:
 def caller(
     ivqn: str = "me",
     tvqn: str = "dev",
-    dialects: Sequence[Dialect] = (PROPOSAL,),
+    dialect: Dialect = PROPOSAL,
     transport: Transport = Transport.TCP,
 ) -> Caller:
-    return Caller(ivqn, tvqn, transport, tuple(dialects))
+    return Caller(Names(ivqn, tvqn), transport, dialect)
 
 
 class Place:
@@ -58,9 +56,9 @@ class Place:
     def control(self, ivqn: str = "me") -> Attachment:
         return self.table.connect_control(caller(ivqn), self.link("control"))
 
-    def later(self, offer: TransportOffer = NO_OFFER) -> Attachment:
-        """An association that is v2 or v5."""
-        return self.table.connect_control(caller(dialects=LATER), self.link("control"), offer)
+    def of(self, dialect: Dialect = V5, offer: TransportOffer = NO_OFFER) -> Attachment:
+        """An association of this dialect."""
+        return self.table.connect_control(caller(dialect=dialect), self.link("control"), offer)
 
     def queue(self, target_id: int, queue: int, ivqn: str = "me", tvqn: str = "dev") -> Attachment:
         who = caller(ivqn, tvqn)

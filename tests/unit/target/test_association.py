@@ -5,15 +5,13 @@ from __future__ import annotations
 
 import logging
 import threading
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tests.unit.target.place import LATER, NotingLink, Place, caller
-from vof.errors import RemoteProtocolError
-from vof.target.association import NO_OFFER, Association, Refusal, TransportOffer
-from vof.wire.constants import AsyncEvent, LaterOpcode, Opcode, Transport, TransportFeature
-from vof.wire.dialect import PROPOSAL, V2, V5
+from tests.unit.target.place import NotingLink, Place, caller
+from vof.target.association import Refusal, TransportOffer
+from vof.wire.constants import AsyncEvent, Transport, TransportFeature
+from vof.wire.dialect import PROPOSAL, V2, V5, Dialect
 
 
 @pytest.fixture
@@ -24,7 +22,7 @@ def place() -> Place:
 def refusal(call: object, *arguments: object) -> int:
     with pytest.raises(Refusal) as caught:
         call(*arguments)  # type: ignore[operator]
-    return caught.value.status
+    return caught.value.reason.errno
 
 
 @pytest.mark.clause("000:77-78", "target")
@@ -108,99 +106,53 @@ def test_removal_waits_for_the_connections(place: Place) -> None:
     assert refusal(place.control) == 19
 
 
-def later(offer: TransportOffer = NO_OFFER) -> Association:
-    return Place().later(offer).association
-
-
 def test_a_virtqueue_speaks_as_its_control_queue_does(place: Place) -> None:
     place.control()
-    place.later()
+    place.of(V5)
     link = place.link("queue")
     rdma = caller(transport=Transport.RDMA)
     connect = place.table.connect_queue
-    assert refusal(connect, 0, 0, caller(dialects=LATER), link) == 71
+    assert refusal(connect, 0, 0, caller(dialect=V5), link) == 71
+    assert refusal(connect, 0, 0, caller(dialect=V2), link) == 71
     assert refusal(connect, 0, 0, rdma, link) == 71
     assert refusal(connect, 1, 0, caller(), link) == 71
     assert connect(0, 0, caller(), link).queue == 0
-    assert connect(1, 0, caller(dialects=LATER), link).queue == 0
+    assert connect(1, 0, caller(dialect=V5), link).queue == 0
 
 
-@pytest.mark.parametrize(
-    ("opcode", "decided", "other"),
-    [
-        (Opcode.VRING, V2, LaterOpcode.VQ),
-        (LaterOpcode.VQ, V5, Opcode.VRING),
-        (LaterOpcode.VQ_KEYED_EAGER_BUF, V5, Opcode.VRING),
-        (LaterOpcode.GET_KEYED_NUM_DESCS, V5, Opcode.VRING),
-        (LaterOpcode.GET_KEYED_EAGER_BUF, V5, Opcode.VRING),
-    ],
-)
-def test_an_opcode_decides_the_dialect(opcode: int, decided: object, other: int) -> None:
-    association = later()
-    assert association.admit(Opcode.GET_STATUS).name == "v5"
-    assert association.dialect is None
-    assert association.admit(opcode) is decided
-    assert association.dialect is decided
-    assert association.admit(Opcode.GET_STATUS) is decided
-    with pytest.raises(RemoteProtocolError, match=f"{other:#06x} is not one of dialect v"):
-        association.admit(other)
-    # The association goes on being what it is; the connection that heard it ends it.
-    assert association.dialect is decided
+def test_a_virtqueue_may_leave_its_names_out(place: Place) -> None:
+    place.of(V5)
+    nameless = caller(dialect=V5)._replace(names=None)
+    assert place.table.connect_queue(0, 0, nameless, place.link("queue")).queue == 0
+    assert refusal(place.table.connect_control, nameless, place.link("control")) == 71
 
 
-@pytest.mark.parametrize("opcode", [*LaterOpcode, 5, 0x1FFF])
-def test_the_proposal_has_no_later_opcodes(place: Place, opcode: int) -> None:
-    association = place.control().association
-    assert association.dialect is PROPOSAL
-    assert association.admit(Opcode.VRING) is PROPOSAL
-    with pytest.raises(RemoteProtocolError, match=f"{opcode:#06x} is not one of dialect proposal"):
-        association.admit(opcode)
-
-
-def test_an_opcode_that_nobody_has_decides_nothing() -> None:
-    association = later()
-    with pytest.raises(RemoteProtocolError, match="0x0003 is not one of dialect v2 or v5"):
-        association.admit(3)
-    assert association.dialect is None
-
-
-def decide(association: Association, opcode: int, ready: threading.Barrier) -> str:
-    ready.wait()
-    try:
-        return association.admit(opcode).name
-    except RemoteProtocolError:
-        return "refused"
-
-
-def test_of_two_that_decide_at_once_one_is_refused() -> None:
-    with ThreadPoolExecutor(2) as threads:
-        for _ in range(50):
-            association, ready = later(), threading.Barrier(2)
-            opcodes = (Opcode.VRING, LaterOpcode.VQ)
-            calls = [threads.submit(decide, association, opcode, ready) for opcode in opcodes]
-            outcome = sorted(call.result() for call in calls)
-            assert association.dialect is not None
-            assert outcome == ["refused", association.dialect.name]
+def test_the_size_that_a_connect_asks_for(place: Place) -> None:
+    association = place.of(V5).association
+    who, link = caller(dialect=V5), place.link("queue")
+    most = place.device.queue_size
+    assert refusal(place.table.connect_queue, 0, 0, who, link, most + 1) == 22
+    for asked, size in ((5, 5), (0, most), (most, most)):
+        attachment = place.table.connect_queue(0, 0, who, link, asked)
+        assert association.queue_sizes[0] == size
+        place.table.release(attachment)
 
 
 BOTH = TransportFeature.KEYED_NUM_DESCS | TransportFeature.KEYED_EAGER_BUF
 
 
-def test_transport_features_decide_the_dialect() -> None:
-    association = later(TransportOffer(BOTH, 32))
+def test_transport_features() -> None:
+    association = Place().of(V5, TransportOffer(BOTH, 32)).association
     assert association.set_transport_features(0)
-    assert association.dialect is None
     assert not association.set_transport_features(4)
-    assert association.dialect is None
+    assert association.transport_features == 0
     assert association.set_transport_features(TransportFeature.KEYED_EAGER_BUF)
-    assert association.dialect is V5
     assert association.transport_features == TransportFeature.KEYED_EAGER_BUF
 
 
-def test_v2_has_no_transport_features() -> None:
-    association = later(TransportOffer(BOTH, 32))
-    association.admit(Opcode.VRING)
-    assert association.dialect is V2
+@pytest.mark.parametrize("dialect", [PROPOSAL, V2], ids=lambda dialect: dialect.name)
+def test_the_earlier_ones_have_no_transport_feature_bits(dialect: Dialect) -> None:
+    association = Place().of(dialect, TransportOffer(BOTH, 32)).association
     assert association.offered_transport_features == 0
     assert not association.set_transport_features(1)
     assert association.transport_features == 0
@@ -223,20 +175,40 @@ def test_a_device_reset_reaches_every_connection(place: Place) -> None:
 
 
 def test_a_device_reset_is_none_of_the_transport() -> None:
-    association = later(TransportOffer(BOTH, 32))
+    association = Place().of(V5, TransportOffer(BOTH, 32)).association
     association.set_transport_features(BOTH)
     association.set_status(0)
-    assert association.dialect is V5
     assert association.transport_features == BOTH
 
 
 def test_events_reach_the_control_queues_of_a_device(place: Place) -> None:
     links = {name: NotingLink(name, place.aborted) for name in ("first", "second", "queue", "old")}
-    who = caller(dialects=LATER)
-    place.table.connect_control(who, links["first"])
-    place.table.connect_control(who, links["second"])
-    place.table.connect_queue(0, 0, who, links["queue"])
+    place.table.connect_control(caller(dialect=V2), links["first"])
+    place.table.connect_control(caller(dialect=V5), links["second"])
+    place.table.connect_queue(0, 0, caller(dialect=V2), links["queue"])
     place.table.connect_control(caller(), links["old"])
+    place.backend.size += 512
+    assert place.device.refresh()
     place.table.notify(place.device, AsyncEvent.CONFIG_CHANGE)
-    told = [AsyncEvent.CONFIG_CHANGE]
-    assert [link.events for link in links.values()] == [told, told, [], []]
+    head = bytes.fromhex("0000feff")
+    told = [[head + bytes(12)], [head + b"\1" + bytes(11)], [], []]
+    assert [link.events for link in links.values()] == told
+
+
+def test_one_config_change_is_outstanding_in_v5(place: Place) -> None:
+    links = [place.link("v2"), place.link("v5")]
+    associations = [
+        place.table.connect_control(caller(dialect=dialect), link).association
+        for dialect, link in zip((V2, V5), links, strict=True)
+    ]
+    for _ in range(3):
+        place.table.notify(place.device, AsyncEvent.CONFIG_CHANGE)
+    assert [len(link.events) for link in links] == [3, 1]
+    for association in associations:
+        association.config_is_read()
+    place.table.notify(place.device, AsyncEvent.CONFIG_CHANGE)
+    assert [len(link.events) for link in links] == [4, 2]
+    # A keepalive is outstanding at no time.
+    for _ in range(2):
+        place.table.notify(place.device, AsyncEvent.KEEPALIVE)
+    assert len(links[1].events) == 4

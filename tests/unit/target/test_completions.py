@@ -10,7 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vof.target.completions import KEPT_RESPONSE, ResponseBuffer, _split, answer
-from vof.wire.dialect import Framing
 from vof.wire.stream import Expected, ReceivedCommand
 from vof.wire.vq import VqCompletionParser
 
@@ -74,12 +73,12 @@ def vq(room: int) -> ReceivedCommand:
 @pytest.mark.parametrize(
     ("used", "tail", "expected"),
     [
-        # length, used (0 for "as much as length says"), and the bytes
-        (8, 0, (8, 0, [1, 2, 3, 4, 5, 6, 7, 8])),
-        (8, 1, (8, 0, [1, 2, 3, 4, 5, 6, 7, 8])),
-        (3, 0, (3, 0, [1, 2, 3])),
-        (0, 0, (0, 0, [])),
-        (0, 1, (0, 0, [])),
+        # length, in_length, and the bytes
+        (8, 0, (8, 8, [1, 2, 3, 4, 5, 6, 7, 8])),
+        (8, 1, (8, 8, [1, 2, 3, 4, 5, 6, 7, 8])),
+        (3, 0, (3, 8, [1, 2, 3])),
+        (0, 0, (0, 8, [])),
+        (0, 1, (0, 8, [])),
         (3, 1, (8, 3, [1, 2, 0, 0, 0, 0, 0, 8])),
         (1, 1, (8, 1, [0, 0, 0, 0, 0, 0, 0, 8])),
         (4, 2, (8, 4, [1, 2, 0, 0, 0, 0, 7, 8])),
@@ -90,9 +89,9 @@ def test_an_answer_to_a_vq_command(
     used: int, tail: int, expected: tuple[int, int, list[int]]
 ) -> None:
     area = memoryview(bytearray(range(1, 9)))
-    head, data = answer(Framing.LENGTHS, vq(8), area, used, tail)
-    length, wrote, written = expected
-    assert head == struct.pack("<HHII4x", 0, 9, length, wrote)
+    head, data = answer(vq(8), area, used, tail)
+    length, in_length, written = expected
+    assert head == struct.pack("<HH4xII", 0, 9, length, in_length)
     assert list(data) == written
 
 
@@ -111,7 +110,7 @@ def test_the_initiator_finds_what_was_written(
     area = bytearray([0xEE]) * room
     area[: used - tail] = range(1, used - tail + 1)
     area[room - tail :] = bytes([200]) * tail
-    head, part = answer(Framing.LENGTHS, vq(room), memoryview(area), used, tail)
+    head, part = answer(vq(room), memoryview(area), used, tail)
     buffers = [memoryview(bytearray(size)) for size in sizes]
     parser = VqCompletionParser(lambda _id: Expected(0, buffers, tail))
     (arrival,) = parser.feed(bytes(head) + bytes(part))

@@ -23,7 +23,7 @@ from vof.target.native_events import ControlCommand, Request
 from vof.target.work import Work
 from vof.wire.blk import Feature
 from vof.wire.constants import CommonFeature
-from vof.wire.dialect import PROPOSAL, V5, Dialect
+from vof.wire.dialect import PROPOSAL, V5, Dialect, Framing
 from vof.wire.framing import encode_request
 
 SIZE = 64 << 10
@@ -37,7 +37,9 @@ class Rig(NamedTuple):
     ours: socket.socket
     theirs: socket.socket
 
-    def queue(self, framing: int = native.FRAMING_SEGMENTS, width: int = 4) -> native.Queue:
+    def queue(
+        self, framing: Framing = Framing.CHAINS, width: int = 4, depth: int = 0
+    ) -> native.Queue:
         return native.Queue(
             self.device,
             self.rules,
@@ -49,6 +51,7 @@ class Rig(NamedTuple):
             plain_opcodes=(1, 2),
             framing=framing,
             largest_kept=1 << 16,
+            depth=depth,
         )
 
 
@@ -71,12 +74,12 @@ def rig() -> Iterator[Rig]:
 
 
 def vq(command_id: int, payload: bytes, room: int) -> bytes:
-    head = struct.pack("<HHIIHH", 0x0FFF, command_id, len(payload), room, 0, 0)
+    head = struct.pack("<HH4xII", 0x0FFF, command_id, len(payload), room)
     return head + payload
 
 
 def test_the_framing_of_v5(rig: Rig) -> None:
-    queue = rig.queue(native.FRAMING_LENGTHS)
+    queue = rig.queue(Framing.LENGTHS)
     data = bytes(reversed(range(256))) * 2
     rig.ours.sendall(vq(1, struct.pack("<IIQ", 1, 0, 3) + data, 1))
     rig.ours.sendall(vq(2, struct.pack("<IIQ", 0, 0, 3), 513))
@@ -86,12 +89,12 @@ def test_the_framing_of_v5(rig: Rig) -> None:
     rig.theirs.shutdown(socket.SHUT_WR)
     received = rig.ours.recv(4096, socket.MSG_WAITALL)
     assert received == (
-        struct.pack("<HHI8x", 0, 1, 1)
+        struct.pack("<HH4xII", 0, 1, 1, 1)
         + b"\0"
-        + struct.pack("<HHI8x", 0, 2, 513)
+        + struct.pack("<HH4xII", 0, 2, 513, 513)
         + data
         + b"\0"
-        + struct.pack("<HHI8x", 0, 3, 513)
+        + struct.pack("<HH4xII", 0, 3, 513, 513)
         + bytes(512)
         + b"\1"
     )
@@ -100,7 +103,7 @@ def test_the_framing_of_v5(rig: Rig) -> None:
 
 
 def test_what_is_counted(rig: Rig) -> None:
-    queue = rig.queue(native.FRAMING_LENGTHS)
+    queue = rig.queue(Framing.LENGTHS)
     assert queue.counts() == {}
     rig.ours.sendall(
         b"".join(vq(ident, struct.pack("<IIQ", 0, 0, ident), 513) for ident in range(3))
@@ -122,7 +125,7 @@ def test_what_is_counted(rig: Rig) -> None:
 
 def test_what_is_left_to_python(rig: Rig) -> None:
     """A control command and an unknown type, between requests: the answers keep their order."""
-    queue = rig.queue(native.FRAMING_LENGTHS)
+    queue = rig.queue(Framing.LENGTHS)
     read = struct.pack("<IIQ", 0, 0, 0)
     rig.ours.sendall(
         vq(1, read, 513)
@@ -143,12 +146,12 @@ def test_what_is_left_to_python(rig: Rig) -> None:
     rig.theirs.shutdown(socket.SHUT_WR)
     sector = bytes(rig.memory[:512]) + b"\0"
     assert rig.ours.recv(4096, socket.MSG_WAITALL) == (
-        struct.pack("<HHI8x", 0, 1, 513)
+        struct.pack("<HH4xII", 0, 1, 513, 513)
         + sector
         + b"control completion"
-        + struct.pack("<HHI8x", 0, 2, 3)
+        + struct.pack("<HH4xII", 0, 2, 3, 3)
         + b"xyz"
-        + struct.pack("<HHI8x", 0, 3, 513)
+        + struct.pack("<HH4xII", 0, 3, 513, 513)
         + sector
     )
     queue.close()
@@ -165,7 +168,7 @@ def test_an_id_of_a_control_command_is_in_flight_too(rig: Rig, second: int) -> N
 
 
 def test_rules_hold_from_the_next_request_on(rig: Rig) -> None:
-    queue = rig.queue(native.FRAMING_LENGTHS)
+    queue = rig.queue(Framing.LENGTHS)
     flush = struct.pack("<IIQ", 4, 0, 0)
 
     def status(command_id: int) -> int:
@@ -256,7 +259,7 @@ def serve_all(
     areas = []
     work = Work()
     with ours, theirs:
-        queue = seat.open_native(theirs.fileno(), 1, dialect)
+        queue = seat.open_native(theirs.fileno(), 1, dialect, 0)
         assert (queue is not None) == (name == "native")
         work.native = queue
         for kind, sector, data, room in items:

@@ -8,17 +8,18 @@ import os
 
 import pytest
 
-from tests.unit.target.place import LATER, Place, caller
+from tests.unit.target.place import Place, caller
 from vof.target.size_watch import SizeWatch
 from vof.wire.constants import AsyncEvent
+from vof.wire.dialect import V2
 
-TOLD = [AsyncEvent.CONFIG_CHANGE]
+TOLD = [V2.event(AsyncEvent.CONFIG_CHANGE)]
 
 
 def test_each_change_is_told_once() -> None:
     place = Place()
     link = place.link("control")
-    place.table.connect_control(caller(dialects=LATER), link)
+    place.table.connect_control(caller(dialect=V2), link)
     watch = SizeWatch(place.table)
     watch.look()
     assert link.events == []
@@ -35,7 +36,7 @@ def test_a_disk_that_cannot_tell(
     """One line until it can again, and no other device suffers."""
     place = Place()
     link = place.link("control")
-    place.table.connect_control(caller(dialects=LATER), link)
+    place.table.connect_control(caller(dialect=V2), link)
     watch = SizeWatch(place.table)
 
     def fail() -> int:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -10,10 +11,10 @@ from typing import TypeVar
 
 from hypothesis import strategies as st
 
+from tests.support.protocol_numbers import OPCODES
 from tests.unit.wire.delivery import Parser, deliver
 from vof.errors import RemoteProtocolError
-from vof.wire.constants import DescriptorFlag, LaterOpcode, Opcode
-from vof.wire.dialect import PROPOSAL, V5, Dialect
+from vof.wire.dialect import PROPOSAL, V2, V5, Dialect
 from vof.wire.stream import (
     Arrival,
     CommandParser,
@@ -22,30 +23,21 @@ from vof.wire.stream import (
     ReceivedCommand,
     StreamLimits,
 )
-from vof.wire.structs import (
-    CONNECT_BODY_SIZE,
-    HEAD,
-    Completion,
-    ConnectCommand,
-    SegmentDescriptor,
-    VringCommand,
-    pack,
-)
-from vof.wire.vq import VqCommand
+from vof.wire.structs import HEAD, Completion, SegmentDescriptor, pack
+from vof.wire.vq import VqCommandParser
 
 _E = TypeVar("_E")
 
-NEXT = 1
+NEXT = KEYED = 1
 WRITE = 2
 
 LIMITS = StreamLimits(max_ndesc=6, max_transfer=240)
 
-COMMON_OPCODES = {int(op) for op in Opcode} - {Opcode.CONNECT, Opcode.VRING}
-
-PLAIN_OPCODES = {
-    "proposal": sorted(COMMON_OPCODES | {3, 4}),
-    "v5": sorted(COMMON_OPCODES | {4, 5, 0x0100, 0x0102}),
+PLAIN = {
+    name: sorted(set(opcodes.values()) - {0, 0x0FFF, 0x2000}) for name, opcodes in OPCODES.items()
 }
+"""Opcodes of commands that are 16 bytes on a stream; vq_keyed_eager_buf, which has no place there,
+is one of them."""
 
 UNTOUCHED = 0xEE
 """What a buffer holds before anything arrives in it."""
@@ -65,85 +57,72 @@ def pattern(size: int, seed: int) -> bytes:
 
 @st.composite
 def plain_commands(draw: st.DrawFn, dialect: Dialect = PROPOSAL) -> ReceivedCommand:
-    opcode, command_id = draw(st.sampled_from(PLAIN_OPCODES[dialect.name])), draw(u16)
+    return plain(draw, st.sampled_from(PLAIN[dialect.name]))
+
+
+@st.composite
+def unknown_commands(draw: st.DrawFn) -> ReceivedCommand:
+    """Of v5, which refuses them: an opcode that no text has, or that an earlier one has."""
+    known = set(OPCODES["v5"].values())
+    return plain(draw, st.integers(0, 0xFFFF).filter(lambda opcode: opcode not in known))
+
+
+def plain(draw: st.DrawFn, opcodes: st.SearchStrategy[int]) -> ReceivedCommand:
+    opcode, command_id = draw(opcodes), draw(u16)
     head = HEAD.pack(opcode, command_id) + draw(st.binary(min_size=12, max_size=12))
     return ReceivedCommand(opcode, command_id, head, (), memoryview(b""))
 
 
 @st.composite
-def connect_commands(draw: st.DrawFn) -> ReceivedCommand:
-    head = ConnectCommand(
-        Opcode.CONNECT,
-        draw(u16),
-        target_id=draw(u16),
-        queue_id=draw(u16),
-        ndesc=1,
-        oftype=draw(st.integers(0, 255)),
-        reserved=draw(st.binary(min_size=5, max_size=5)),
-    )
-    desc = SegmentDescriptor(
-        addr=draw(u64),
-        length=CONNECT_BODY_SIZE,
-        id=draw(u16),
-        flags=draw(u16) & ~WRITE,
-        key=draw(u32),
-        pad=draw(st.binary(min_size=4, max_size=4)),
-    )
-    body = memoryview(pattern(CONNECT_BODY_SIZE, draw(st.integers(0, 250))))
-    return ReceivedCommand(Opcode.CONNECT, head.command_id, pack(head), [desc], body)
-
-
-@st.composite
-def vring_commands(draw: st.DrawFn) -> ReceivedCommand:
+def vring_commands(draw: st.DrawFn, dialect: Dialect = PROPOSAL) -> ReceivedCommand:
     """Descriptors in any order, of which some, all or none are device-writable."""
     idents = draw(st.lists(u16, min_size=1, max_size=LIMITS.max_ndesc, unique=True))
+    other = ~KEYED if dialect is V2 else ~0
     descs = [
         SegmentDescriptor(
             addr=draw(u64),
             length=draw(st.integers(1, LIMITS.max_transfer // LIMITS.max_ndesc)),
             id=ident,
-            flags=draw(u16),
+            flags=draw(u16) & other,
             key=draw(u32),
             pad=draw(st.binary(min_size=4, max_size=4)),
         )
         for ident in idents
     ]
-    head = VringCommand(
-        Opcode.VRING,
-        draw(u16),
-        length=draw(u32),
-        ndesc=len(descs),
-        reserved=draw(st.binary(min_size=6, max_size=6)),
-    )
+    opcode, command_id = OPCODES[dialect.name]["vring"], draw(u16)
+    head = struct.pack("<HHIH", opcode, command_id, draw(u32), len(descs))
+    head += draw(st.binary(min_size=6, max_size=6))
     readable = sum(desc.length for desc in descs if not desc.flags & WRITE)
     payload = memoryview(pattern(readable, draw(st.integers(0, 250))))
-    room = sum(desc.length for desc in descs if desc.flags & DescriptorFlag.WRITE)
-    return ReceivedCommand(Opcode.VRING, head.command_id, pack(head), descs, payload, room)
-
-
-commands = st.one_of(plain_commands(), vring_commands(), connect_commands())
+    room = sum(desc.length for desc in descs if desc.flags & WRITE)
+    return ReceivedCommand(opcode, command_id, head, descs, payload, room, is_request=True)
 
 
 @st.composite
 def vq_commands(draw: st.DrawFn) -> ReceivedCommand:
     readable = draw(st.integers(0, LIMITS.max_transfer))
     room = draw(st.integers(0, LIMITS.max_transfer - readable))
-    head = VqCommand(
-        LaterOpcode.VQ, draw(u16), readable, room, reserved=draw(st.binary(min_size=2, max_size=2))
-    )
+    opcode, command_id = OPCODES["v5"]["vq"], draw(u16)
+    head = struct.pack("<HHIII", opcode, command_id, draw(u32), readable, room)
     payload = memoryview(pattern(readable, draw(st.integers(0, 250))))
-    return ReceivedCommand(LaterOpcode.VQ, head.command_id, pack(head), (), payload, room)
+    return ReceivedCommand(opcode, command_id, head, (), payload, room, is_request=True)
 
 
-v5_commands = st.one_of(plain_commands(V5), vq_commands(), connect_commands())
+commands = st.one_of(plain_commands(), vring_commands())
+
+v2_commands = st.one_of(plain_commands(V2), vring_commands(V2))
+
+v5_commands = st.one_of(plain_commands(V5), unknown_commands(), vq_commands())
+
+COMMANDS = {"proposal": commands, "v2": v2_commands, "v5": v5_commands}
 
 
 def command_bytes(command: ReceivedCommand) -> bytes:
     return command.head + b"".join(map(pack, command.descriptors)) + bytes(command.payload)
 
 
-def command_parser(limits: StreamLimits = LIMITS) -> CommandParser:
-    return CommandParser(PROPOSAL, limits)
+def command_parser(limits: StreamLimits = LIMITS, dialect: Dialect = PROPOSAL) -> CommandParser:
+    return (VqCommandParser if dialect is V5 else CommandParser)(dialect, limits)
 
 
 # Completions.

@@ -5,38 +5,32 @@ from __future__ import annotations
 
 from vof.wire import constants
 from vof.wire.constants import (
+    AsyncEvent,
     CommonFeature,
     DescriptorFlag,
     DeviceId,
     DeviceStatus,
-    Opcode,
+    TransportFeature,
 )
-
-
-def test_opcodes() -> None:
-    assert {op.name.lower(): op.value for op in Opcode} == {
-        "connect": 0x0000,
-        "disconnect": 0x0001,
-        "keepalive": 0x0002,
-        "get_vendor_id": 0x1000,
-        "get_device_id": 0x1001,
-        "get_generation": 0x1002,
-        "get_status": 0x1003,
-        "set_status": 0x1004,
-        "get_device_feature": 0x1005,
-        "set_driver_feature": 0x1006,
-        "get_num_queues": 0x1007,
-        "get_queue_size": 0x1008,
-        "set_queue_size": 0x1009,
-        "get_config": 0x100A,
-        "set_config": 0x100B,
-        "get_config_changed": 0x100C,
-        "vring": 0x2000,
-    }
+from vof.wire.status import OTHER
 
 
 def test_descriptor_flags() -> None:
-    assert {flag.name: flag.value for flag in DescriptorFlag} == {"NEXT": 1, "WRITE": 2}
+    """The same bit is NEXT in the proposal and KEYED in v2."""
+    names = {name: flag.value for name, flag in DescriptorFlag.__members__.items()}
+    assert names == {"NEXT": 1, "KEYED": 1, "WRITE": 2}
+
+
+def test_transport_features() -> None:
+    bits = {feature.name: feature.bit_length() - 1 for feature in TransportFeature}
+    assert bits == {"KEYED_NUM_DESCS": 0, "KEYED_EAGER_BUF": 1}
+
+
+def test_events() -> None:
+    assert {event.name: event.value for event in AsyncEvent} == {
+        "CONFIG_CHANGE": 0xFFFE,
+        "KEEPALIVE": 0xFFFF,
+    }
 
 
 def test_device_status() -> None:
@@ -72,10 +66,12 @@ def test_common_feature_bits() -> None:
 
 def test_other_numbers() -> None:
     assert constants.DEFAULT_PORT == 15771
+    assert constants.V5_PORT == 8549
+    assert constants.CONTROL_QUEUE_DEPTH == 32
     assert constants.CONTROL_QUEUE_TARGET_ID == 0xFFFF
     assert constants.FIRST_RESERVED_COMMAND_ID == 0xFF00
     assert constants.MAX_COMMAND_ID == 0xFEFF
-    assert constants.STATUS_OTHER == 4096
+    assert OTHER == 4096
     assert constants.CONFIG_WIDTHS == (1, 2, 4, 8)
 
 

@@ -1,32 +1,35 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Each framing has its command and its parser."""
+"""Each framing has its command, its parsers and its way to count."""
 
 from __future__ import annotations
 
-import struct
+import pytest
 
 from vof.wire.dialect import Framing
-from vof.wire.framing import command_parser, completion_parser, encode_request
-from vof.wire.stream import CommandParser, CompletionParser, encode_vring
-from vof.wire.vq import VqCommandParser, VqCompletionParser, encode_vq
+from vof.wire.framing import command_parser, completion_parser, encode_request, room_of
+from vof.wire.stream import CommandParser, CompletionParser
+from vof.wire.vq import VqCommandParser, VqCompletionParser
 
 
-def test_segments() -> None:
-    assert encode_request(Framing.SEGMENTS, 3, [16, 512], [1]) == encode_vring(3, [16, 512], [1])
-    assert completion_parser(Framing.SEGMENTS) is CompletionParser
-    assert command_parser(Framing.SEGMENTS) is CommandParser
+@pytest.mark.parametrize(
+    ("framing", "head", "size"),
+    [
+        (Framing.CHAINS, "00 20  03 00  10 02 00 00  03 00  00 00 00 00 00 00", 16 + 3 * 24),
+        (Framing.SEGMENTS, "ff 0f  03 00  10 02 00 00  03 00  00 00 00 00 00 00", 16 + 3 * 24),
+        (Framing.LENGTHS, "ff 0f  03 00  00 00 00 00  10 02 00 00  01 00 00 00", 16),
+    ],
+)
+def test_a_request(framing: Framing, head: str, size: int) -> None:
+    command = encode_request(framing, 3, [16, 512], [1])
+    assert (command[:16], len(command)) == (bytes.fromhex(head), size)
 
 
-def test_lengths() -> None:
-    assert encode_request(Framing.LENGTHS, 3, [16, 512], [1]) == encode_vq(3, [16, 512], [1])
-    assert completion_parser(Framing.LENGTHS) is VqCompletionParser
-    assert command_parser(Framing.LENGTHS) is VqCommandParser
+def test_room() -> None:
+    """v5's queue sizes count commands, the earlier ones' descriptors."""
+    assert [room_of(framing, 7) for framing in Framing] == [7, 7, 1]
 
 
-def test_only_the_opcode_and_the_id_are_at_the_same_place() -> None:
-    heads = {framing: encode_request(framing, 3, [16, 512], [1])[:16] for framing in Framing}
-    assert [struct.unpack_from("<HH", head) for head in heads.values()] == [
-        (0x2000, 3),
-        (0x0FFF, 3),
-    ]
-    assert heads[Framing.SEGMENTS][4:] != heads[Framing.LENGTHS][4:]
+def test_parsers() -> None:
+    segments, lengths = (CompletionParser, CommandParser), (VqCompletionParser, VqCommandParser)
+    found = [(completion_parser(framing), command_parser(framing)) for framing in Framing]
+    assert found == [segments, segments, lengths]

@@ -14,13 +14,13 @@ from hypothesis import strategies as st
 
 from tests.unit.wire.delivery import Parser, deliver
 from tests.unit.wire.streams import (
+    COMMANDS,
     LIMITS,
     NEXT,
     WRITE,
     Request,
     command_bytes,
     command_parser,
-    commands,
     completion_parser,
     cuts,
     deliver_cut,
@@ -28,32 +28,32 @@ from tests.unit.wire.streams import (
     requests,
 )
 from vof.errors import RemoteProtocolError
-from vof.wire.constants import Opcode
-from vof.wire.dialect import PROPOSAL
+from vof.wire.dialect import DIALECTS, PROPOSAL, V2, Dialect, Framing
 from vof.wire.stream import (
     CommandParser,
     ReceivedCommand,
     StreamLimits,
-    encode_connect,
     encode_vring,
     encode_vring_completion,
 )
-from vof.wire.structs import (
-    CONNECT_BODY_SIZE,
-    DESCRIPTOR_SIZE,
-    ConnectBody,
-    ConnectCommand,
-    SegmentDescriptor,
-)
+from vof.wire.structs import DESCRIPTOR_SIZE, SegmentDescriptor
 
 _E = TypeVar("_E")
 
 
-@given(sent=st.lists(commands, min_size=1, max_size=4), data=st.data())
-def test_commands_in_any_fragmentation(sent: list[ReceivedCommand], data: st.DataObject) -> None:
+dialects = st.sampled_from(DIALECTS)
+
+
+def streams(data: st.DataObject, dialect: Dialect, most: int) -> list[ReceivedCommand]:
+    return data.draw(st.lists(COMMANDS[dialect.name], min_size=1, max_size=most))
+
+
+@given(dialect=dialects, data=st.data())
+def test_commands_in_any_fragmentation(dialect: Dialect, data: st.DataObject) -> None:
+    sent = streams(data, dialect, 4)
     stream = b"".join(map(command_bytes, sent))
-    assert command_parser().feed(stream) == sent
-    parser = command_parser()
+    assert command_parser(dialect=dialect).feed(stream) == sent
+    parser = command_parser(dialect=dialect)
     assert deliver_cut(parser, stream, data.draw(cuts(len(stream)))) == sent
     assert parser.idle
 
@@ -91,13 +91,14 @@ def check_every_byte(
     assert not parser.destinations()
 
 
-@given(sent=st.lists(commands, min_size=1, max_size=3), direct=st.booleans())
-def test_commands_byte_by_byte(sent: list[ReceivedCommand], direct: bool) -> None:
+@given(dialect=dialects, data=st.data(), direct=st.booleans())
+def test_commands_byte_by_byte(dialect: Dialect, data: st.DataObject, direct: bool) -> None:
+    sent = streams(data, dialect, 3)
     sizes = [
         (16 + DESCRIPTOR_SIZE * len(command.descriptors), len(command.payload)) for command in sent
     ]
     stream = b"".join(map(command_bytes, sent))
-    check_every_byte(command_parser(), sizes, stream, direct=direct)
+    check_every_byte(command_parser(dialect=dialect), sizes, stream, direct=direct)
 
 
 @given(data=st.data(), quirk=st.booleans(), direct=st.booleans())
@@ -120,7 +121,7 @@ def test_nothing_arrives() -> None:
 
 def test_nothing_arrives_in_the_middle_of_a_payload() -> None:
     parser = command_parser()
-    stream = encode_vring(1, [16], [1])
+    stream = encode_vring(Framing.CHAINS, 1, [16], [1])
     assert parser.feed(stream) == []
     assert parser.advance(0) == []
     assert parser.feed(b"") == []
@@ -132,7 +133,14 @@ def test_nothing_arrives_in_the_middle_of_a_payload() -> None:
 
 heads = st.builds(
     lambda head, ndesc, rest: head + ndesc.to_bytes(2, "little") + rest,
-    st.sampled_from([b"\0\0\1\0\0\0\0\0", b"\0\x20\1\0\0\0\0\0", b"\0\x10\1\0\0\0\0\0"]),
+    st.sampled_from(
+        [
+            b"\0\0\1\0\0\0\0\0",
+            b"\0\x20\1\0\0\0\0\0",
+            b"\xff\x0f\1\0\0\0\0\0",
+            b"\0\x10\1\0" + bytes(4),
+        ]
+    ),
     st.integers(0, 8),
     st.binary(min_size=6, max_size=6),
 )
@@ -146,7 +154,7 @@ descriptors = st.builds(
             st.builds(
                 SegmentDescriptor, st.just(0), st.just(0), st.integers(0, 8), st.integers(0, 3)
             ),
-            st.integers(0, 12) | st.just(CONNECT_BODY_SIZE) | st.just(0xFFFFFFFF),
+            st.integers(0, 12) | st.just(0xFFFFFFFF),
         ),
         min_size=1,
         max_size=3,
@@ -156,9 +164,9 @@ descriptors = st.builds(
 garbage = st.lists(heads | descriptors | st.binary(max_size=80), max_size=8).map(b"".join)
 
 
-@given(stream=garbage, data=st.data())
-def test_garbage_for_a_target(stream: bytes, data: st.DataObject) -> None:
-    parser = command_parser()
+@given(stream=garbage, dialect=dialects, data=st.data())
+def test_garbage_for_a_target(stream: bytes, dialect: Dialect, data: st.DataObject) -> None:
+    parser = command_parser(dialect=dialect)
     for begin, end, direct in data.draw(cuts(len(stream))):
         try:
             deliver(parser, stream[begin:end], direct=direct)
@@ -184,22 +192,24 @@ def test_garbage_for_an_initiator(stream: bytes, quirk: bool, data: st.DataObjec
 
 
 def check_command_memory(parser: CommandParser) -> None:
-    most = max(LIMITS.max_transfer, CONNECT_BODY_SIZE)
     assert len(parser._stash) <= LIMITS.max_ndesc * DESCRIPTOR_SIZE
-    assert sum(map(len, parser.destinations())) <= most
-    assert len(parser._payload) <= most
+    assert sum(map(len, parser.destinations())) <= LIMITS.max_transfer
+    assert len(parser._payload) <= LIMITS.max_transfer
 
 
-@given(sent=st.lists(commands, min_size=1, max_size=3))
-def test_a_command_parser_holds_what_the_limits_allow(sent: list[ReceivedCommand]) -> None:
-    parser = command_parser()
+@given(dialect=dialects, data=st.data())
+def test_a_command_parser_holds_what_the_limits_allow(
+    dialect: Dialect, data: st.DataObject
+) -> None:
+    sent = streams(data, dialect, 3)
+    parser = command_parser(dialect=dialect)
     for byte in b"".join(map(command_bytes, sent)):
         parser.feed(bytes([byte]))
         check_command_memory(parser)
 
 
 def test_an_announced_length_is_checked_before_memory_is_taken() -> None:
-    stream = encode_vring(1, [0xFFFFFFF0], [1])
+    stream = encode_vring(Framing.CHAINS, 1, [0xFFFFFFF0], [1])
     parser = CommandParser(PROPOSAL, StreamLimits(max_ndesc=128, max_transfer=1 << 20))
     tracemalloc.start()
     try:
@@ -212,7 +222,7 @@ def test_an_announced_length_is_checked_before_memory_is_taken() -> None:
 
 def test_a_command_parser_lets_go_of_what_it_returned() -> None:
     parser = command_parser()
-    (command,) = parser.feed(encode_vring(1, [16], [1]) + bytes(16))
+    (command,) = parser.feed(encode_vring(Framing.CHAINS, 1, [16], [1]) + bytes(16))
     payload = weakref.ref(command.payload)
     del command
     assert payload() is None
@@ -233,15 +243,15 @@ def test_a_completion_parser_lets_go_of_the_buffers() -> None:
 
 def test_payloads_are_memory_of_their_own() -> None:
     parser = command_parser()
-    received = bytearray(encode_vring(1, [16], [1]) + pattern(16, 1))
+    received = bytearray(encode_vring(Framing.CHAINS, 1, [16], [1]) + pattern(16, 1))
     (command,) = parser.feed(received)
     received[:] = bytes(len(received))
     assert command.payload == pattern(16, 1)
     assert command.head[:2] == b"\0\x20"
 
 
-# Encoding: examples 1.1 and 1.2 of the proposal. Our descriptor ids count from 0, and so do the
-# addresses of the device-writable descriptors, which nobody reads.
+# Encoding: examples 1.1 and 1.2 of the proposal. Our descriptor ids count from 0, as v2 asks; so do
+# the addresses of the device-writable descriptors, which nobody reads.
 
 WRITE_8K = """
     00 20  0a 00  10 20 00 00  04 00  00 00 00 00 00 00
@@ -259,6 +269,14 @@ READ_8K = """
     00 20 00 00 00 00 00 00  01 00 00 00  03 00  02 00  00 00 00 00  00 00 00 00
 """
 
+V2_READ_8K = """
+    ff 0f  0e 00  10 00 00 00  04 00  00 00 00 00 00 00
+    00 00 00 00 00 00 00 00  10 00 00 00  00 00  00 00  00 00 00 00  00 00 00 00
+    00 00 00 00 00 00 00 00  00 10 00 00  01 00  02 00  00 00 00 00  00 00 00 00
+    00 10 00 00 00 00 00 00  00 10 00 00  02 00  02 00  00 00 00 00  00 00 00 00
+    00 20 00 00 00 00 00 00  01 00 00 00  03 00  02 00  00 00 00 00  00 00 00 00
+"""
+
 READ_8K_COMPLETION = """
     00 00  0e 00  03 00  00 00  01 20 00 00 00 00 00 00
     00 00 00 00 00 00 00 00  00 10 00 00  01 00  03 00  00 00 00 00  00 00 00 00
@@ -267,23 +285,34 @@ READ_8K_COMPLETION = """
 """
 
 
-def test_encode_a_write() -> None:
-    assert encode_vring(10, [16, 4096, 4096], [1]) == bytes.fromhex(WRITE_8K)
-
-
-def test_encode_a_read() -> None:
-    assert encode_vring(14, [16], [4096, 4096, 1]) == bytes.fromhex(READ_8K)
-
-
-def test_encode_without_readable_or_writable() -> None:
-    assert encode_vring(1, [], [64]) == bytes.fromhex(
-        "00 20  01 00  00 00 00 00  01 00  00 00 00 00 00 00"
-        "00 00 00 00 00 00 00 00  40 00 00 00  00 00  02 00  00 00 00 00  00 00 00 00"
-    )
-    assert encode_vring(1, [64], []) == bytes.fromhex(
-        "00 20  01 00  40 00 00 00  01 00  00 00 00 00 00 00"
-        "00 00 00 00 00 00 00 00  40 00 00 00  00 00  00 00  00 00 00 00  00 00 00 00"
-    )
+@pytest.mark.parametrize(
+    ("framing", "command_id", "readable", "writable", "golden"),
+    [
+        (Framing.CHAINS, 10, [16, 4096, 4096], [1], WRITE_8K),
+        (Framing.CHAINS, 14, [16], [4096, 4096, 1], READ_8K),
+        (Framing.SEGMENTS, 14, [16], [4096, 4096, 1], V2_READ_8K),
+        (
+            Framing.CHAINS,
+            1,
+            [],
+            [64],
+            "00 20  01 00  00 00 00 00  01 00  00 00 00 00 00 00"
+            "00 00 00 00 00 00 00 00  40 00 00 00  00 00  02 00  00 00 00 00  00 00 00 00",
+        ),
+        (
+            Framing.CHAINS,
+            1,
+            [64],
+            [],
+            "00 20  01 00  40 00 00 00  01 00  00 00 00 00 00 00"
+            "00 00 00 00 00 00 00 00  40 00 00 00  00 00  00 00  00 00 00 00  00 00 00 00",
+        ),
+    ],
+)
+def test_encode(
+    framing: Framing, command_id: int, readable: list[int], writable: list[int], golden: str
+) -> None:
+    assert encode_vring(framing, command_id, readable, writable) == bytes.fromhex(golden)
 
 
 def test_encode_a_completion() -> None:
@@ -311,35 +340,22 @@ def test_encode_a_short_return() -> None:
 
 
 @given(
+    dialect=st.sampled_from([PROPOSAL, V2]),
     readable=st.lists(st.integers(1, 20), max_size=6),
     writable=st.lists(st.integers(1, 20), max_size=6),
 )
-def test_an_encoded_command_is_understood(readable: list[int], writable: list[int]) -> None:
+def test_an_encoded_command_is_understood(
+    dialect: Dialect, readable: list[int], writable: list[int]
+) -> None:
     if not readable and not writable:
         return
     payload = pattern(sum(readable), 3)
-    parser = CommandParser(PROPOSAL, StreamLimits(12, 240))
-    (command,) = parser.feed(encode_vring(9, readable, writable) + payload)
+    parser = CommandParser(dialect, StreamLimits(12, 240))
+    (command,) = parser.feed(encode_vring(dialect.framing, 9, readable, writable) + payload)
     descs = command.descriptors
     assert command.payload == payload
     assert [desc.id for desc in descs] == list(range(len(descs)))
     assert [desc.length for desc in descs if not desc.flags & WRITE] == readable
     assert [desc.length for desc in descs if desc.flags & WRITE] == writable
-    assert [bool(desc.flags & NEXT) for desc in descs] == [True] * (len(descs) - 1) + [False]
-
-
-def test_encode_a_connect() -> None:
-    command = ConnectCommand(Opcode.CONNECT, 7, 0xFFFF, 0, 1, PROPOSAL.oftype_tcp)
-    body = ConnectBody(b"ivqn".ljust(256, b"\0"), b"tvqn".ljust(256, b"\0"))
-    encoded = encode_connect(command, body)
-    assert encoded == (
-        bytes.fromhex(
-            "00 00  07 00  ff ff  00 00  01 00  00  00 00 00 00 00"
-            "00 00 00 00 00 00 00 00  00 04 00 00  00 00  00 00  00 00 00 00  00 00 00 00"
-        )
-        + b"ivqn".ljust(256, b"\0")
-        + b"tvqn".ljust(256, b"\0")
-        + bytes(512)
-    )
-    (received,) = command_parser().feed(encoded)
-    assert received.opcode == Opcode.CONNECT
+    chained = [dialect is PROPOSAL] * (len(descs) - 1) + [False]
+    assert [bool(desc.flags & NEXT) for desc in descs] == chained

@@ -3,23 +3,20 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Sequence
 
 import pytest
 
-from tests.unit.wire.streams import LIMITS, NEXT, PLAIN_OPCODES, WRITE, command_parser, pattern
+from tests.unit.wire.streams import KEYED, LIMITS, NEXT, PLAIN, WRITE, command_parser, pattern
 from vof.errors import RemoteProtocolError
-from vof.wire.constants import Opcode
-from vof.wire.dialect import PROPOSAL, Dialect
-from vof.wire.stream import CommandParser, ReceivedCommand, StreamLimits
-from vof.wire.structs import (
-    CONNECT_BODY_SIZE,
-    HEAD,
-    ConnectCommand,
-    SegmentDescriptor,
-    VringCommand,
-    pack,
-)
+from vof.wire.dialect import DIALECTS, PROPOSAL, V2, V5, Dialect
+from vof.wire.stream import ReceivedCommand, StreamLimits
+from vof.wire.structs import HEAD, SegmentDescriptor, pack
+
+GET_STATUS = HEAD.pack(0x1003, 1) + bytes(12)
+
+each_dialect = pytest.mark.parametrize("dialect", DIALECTS, ids=lambda item: item.name)
 
 
 def vring(*descs: tuple[int, int], ndesc: int | None = None) -> bytes:
@@ -29,25 +26,27 @@ def vring(*descs: tuple[int, int], ndesc: int | None = None) -> bytes:
     )
 
 
-def vring_with_ids(descs: Sequence[tuple[int, int, int]], ndesc: int | None = None) -> bytes:
-    command = VringCommand(Opcode.VRING, 1, 0, len(descs) if ndesc is None else ndesc)
-    return pack(command) + b"".join(
+def vring_with_ids(
+    descs: Sequence[tuple[int, int, int]], ndesc: int | None = None, opcode: int = 0x2000
+) -> bytes:
+    count = len(descs) if ndesc is None else ndesc
+    head = struct.pack("<HHIH6x", opcode, 1, 0, count)
+    return head + b"".join(
         pack(SegmentDescriptor(0, length, ident, flags)) for ident, length, flags in descs
     )
 
 
-def connect(*, ndesc: int = 1, length: int = CONNECT_BODY_SIZE, flags: int = 0) -> bytes:
-    command = ConnectCommand(Opcode.CONNECT, 1, 0xFFFF, 0, ndesc, 0)
-    return pack(command) + pack(SegmentDescriptor(0, length, 0, flags)) * ndesc
+def vq(out_length: int, in_length: int) -> bytes:
+    return struct.pack("<HHIII", 0x0FFF, 1, 0xEEEEEEEE, out_length, in_length)
 
 
 def parse(stream: bytes, limits: StreamLimits = LIMITS) -> list[ReceivedCommand]:
     return command_parser(limits).feed(stream)
 
 
-def violates(stream: bytes, reason: str) -> None:
+def violates(stream: bytes, reason: str, dialect: Dialect = PROPOSAL) -> None:
     """Check that ``stream`` is refused for ``reason`` at its last byte."""
-    parser = command_parser()
+    parser = command_parser(dialect=dialect)
     assert parser.feed(stream[:-1]) == []
     with pytest.raises(RemoteProtocolError, match=reason):
         parser.feed(stream[-1:])
@@ -69,15 +68,13 @@ def test_a_command_that_is_only_written_to_has_no_payload() -> None:
 
 
 def test_payloads_of_earlier_commands_do_not_come_back() -> None:
-    first, second, third = parse(
-        vring((4, 0)) + b"abcd" + vring((4, WRITE)) + HEAD.pack(Opcode.GET_STATUS, 1) + bytes(12)
-    )
+    first, second, third = parse(vring((4, 0)) + b"abcd" + vring((4, WRITE)) + GET_STATUS)
     assert [bytes(command.payload) for command in (first, second, third)] == [b"abcd", b"", b""]
     assert [len(command.descriptors) for command in (first, second, third)] == [1, 1, 0]
 
 
 def test_the_length_of_a_vring_command_is_ignored() -> None:
-    head = pack(VringCommand(Opcode.VRING, 1, 0xFFFFFFFF, 1, b"\xff" * 6))
+    head = struct.pack("<HHIH", 0x2000, 1, 0xFFFFFFFF, 1) + b"\xff" * 6
     (command,) = parse(head + vring((4, 0))[16:] + b"abcd")
     assert bytes(command.payload) == b"abcd"
     assert command.head == head
@@ -142,69 +139,90 @@ def test_ids_may_come_again_in_the_next_command() -> None:
     assert len(parse(vring((1, WRITE)) * 2)) == 2
 
 
-# Connect.
+# In v2 a descriptor says whether its bytes are on the stream.
 
 
-@pytest.mark.parametrize("flags", [0, NEXT, 0xFFFF & ~WRITE])
-def test_connect(flags: int) -> None:
-    body = pattern(CONNECT_BODY_SIZE, 5)
-    (command,) = parse(connect(flags=flags) + body)
-    assert command.payload == body
-    assert command.opcode == Opcode.CONNECT
+@pytest.mark.parametrize("place", [0, 1])
+def test_a_keyed_descriptor_on_a_stream(place: int) -> None:
+    descs = [(0, 16, 0), (1, 1, WRITE)]
+    ident, length, flags = descs[place]
+    descs[place] = ident, length, flags | KEYED
+    violates(vring_with_ids(descs, opcode=0x0FFF), "keyed descriptor on a stream", V2)
+    # In the proposal the same flag says that there is another.
+    assert parse(vring_with_ids(descs) + bytes(16))
 
 
-def test_a_connect_is_not_measured_by_the_limits_of_a_vring_command() -> None:
-    limits = StreamLimits(max_ndesc=1, max_transfer=1)
-    assert len(parse(connect() + bytes(CONNECT_BODY_SIZE), limits)) == 1
-    with pytest.raises(RemoteProtocolError, match="at most 1 are allowed"):
-        parse(vring((2, 0)), limits)
-
-
-@pytest.mark.parametrize("ndesc", [0, 2, 0xFFFF])
-def test_connect_with_another_number_of_descriptors(ndesc: int) -> None:
-    violates(connect(ndesc=ndesc)[:16], f"a Connect has {ndesc} descriptors instead of 1")
+# Vq commands.
 
 
 @pytest.mark.parametrize(
-    ("length", "flags"),
-    [(0, 0), (512, 0), (1023, 0), (1025, 0), (0xFFFFFFFF, 0), (1024, WRITE), (1024, WRITE | NEXT)],
+    ("out_length", "in_length"), [(0, 0), (240, 0), (0, 240), (120, 120), (1, 1)]
 )
-def test_connect_with_another_descriptor(length: int, flags: int) -> None:
-    violates(connect(length=length, flags=flags), "not 1024 device-readable bytes")
+def test_lengths(out_length: int, in_length: int) -> None:
+    """Whatever is in the reserved bytes."""
+    payload = pattern(out_length, 7)
+    head = vq(out_length, in_length)
+    (command,) = command_parser(dialect=V5).feed(head + payload)
+    assert command == ReceivedCommand(
+        0x0FFF, 1, head, (), memoryview(payload), in_length, is_request=True
+    )
+
+
+@pytest.mark.parametrize(
+    ("out_length", "in_length"),
+    [(241, 0), (0, 241), (120, 121), (0xFFFFFFFF, 0), (0xFFFFFFFF, 0xFFFFFFFF)],
+)
+def test_sum_of_the_lengths(out_length: int, in_length: int) -> None:
+    """Refused at the head, before any room is made for the bytes."""
+    total = out_length + in_length
+    violates(vq(out_length, in_length), f"add up to {total} bytes; at most 240", V5)
+
+
+def test_room_of_earlier_commands_does_not_come_back() -> None:
+    parser = command_parser(dialect=V5)
+    stream = vq(2, 40) + b"ab" + HEAD.pack(0x1004, 2) + bytes(12) + HEAD.pack(0x7777, 3) + bytes(12)
+    assert [command.in_length for command in parser.feed(stream)] == [40, 0, 0]
 
 
 # Opcodes.
 
 
-def test_every_opcode() -> None:
-    """Those of 16 bytes are commands at once, the two with descriptors are not yet."""
+@each_dialect
+def test_a_second_connect(dialect: Dialect) -> None:
+    violates(bytes(16), "a second Connect on one connection", dialect)
+
+
+@pytest.mark.parametrize("dialect", [PROPOSAL, V2], ids=lambda item: item.name)
+def test_every_opcode(dialect: Dialect) -> None:
+    """Those of 16 bytes are commands at once, the one with descriptors is not yet."""
     taken = []
-    for opcode in set(range(0x10000)) - {Opcode.CONNECT, Opcode.VRING}:
-        parser = command_parser()
+    for opcode in set(range(0x10000)) - {0}:
+        parser = command_parser(dialect=dialect)
         try:
             taken += parser.feed(HEAD.pack(opcode, 3) + bytes(12))
         except RemoteProtocolError:
             continue
-    assert sorted(command.opcode for command in taken) == PLAIN_OPCODES["proposal"]
-    assert len(taken) == 17
+    assert sorted(command.opcode for command in taken) == PLAIN[dialect.name]
 
 
-@pytest.mark.parametrize("opcode", [5, 0x0FFF, 0x100D, 0x2001, 0xFFFF])
-def test_an_unknown_opcode_is_named(opcode: int) -> None:
-    violates(
-        HEAD.pack(opcode, 3) + bytes(12), f"opcode {opcode:#06x} is not one of dialect proposal"
-    )
+def test_every_opcode_of_v5() -> None:
+    """One that nobody knows has a status: it is for the target to say it."""
+    parser = command_parser(dialect=V5)
+    opcodes = list(range(1, 0x10000))
+    stream = b"".join(HEAD.pack(opcode, 3) + bytes(12) for opcode in opcodes)
+    assert [command.opcode for command in parser.feed(stream)] == opcodes
 
 
-def test_the_feature_opcodes_are_the_dialect_s() -> None:
-    other = Dialect("other", 1, 2, get_feature=4, set_feature=5)
-    for dialect, known, unknown in ((PROPOSAL, 3, 5), (other, 5, 3)):
-        assert len(CommandParser(dialect, LIMITS).feed(HEAD.pack(known, 0) + bytes(12))) == 1
-        with pytest.raises(RemoteProtocolError):
-            CommandParser(dialect, LIMITS).feed(HEAD.pack(unknown, 0) + bytes(12))
+@pytest.mark.parametrize(
+    ("dialect", "opcode"),
+    [(PROPOSAL, 5), (PROPOSAL, 0x0FFF), (PROPOSAL, 0x2001), (V2, 5), (V2, 0x1009), (V2, 0x2000)],
+)
+def test_an_unknown_opcode_is_named(dialect: Dialect, opcode: int) -> None:
+    said = f"opcode {opcode:#06x} is not one of dialect {dialect.name}"
+    violates(HEAD.pack(opcode, 3) + bytes(12), said, dialect)
 
 
 def test_what_nobody_reads_is_kept() -> None:
-    head = HEAD.pack(Opcode.GET_STATUS, 0xFEDC) + pattern(12, 9)
+    head = HEAD.pack(0x1003, 0xFEDC) + pattern(12, 9)
     (command,) = parse(head)
-    assert command == ReceivedCommand(Opcode.GET_STATUS, 0xFEDC, head, (), memoryview(b""))
+    assert command == ReceivedCommand(0x1003, 0xFEDC, head, (), memoryview(b""))

@@ -14,17 +14,19 @@ from io import BufferedReader
 from pathlib import Path
 
 from vof.decode.message import Kind, Message, plain
-from vof.decode.source import Assumptions, decode
+from vof.decode.source import DEFAULT_PORTS, Assumptions, decode
 from vof.decode.text import Text, dump
 from vof.errors import ConfigError
 from vof.gateways.cli.exits import Exit
 from vof.gateways.cli.output import add_output_option, wants_json, write_json_line
 from vof.initiator.parameters import parse_integer
-from vof.wire.constants import DEFAULT_PORT, DeviceId
+from vof.wire.constants import DeviceId
 
 STANDARD_INPUT = "-"
 
 DEVICES = {device.name.lower(): int(device) for device in DeviceId}
+
+_DEFAULTS = " and ".join(map(str, sorted(DEFAULT_PORTS)))
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -48,7 +50,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--port",
         metavar="PORT",
         action="append",
-        help=f"port of a target, beside {DEFAULT_PORT}; may be given several times",
+        help=f"port of a target, beside {_DEFAULTS}; may be given several times",
     )
     parser.add_argument(
         "--device", choices=DEVICES, help="device type where the file does not tell"
@@ -59,7 +61,7 @@ def run(given: argparse.Namespace) -> Exit:
     """Print the file. Raises ConfigError where it cannot be used."""
     numbers = {parse_integer("--connection", text, 0, 1 << 31) for text in given.connection or ()}
     ports = {parse_integer("--port", text, 1, 0xFFFF) for text in given.port or ()}
-    assumptions = Assumptions(frozenset({DEFAULT_PORT, *ports}), DEVICES.get(given.device))
+    assumptions = Assumptions(DEFAULT_PORTS | ports, DEVICES.get(given.device))
     stdin = given.file == STANDARD_INPUT
     try:
         if stdin:

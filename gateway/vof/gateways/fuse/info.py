@@ -51,7 +51,7 @@ def _facts(name: str, session: Session, contents: Contents, lost_at: datetime | 
     yield "target_id", session.target_id
     features = feature_names(session.features, FEATURES.get(session.device_id, {}))
     yield "features", " ".join(features) or "none"
-    yield "queues", f"{len(session.virtqueues)} of {session.num_queues}"
+    yield "queues", f"{len(session.virtqueues)} of {session.queue_sizes.count()}"
     for queue in session.virtqueues:
         yield f"queue{queue.index}.size", queue.size
     yield from contents.facts()

@@ -38,7 +38,7 @@ from vof.wire.blk import (
     Feature,
 )
 from vof.wire.constants import CommonFeature, DeviceId
-from vof.wire.dialect import Dialect, Framing
+from vof.wire.dialect import Dialect
 from vof.wire.stream import StreamLimits
 from vof.wire.structs import pack
 
@@ -325,11 +325,11 @@ class BlockSeat(Seat):
     ) -> Result:
         return result_of(readable, writable, used)
 
-    def open_native(self, fd: int, threads: int, dialect: Dialect) -> native.Queue | None:
+    def open_native(
+        self, fd: int, threads: int, dialect: Dialect, depth: int
+    ) -> native.Queue | None:
         if not self._device.native or not self._native_rules:
             return None
-        lengths = dialect.framing is Framing.LENGTHS
-        framing = native.FRAMING_LENGTHS if lengths else native.FRAMING_SEGMENTS
         return native.Queue(
             self._device.native,
             self._native_rules,
@@ -339,8 +339,9 @@ class BlockSeat(Seat):
             max_transfer=LIMITS.max_transfer,
             dialect=dialect.name,
             plain_opcodes=dialect.plain_opcodes,
-            framing=framing,
+            framing=dialect.framing,
             largest_kept=KEPT_BUFFER,
+            depth=depth,
         )
 
     def report(self, error: DiskError) -> None:

@@ -81,11 +81,14 @@ class Seat(ABC):
         """Return what is counted of a request that ``handle`` has executed."""
         return Result(used, failed=False)
 
-    def open_native(self, fd: int, threads: int, dialect: Dialect) -> native.Queue | None:
+    def open_native(
+        self, fd: int, threads: int, dialect: Dialect, depth: int
+    ) -> native.Queue | None:
         """Return what serves a virtqueue's connected socket natively, None where nothing does.
 
         Its commands are those of ``dialect``. ``threads`` is the number of its requests that are
-        worked on at a time; 0 leaves it to the device. The caller closes the queue before the
+        worked on at a time; 0 leaves it to the device. ``depth`` is how many commands may be in
+        flight before more are refused, 0 for any number. The caller closes the queue before the
         socket and before this seat.
         """
         return None

@@ -32,16 +32,16 @@ from vof.target.rdma.queue import KeyedQueue
 from vof.target.rdma.send_queue import FIRST_IDENT, SendQueue
 from vof.target.rdma.spin import Spin
 from vof.target.rdma.work_completions import check
-from vof.wire.constants import AsyncEvent
+from vof.wire.constants import CONTROL_QUEUE_DEPTH, AsyncEvent
 from vof.wire.keyed_commands import KeyedLimits
 
 MAX_DESCS = 64
-"""Keyed descriptors that a command may have in each direction."""
+"""Keyed descriptors that a command may have."""
 
 SPARE = 8
 """Receives beyond the size of a queue: for control commands."""
 
-CONTROL_RECEIVES = 16
+CONTROL_RECEIVES = CONTROL_QUEUE_DEPTH + SPARE
 CONTROL_MESSAGE = 256
 """Bytes of a message on a control queue: room for one that belongs on a virtqueue, so that it can
 be said what is wrong with it."""
@@ -109,9 +109,9 @@ class Connection:
         self.endpoint.shut_down()
         self._stir()
 
-    def notify(self, event: AsyncEvent) -> None:
-        """Send an event, some time."""
-        self._events.post(event)
+    def notify(self, event: AsyncEvent, completion: bytes) -> None:
+        """Send the completion that says an event, some time."""
+        self._events.post(event, completion)
 
     def reset(self) -> None:
         """Revoke the keys of the eager buffers."""

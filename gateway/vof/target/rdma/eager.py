@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 
 from vof.errors import RemoteProtocolError
 from vof.target.rdma.memory import PAGE, Region
-from vof.wire.keyed import KeyedDescriptor
+from vof.wire.v5 import KeyedDescriptor
 
 REGIONS = 4
 """Regions of one range. More than one, so that nobody forgets that there may be."""

@@ -32,7 +32,7 @@ from vof.target.rdma.memory import NotRegistered, Region
 from vof.target.rdma.verbs import LOCAL, REMOTE_WRITE, Device, RegisteredMemory
 from vof.target.rdma.work_completions import WorkCompletion
 from vof.target.rdma.work_requests import WorkRequests
-from vof.wire.keyed import KeyedDescriptor
+from vof.wire.v5 import KeyedDescriptor
 
 SEND_ROOM = 384
 """Work requests that may be on their way to a peer: those of a request with 256 descriptors, and

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""A connection before its Connect (*proposal*, "Connect"): everything else is a violation.
+"""A connection before its Connect (*v5* "Connect Command"): everything else is a violation.
 
-The first message is a Connect, whose body is read from the initiator's memory. One receive is
-posted, so that what a peer sends behind it waits for the connection's own thread. Owns the memory
-that this needs, which is also where completions are sent from later. Must not know threads.
+The first message is a Connect, whose body, if it has one, is read from the initiator's memory. One
+receive is posted, so that what a peer sends behind it waits for the connection's own thread. Owns
+the memory that this needs, which is also where completions are sent from later. Must not know
+threads.
 """
 
 from __future__ import annotations
@@ -13,24 +14,21 @@ from typing import NamedTuple
 
 from vof.errors import RemoteProtocolError
 from vof.target.association import AssociationTable, Attachment, Link, Refusal, TransportOffer
-from vof.target.connecting import MAX_REFUSALS, answer_connect
+from vof.target.connecting import MAX_REFUSALS, answer_connect, answer_foreign
 from vof.target.rdma.endpoint import SEND_ROOM, Endpoint
 from vof.target.rdma.memory import PAGE, round_up
 from vof.target.rdma.send_queue import FIRST_IDENT, SendQueue
 from vof.target.rdma.work_completions import check
-from vof.wire.constants import Opcode, Transport
-from vof.wire.dialect import PROPOSAL
-from vof.wire.keyed import KeyedDescriptor
-from vof.wire.keyed_commands import KeyedLimits, decode_keyed
-from vof.wire.structs import (
-    COMPLETION_SIZE,
-    CONNECT_BODY_SIZE,
-    HEAD,
-    ConnectBody,
-    ConnectCommand,
-    pack,
-    unpack,
+from vof.wire.connect import (
+    Connect,
+    ForeignConnect,
+    Names,
+    decode_body,
+    decode_connect,
+    decode_keyed_rest,
 )
+from vof.wire.constants import Transport
+from vof.wire.structs import COMMAND_SIZE, COMPLETION_SIZE, CONNECT_BODY_SIZE, HEAD
 
 MESSAGE_SIZE = 256
 """Bytes that the receive for a Connect has room for."""
@@ -39,7 +37,8 @@ _BODY = 1024
 _COMPLETIONS = _BODY + CONNECT_BODY_SIZE
 _DESK = round_up(_COMPLETIONS + SEND_ROOM * COMPLETION_SIZE, PAGE)
 
-_NOTHING_ELSE = KeyedLimits(max_ndesc=1, max_descs=1, max_transfer=CONNECT_BODY_SIZE)
+_CONNECT = 0
+"""The opcode of a Connect, in every revision."""
 
 
 class Welcome(NamedTuple):
@@ -63,7 +62,6 @@ class Greeting:
         self._offer = offer
         self._refusals = 0
         self._refused: Callable[[str], None]
-        self._head: ConnectCommand | None = None
         self._welcome: Welcome | None = None
         self._desk = endpoint.register(_DESK)
         self.sends = SendQueue(endpoint, self._desk, _COMPLETIONS, SEND_ROOM)
@@ -92,27 +90,38 @@ class Greeting:
 
     def _received(self, length: int) -> None:
         message = self._desk.view[:length]
-        opcode = HEAD.unpack_from(message)[0] if length >= HEAD.size else Opcode.CONNECT
-        if opcode != Opcode.CONNECT:
+        opcode = HEAD.unpack_from(message)[0] if length >= HEAD.size else _CONNECT
+        if opcode != _CONNECT:
             raise RemoteProtocolError(f"opcode {opcode:#06x} before a Connect")
-        command = decode_keyed(message, PROPOSAL, _NOTHING_ELSE)  # the same in all dialects
-        self._head = unpack(ConnectCommand, command.head)
-        self._read(command.readable[0])
-
-    def _read(self, body: KeyedDescriptor) -> None:
+        if length < COMMAND_SIZE:
+            raise RemoteProtocolError(f"a command of {length} bytes; the shortest has 16")
+        try:
+            connect = decode_connect(message, Transport.RDMA)
+        except ForeignConnect as foreign:
+            self._refuse(*answer_foreign(foreign))
+            return
+        named = decode_keyed_rest(connect, message[COMMAND_SIZE:])
+        if named is None:
+            self._answer(connect, None)
+            return
         desk = self._desk
-        self.sends.read([body], desk.address + _BODY, desk.local_key, self._connect)
+        self.sends.read(
+            [named], desk.address + _BODY, desk.local_key, lambda: self._body_is_read(connect)
+        )
 
-    def _connect(self) -> None:
-        assert self._head
-        body = unpack(ConnectBody, bytes(self._desk.view[_BODY : _BODY + CONNECT_BODY_SIZE]))
+    def _body_is_read(self, connect: Connect) -> None:
+        self._answer(
+            connect, decode_body(bytes(self._desk.view[_BODY : _BODY + CONNECT_BODY_SIZE]))
+        )
+
+    def _answer(self, connect: Connect, names: Names | None) -> None:
         completion, outcome = answer_connect(
-            self._table, Transport.RDMA, self._head, body, self._link, self._offer
+            self._table, Transport.RDMA, connect, names, self._link, self._offer
         )
         if isinstance(outcome, Attachment):
-            self._welcome = Welcome(outcome, pack(completion))
+            self._welcome = Welcome(outcome, completion)
             return
-        self._refuse(pack(completion), outcome)
+        self._refuse(completion, outcome)
 
     def _refuse(self, completion: bytes, refusal: Refusal) -> None:
         self._refusals += 1

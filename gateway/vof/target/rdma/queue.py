@@ -15,7 +15,6 @@ verbs, device types or what a control command means. Belongs to one thread.
 
 from __future__ import annotations
 
-import errno
 import logging
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -25,29 +24,26 @@ from typing import Protocol
 from vof.errors import RemoteProtocolError
 from vof.logline import Throttle
 from vof.target.association import Association
-from vof.target.commands import execute
+from vof.target.commands import execute, refuse
 from vof.target.rdma.eager import EagerRange
 from vof.target.rdma.memory import Chunk, NotRegistered, Pool
 from vof.target.rdma.send_queue import SendQueue, pieces
 from vof.target.work import Work
-from vof.wire.constants import LaterOpcode, Opcode, TransportFeature
-from vof.wire.dialect import Framing
-from vof.wire.keyed import (
-    KEYED_DESCRIPTOR_SIZE,
-    GetKeyedEagerBufCommand,
-    GetKeyedEagerBufCompletion,
-    KeyedDescriptor,
-    VqKeyedEagerBufCommand,
-)
+from vof.wire.constants import CONTROL_QUEUE_DEPTH, REQUESTS, Command, TransportFeature
 from vof.wire.keyed_commands import (
     KeyedCommand,
     KeyedLimits,
     decode_keyed,
     encode_keyed_completion,
 )
+from vof.wire.status import Reason
 from vof.wire.structs import COMPLETION_SIZE, HEAD, pack, unpack
-
-_EAGER = int(LaterOpcode.VQ_KEYED_EAGER_BUF)
+from vof.wire.v5 import (
+    KEYED_DESCRIPTOR_SIZE,
+    GetKeyedEagerBufCommand,
+    KeyedDescriptor,
+    VqKeyedEagerBufCommand,
+)
 
 
 class Inbox(Protocol):
@@ -65,13 +61,12 @@ Ranges = Callable[[int], EagerRange | None]
 
 
 class _Request:
-    __slots__ = ("chunk", "command", "framing", "lease", "number", "snapshot")
+    __slots__ = ("chunk", "command", "lease", "number", "snapshot")
 
-    def __init__(self, number: int, command: KeyedCommand, framing: Framing) -> None:
+    def __init__(self, number: int, command: KeyedCommand) -> None:
         self.number = number
         """The receive that brought it."""
         self.command = command
-        self.framing = framing
         self.chunk: Chunk | None = None
         self.snapshot: bytes | None = None
         """What it has in the eager buffers, if it has."""
@@ -110,6 +105,11 @@ class KeyedQueue:
         self._limits = limits
         self._largest = largest
         self._work = work
+        # In v5 what a queue holds are commands; what it is before, nobody counts here.
+        self._depth: int | None = None
+        if association.dialect.has_status_list:
+            sizes = association.queue_sizes
+            self._depth = CONTROL_QUEUE_DEPTH if index is None else sizes[index]
         self._in_flight: set[int] = set()
         self._batch: set[int] = set()
         self._starved: deque[_Request] = deque()
@@ -137,20 +137,24 @@ class KeyedQueue:
         message = self._inbox.message(number, length)
         if length < HEAD.size:
             raise RemoteProtocolError(f"a command of {length} bytes; the shortest has 16")
-        opcode, command_id = HEAD.unpack_from(message)
+        _opcode, command_id = HEAD.unpack_from(message)
         if command_id in self._in_flight or command_id in self._batch:
             raise RemoteProtocolError(
                 f"command id {command_id} is used again while it is in flight"
             )
+        in_flight = len(self._in_flight | self._batch)
         self._batch.add(command_id)
-        dialect = self._association.admit(opcode)
-        command = decode_keyed(message, dialect, self._limits)
-        if self._index is None or opcode not in dialect.request_opcodes:
+        command = decode_keyed(message, self._association.dialect, self._limits)
+        if self._depth is not None and in_flight >= self._depth:
+            completion = refuse(self._association, command.head, Reason.TOO_MANY_COMMANDS)
+            self._reply(number, completion)
+            return
+        if self._index is None or command.command not in REQUESTS:
             self._control(number, command)
             return
         self._in_flight.add(command_id)
-        request = _Request(number, command, dialect.framing)
-        if opcode == _EAGER:
+        request = _Request(number, command)
+        if command.command is Command.VQ_KEYED_EAGER_BUF:
             self._copy(request, self._index)
         self._starved.append(request)
         self._feed()
@@ -163,7 +167,7 @@ class KeyedQueue:
         if self._farewell and not self._in_flight:
             number, command = self._farewell
             self._farewell = None
-            self._reply(number, pack(execute(self._association, command.head)), now=True)
+            self._reply(number, self._executed(command), now=True)
             self.left = True
         return bool(self._ready)
 
@@ -233,7 +237,8 @@ class KeyedQueue:
             # The tail is at the end; what lies before it has been somebody else's.
             size = len(writable)
             writable[used - seat.tail : size - seat.tail] = bytes(size - used)
-        message = encode_keyed_completion(request.framing, command, 0, used, size)
+        dialect = self._association.dialect
+        message = encode_keyed_completion(dialect, command, 0, used, size)
         before = partial(self._end, request)
         if chunk:
             self._sends.answer(
@@ -257,55 +262,58 @@ class KeyedQueue:
         self._inbox.post_receive(request.number)
 
     def _control(self, number: int, command: KeyedCommand) -> None:
-        if command.opcode == Opcode.DISCONNECT:
+        if command.command is Command.DISCONNECT:
             # What came before it is answered before it.
             self._farewell = number, command
-        elif command.opcode == LaterOpcode.GET_KEYED_EAGER_BUF and self._expose(number, command):
+        elif command.command is Command.GET_KEYED_EAGER_BUF and self._expose(number, command):
             pass
         else:
-            self._reply(number, pack(execute(self._association, command.head)))
+            self._reply(number, self._executed(command))
+
+    def _executed(self, command: KeyedCommand) -> bytes:
+        on_control_queue = self._index is None
+        return execute(self._association, command.head, on_control_queue=on_control_queue)
 
     def _expose(self, number: int, command: KeyedCommand) -> bool:
-        """Answer get_keyed_eager_buf; False where it is to be refused as any other command."""
+        """Answer get_keyed_eager_buf where there are buffers; False where it is to be answered as
+        any other command."""
         association = self._association
         fields = unpack(GetKeyedEagerBufCommand, command.head)
         in_force = association.transport_features & TransportFeature.KEYED_EAGER_BUF
-        if not in_force or fields.vq_index >= association.device.num_queues:
+        if self._index is not None or not in_force:
             return False
         [body] = command.writable
         count = min(fields.descs, body.length // KEYED_DESCRIPTOR_SIZE)
-        status, found = self._find(fields.vq_index, count)
-        data = b"".join(map(pack, found))
+        data = b"".join(map(pack, self._find(fields.queue_id, count)))
         chunk = self._pool.take(len(data)) if data else None
-        if data and not chunk:
-            status, found = errno.ENOMEM, ()
-        message = pack(GetKeyedEagerBufCompletion(status, command.command_id, len(found)))
         if not chunk:
-            self._reply(number, message)
-            return True
+            return False
         chunk.view[:] = data
+        descs = len(data) // KEYED_DESCRIPTOR_SIZE
         self._sends.answer(
             first_bytes([body], len(data)),
             chunk.address,
             chunk.region.local_key,
-            message,
+            association.dialect.complete(
+                Command.GET_KEYED_EAGER_BUF, command.command_id, value=descs
+            ),
             before=partial(self._inbox.post_receive, number),
             done=partial(self._pool.give, chunk),
             held=chunk.size,
         )
         return True
 
-    def _find(self, index: int, count: int) -> tuple[int, Sequence[KeyedDescriptor]]:
-        """Return the status that get_keyed_eager_buf is answered with, and what it has asked for:
-        the first ``count`` eager buffers of a virtqueue, which has some once it is connected."""
+    def _find(self, index: int, count: int) -> Sequence[KeyedDescriptor]:
+        """Return the first ``count`` eager buffers of a virtqueue, which has some once it is
+        connected and there is memory for them."""
         eager = self._ranges(index)
         if not eager:
-            return errno.ENOTCONN, ()
+            return ()
         try:
-            return 0, eager.expose(count)
+            return eager.expose(count)
         except NotRegistered as error:
             self._no_memory.event(logging.ERROR, "no-memory", reason=str(error))
-            return errno.ENOMEM, ()
+            return ()
 
     def _reply(self, number: int, message: bytes, *, now: bool = False) -> None:
         before = partial(self._inbox.post_receive, number)

@@ -20,8 +20,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from vof.target.rdma.memory import Region
-from vof.wire.keyed import KeyedDescriptor
 from vof.wire.structs import COMPLETION_SIZE
+from vof.wire.v5 import KeyedDescriptor
 
 SILENT_CHAINS = 16
 SILENT_BYTES = 64 << 10

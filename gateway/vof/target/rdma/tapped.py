@@ -15,8 +15,8 @@ from vof.target.rdma.send_queue import FIRST_IDENT
 from vof.target.rdma.verbs import Device
 from vof.target.rdma.work_completions import WorkCompletion
 from vof.target.taps import Taps
-from vof.wire.keyed import KeyedDescriptor
 from vof.wire.structs import COMPLETION_SIZE
+from vof.wire.v5 import KeyedDescriptor
 
 
 class TappedEndpoint(Endpoint):

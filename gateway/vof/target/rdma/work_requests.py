@@ -17,8 +17,8 @@ import pyverbs.enums as e
 from pyverbs.wr import SGE, SendWR
 
 from vof.target.rdma.send_queue import FIRST_IDENT
-from vof.wire.keyed import KeyedDescriptor
 from vof.wire.structs import COMPLETION_SIZE
+from vof.wire.v5 import KeyedDescriptor
 
 _SIGNALLED = int(e.IBV_SEND_SIGNALED)
 

@@ -19,7 +19,7 @@ from tests.vectors import recordings
 from vof.gateways.cli.exits import Exit
 from vof.gateways.cli.main import main
 from vof.wire import blk
-from vof.wire.constants import DeviceId, Opcode
+from vof.wire.constants import DeviceId
 from vof.wire.dialect import V5
 
 KEY = b"UNSPEAKABLE-KEY!"
@@ -51,10 +51,10 @@ def conversation() -> bytes:
     for direction, data in said.attached(V5, DeviceId.BLOCK):
         packets += control.says(direction, data)
     packets += [*queue.opened(), *queue.says(I2T, said.connect(V5, 0))]
-    packets += queue.says(T2I, said.done(7, value=3))
+    packets += queue.says(T2I, said.answered(V5, 7, 3))
     packets += queue.says(I2T, said.request(V5, 5, [header], [512, 1]))
     packets += queue.says(T2I, said.answer(V5, 5, 1, [512, 1], [b"data" * 128, b"\0"]))
-    packets += control.says(T2I, said.done(0xFFFE))
+    packets += control.says(T2I, said.answered(V5, 0xFFFE, 2))
     packets.append(control.closes(I2T))
     return files.pcap(files.times(packets))
 
@@ -62,16 +62,16 @@ def conversation() -> bytes:
 LINES = """\
 # begins 2023-11-14 22:13:20 UTC
    0.002000    0 ?       connection                  transport tcp, initiator 192.0.2.1:40000, target 192.0.2.2:15771
-   0.003000    0 ctl   → connect                  7  queue control, transport tcp, dialects v2/v5, ivqn vqn.uuid:an-initiator, tvqn a-target/a-disk
-   0.004000    0 ctl   ← connect                  7  ok; target_id 3  [1000 µs]
+   0.003000    0 ctl   → connect                  7  queue control, dialect v5, ivqn vqn.uuid:an-initiator, tvqn a-target/a-disk
+   0.004000    0 ctl   ← connect                  7  ok; device_instance_id 3  [1000 µs]
    0.005000    0 ctl   → get_device_id            1
    0.006000    0 ctl   ← get_device_id            1  ok; block  [1000 µs]
    0.009000    1 ?       connection                  transport tcp, initiator 192.0.2.1:40001, target 192.0.2.2:15771
-   0.010000    1 vq0   → connect                  7  queue 0, target_id 3, transport tcp, dialects v2/v5, ivqn vqn.uuid:an-initiator, tvqn a-target/a-disk
-   0.011000    1 vq0   ← connect                  7  ok; target_id 3  [1000 µs]
+   0.010000    1 vq0   → connect                  7  queue 0, device_instance_id 3, dialect v5, ivqn vqn.uuid:an-initiator, tvqn a-target/a-disk
+   0.011000    1 vq0   ← connect                  7  ok; device_instance_id 3  [1000 µs]
    0.012000    1 vq0   → vq                       5  block IN sector 8, bytes 512; readable 16, writable 513
    0.013000    1 vq0   ← vq                       5  ok; device status OK; written 513  [1000 µs]
-   0.014000    0 ctl   ← event config_change  65534
+   0.014000    0 ctl   ← event config_change  65534  generation 2
    0.015000    0 ctl   → closed                      fin
 """  # noqa: E501
 
@@ -104,7 +104,7 @@ def test_json(run: Run) -> None:
         "name": "vq",
         "command_id": 5,
         "answers": 13,
-        "fields": {"status": 0, "command_id": 5, "length": 513, "used": 0},
+        "fields": {"status": 0, "command_id": 5, "length": 513, "in_length": 513},
         "decoded": {
             "status": {"value": 0, "name": "ok"},
             "written": 513,
@@ -118,12 +118,12 @@ def test_bytes(run: Run) -> None:
     _status, shown, _error = run("-", "--hex", "--connection", "1", data=conversation())
     rows = [line.strip() for line in shown.splitlines() if line.startswith(" " * 13)]
     request = rows.index(
-        "000000  ff 0f 05 00 10 00 00 00 01 02 00 00 00 00 00 00  ................"
+        "000000  ff 0f 05 00 00 00 00 00 10 00 00 00 01 02 00 00  ................"
     )
     assert rows[request:] == [
-        "000000  ff 0f 05 00 10 00 00 00 01 02 00 00 00 00 00 00  ................",
+        "000000  ff 0f 05 00 00 00 00 00 10 00 00 00 01 02 00 00  ................",
         "| 000000  00 00 00 00 00 00 00 00 08 00 00 00 00 00 00 00  ................",
-        "000000  00 00 05 00 01 02 00 00 00 00 00 00 00 00 00 00  ................",
+        "000000  00 00 05 00 00 00 00 00 01 02 00 00 01 02 00 00  ................",
         "| 000000  64 61 74 61 64 61 74 61 64 61 74 61 64 61 74 61  datadatadatadata",
         "| *",
         "| 000200  00                                               .",
@@ -132,7 +132,7 @@ def test_bytes(run: Run) -> None:
 
 def test_keys_are_not_shown_unless_asked_for(run: Run) -> None:
     secret = said.request(V5, 5, [bytes(20), KEY], [1])
-    words = [(I2T, said.connect(V5, 0)), (T2I, said.done(7)), (I2T, secret)]
+    words = [(I2T, said.connect(V5, 0)), (T2I, said.answered(V5, 7)), (I2T, secret)]
     capture = files.pcap(files.times(files.talked(words)))
     _status, hidden, _error = run("-", "--hex", data=capture)
     _status, shown, _error = run("-", "--hex", "--keys", data=capture)
@@ -159,7 +159,7 @@ def test_a_recording(run: Run) -> None:
 
 
 def test_what_is_wrong_stands_below(run: Run) -> None:
-    capture = files.pcap(files.times(files.talked([(I2T, said.common(Opcode.GET_STATUS))])))
+    capture = files.pcap(files.times(files.talked([(I2T, said.common(V5, "get_status"))])))
     _status, shown, _error = run("-", "--port", "15771", data=capture)
     assert f"{'':13}! it comes before the Connect\n" in shown
 

@@ -38,7 +38,7 @@ from vof.gateways.fuse.errnos import fuse_errno
         (ConnectError("x", errno=errno.ETIMEDOUT), errno.ETIMEDOUT),
         (ConnectError("x", errno=errno.ENODEV), errno.ENODEV),
         (ConnectError("x", errno=errno.ESHUTDOWN), errno.EIO),
-        (CompletionError("read", errno.EINVAL), errno.EIO),
+        (CompletionError("read", 7, errno=errno.EINVAL), errno.EIO),
         (CompletionError("read", 4096), errno.EIO),
         (VofError("x", errno=errno.ECONNRESET), errno.EIO),
         (TimeoutError(errno.ETIMEDOUT, "x"), errno.EIO),

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tests.unit.target.rdma.verbs_free import Heap, QueuePair
 from vof.target.rdma.memory import PAGE
 from vof.target.rdma.send_queue import FIRST_IDENT, SILENT_BYTES, SILENT_CHAINS, SendQueue, pieces
-from vof.wire.keyed import KeyedDescriptor
+from vof.wire.v5 import KeyedDescriptor
 
 
 class Rig:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from itertools import count
 
 from vof.target.rdma.memory import NotRegistered
-from vof.wire.keyed import KeyedDescriptor
+from vof.wire.v5 import KeyedDescriptor
 
 _BASE = 1 << 32
 
