@@ -78,7 +78,7 @@ class Target:
         log = EXCHANGE / "vof-target.log"
         cls.process = scenario.start("vof-target", "vof-target", FOLDER / "target.conf")
         cls.starts += 1
-        ready = "vof-target: listening on 127.0.0.1:15771 (tcp)\n"
+        ready = "vof-target: listening on 127.0.0.1:15771 (tcp), 127.0.0.1:8549 (tcp)\n"
         wait_until("the target", lambda: log.read_text("utf-8").count(ready) == cls.starts, 40)
 
     @classmethod

@@ -127,7 +127,8 @@ def test_step_passes(story: Boot, step: str) -> None:
 def test_the_target_is_ready_and_reloads(story: Boot) -> None:
     found = story.guest.result("target")
     assert is_running(found)
-    assert found["StatusText"] == "listening on 127.0.0.1:15771 (tcp)"
+    places = "127.0.0.1:15771 (tcp), 127.0.0.1:8549 (tcp)"
+    assert found["StatusText"] == f"listening on {places}"
     assert found["metrics"].startswith("# HELP vof_info")
 
 

@@ -56,7 +56,11 @@ class TargetProcess:
         except BaseException:
             self.__exit__(None, None, None)
             raise
-        self.address = (ready["host"].strip("[]"), int(ready["port"]))
+        self.addresses = [
+            (host.strip("[]"), int(port)) for host, port in re.findall(r"(\S+):(\d+) \(", ready)
+        ]
+        """Where it listens."""
+        self.address = self.addresses[0]
 
     @property
     def pid(self) -> int:
@@ -115,18 +119,15 @@ class TargetProcess:
             if stream:
                 stream.close()
 
-    def _ready(self) -> re.Match[str]:
+    def _ready(self) -> str:
         while True:
             stream, line = self._next()
             if stream == "err":
                 self.log.append(line)
                 continue
             self.said.append(line)
-            found = re.fullmatch(
-                r"vof-target: listening on (?P<host>\S+):(?P<port>\d+) \((tcp|rdma)\)(, .+)?", line
-            )
-            if found:
-                return found
+            if re.fullmatch(r"vof-target: listening on \S+:\d+ \((tcp|rdma)\)(, .+)?", line):
+                return line
 
     def _next(self) -> tuple[str, str]:
         text = self._lines.get(timeout=PATIENCE)

@@ -196,11 +196,15 @@ def test_connections_that_end_leave_nothing_behind(tmp_path: Path) -> None:
 def test_no_more_descriptors(tmp_path: Path) -> None:
     """Out of descriptors: connections wait to be accepted; those that are served do not notice."""
     config = tmp_path / "vtgt.conf"
-    config.write_text(write_config(tmp_path, handshake_timeout=3), encoding="utf-8")
+    text = write_config(tmp_path, handshake_timeout=3).replace("port = 0", "port = 0, 0")
+    config.write_text(text, encoding="utf-8")
     with contextlib.ExitStack() as stack:
         process = stack.enter_context(TargetProcess(config, launcher=("prlimit", "--nofile=40:40")))
         innocent = stack.enter_context(Innocent(process.address))
-        silent = [stack.enter_context(Peer(process.address)) for _ in range(30)]
+        # All ports pause together, and go on together.
+        silent = [
+            stack.enter_context(Peer(address)) for _ in range(15) for address in process.addresses
+        ]
         process.line("event=accept-paused")
         innocent.check()
         # The silent ones lose their places in time, and the waiting ones get them.

@@ -47,7 +47,8 @@ MISTAKES = {
         "[target]\ntransport = tcp,rdma",
         "no RDMA device serves the address 127.0.0.1; ",
     ),
-    "port": ("port = 0", "port = 65536", "[target] port: '65536' is not a whole number from 0"),
+    "port": ("port = 0", "port = 65536", "[target] port: '65536' is not a port from 0 to 65535"),
+    "port twice": ("port = 0", "port = 7, 7", "[target] port: '7, 7' has port 7 twice"),
     "address": ("127.0.0.1", "no.such.host.invalid", "cannot find the address"),
     "foreign address": ("127.0.0.1", "192.0.2.77", "cannot listen on 192.0.2.77"),
     "threads": ("threads = 1", "threads = many", "'many' is not a whole number from 1 to 64"),
@@ -105,11 +106,13 @@ def test_openssl_is_loaded_for_a_crypto_device_only() -> None:
 
 
 def test_check_of_a_good_file(tmp_path: Path) -> None:
-    path = config_file(tmp_path)
+    path = config_file(tmp_path, replace=("port = 0", "port = 0, 0"))
     # Also while it is being served.
     with TargetProcess(path) as process:
         result = run("--check", path)
-        assert result.stdout == f"vof-target: {path} is good: 3 devices\n"
+        assert result.stdout == (
+            f"vof-target: {path} is good: 3 devices at 127.0.0.1 port 0, 0 (tcp)\n"
+        )
         assert (result.returncode, result.stderr) == (0, "")
         assert process.stop() == 0
 
@@ -134,10 +137,10 @@ def test_a_file_that_is_not_text(tmp_path: Path) -> None:
 def test_a_port_in_use(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        result = run(config_file(tmp_path, replace=("port = 0", f"port = {port}")))
+        result = run(config_file(tmp_path, replace=("port = 0", f"port = 0, {port}")))
     assert unpaired(result.stderr) == (
         f"vof-target: cannot listen on 127.0.0.1 port {port}: Address already in use; "
-        "free it, or set another address or port in [target]"
+        "free it, or set another address or port in [target] (--address, --port with --demo)"
     )
     assert result.returncode == 1
 
@@ -245,10 +248,12 @@ def test_demo_in_a_folder(tmp_path: Path) -> None:
         assert image.stat().st_size == 1 << 30
         assert image.stat().st_blocks < 1000
     # Images that are there are kept.
-    with TargetProcess("--demo", folder, "--port", "0") as process:
-        with Association(process.address, BLOCK0) as association:
-            expected = BLOCK0[:16].encode() * 32
-            assert association.queue.request(IN, 5, room=512) == (OK, expected)
+    with TargetProcess("--demo", folder, "--port", "0,0") as process:
+        first, second = process.addresses
+        for address in (first, second):
+            with Association(address, BLOCK0) as association:
+                expected = BLOCK0[:16].encode() * 32
+                assert association.queue.request(IN, 5, room=512) == (OK, expected)
         assert process.stop() == 0
 
 

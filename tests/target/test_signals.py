@@ -184,8 +184,8 @@ def test_reload_says_what_needs_a_restart(tmp_path: Path) -> None:
     path = config_file(tmp_path)
     text = path.read_text(encoding="utf-8")
     with TargetProcess(path) as process, Innocent(process.address) as innocent:
-        line = reload(process, path, text.replace("port = 0", "port = 1"), "needs-restart")
-        assert "key=port" in line
+        line = reload(process, path, text.replace("port = 0", "port = 1, 2"), "needs-restart")
+        assert 'key=port value="1, 2" event=needs-restart reason="0 stays' in line
         process.line("event=reloaded")
         innocent.check()
         # The limits hold at once.

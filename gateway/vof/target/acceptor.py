@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""The listener, and all connections that have not connected yet: one thread for all of them.
+"""The listeners, and all connections that have not connected yet: one thread for all of them.
 
 A silent peer costs a descriptor and a deadline, never a thread. Owns the number of connections:
 beyond the limit new ones are closed at once. Must not know commands or devices.
@@ -47,20 +47,21 @@ class Acceptor:
 
     def __init__(
         self,
-        listener: socket.socket,
+        listeners: Iterable[socket.socket],
         table: AssociationTable,
         settings: Settings,
         taps: Taps | None = None,
     ) -> None:
-        """``listener`` belongs to this object from now on."""
+        """``listeners`` belong to this object from now on."""
         self.settings = settings
         """May be replaced at any time; holds for what is accepted from then on."""
-        self._listener = listener
-        self._listener.setblocking(False)
+        self._listeners = {item.fileno(): item for item in listeners}
         self._table = table
         self._taps = taps
         self._selector = selectors.DefaultSelector()
-        self._selector.register(listener, selectors.EVENT_READ)
+        for listener in self._listeners.values():
+            listener.setblocking(False)
+        self._listen()
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._selector.register(self._wake, selectors.EVENT_READ)
         self._stopping = False
@@ -76,7 +77,7 @@ class Acceptor:
         self._thread.start()
 
     def stop_accepting(self) -> None:
-        """Close the listener and every connection without an association."""
+        """Close the listeners and every connection without an association."""
         self._stopping = True
         os.eventfd_write(self._wake, 1)
         self._thread.join()
@@ -100,15 +101,16 @@ class Acceptor:
     def _run(self) -> None:
         while not self._stopping:
             for key, _events in self._selector.select(self._timeout()):
-                if key.fileobj is self._listener:
-                    self._accept()
+                if key.fd in self._listeners:
+                    self._accept(self._listeners[key.fd])
                 elif key.data is not None:
                     self._readable(key.data)
             self._expire()
         for pending in list(self._pending.values()):
             self._drop(pending)
         self._selector.close()
-        self._listener.close()
+        for listener in self._listeners.values():
+            listener.close()
 
     def _timeout(self) -> float | None:
         times = [pending.deadline for pending in self._first()]
@@ -119,11 +121,17 @@ class Acceptor:
     def _first(self) -> list[_Pending]:
         return [next(iter(self._pending.values()))] if self._pending else []
 
-    def _accept(self) -> None:
+    def _listen(self) -> None:
+        for listener in self._listeners.values():
+            self._selector.register(listener, selectors.EVENT_READ)
+
+    def _accept(self, listener: socket.socket) -> None:
+        if self._paused_until:
+            return  # by another listener, just now
         # A few at a time: those already accepted want their answers too.
         for _ in range(_ACCEPTS_AT_ONCE):
             try:
-                sock, address = self._listener.accept()
+                sock, address = listener.accept()
             except (BlockingIOError, InterruptedError):
                 return
             except OSError as error:
@@ -186,15 +194,16 @@ class Acceptor:
     def _expire(self) -> None:
         if self._paused_until and time.monotonic() >= self._paused_until:
             self._paused_until = 0.0
-            self._selector.register(self._listener, selectors.EVENT_READ)
+            self._listen()
         for pending in expired(self._pending.values()):
             self._drop(pending)
 
     def _pause(self, error: OSError) -> None:
-        """Stop accepting for a moment: the listener would stay readable and keep this thread
+        """Stop accepting for a moment: the listeners would stay readable and keep this thread
         spinning.
         """
-        self._selector.unregister(self._listener)
+        for listener in self._listeners.values():
+            self._selector.unregister(listener)
         self._paused_until = time.monotonic() + _PAUSE
         self._full.event(logging.WARNING, "accept-paused", reason=str(error.strerror))
 

@@ -30,8 +30,8 @@ from vof.target.config import Config, Settings, load
 from vof.target.listening import check as check_listening
 from vof.target.server import STOP_TIMEOUT, Target, close_all, open_devices
 from vof.target.taps import Taps
-from vof.target.values import integer
-from vof.wire.constants import DEFAULT_PORT, Transport
+from vof.target.values import ports
+from vof.wire.constants import Transport
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _STACK_SIZE = 512 << 10
@@ -40,8 +40,8 @@ _SPARE_DESCRIPTORS = 256
 # disk.
 _DESCRIPTORS = {Transport.TCP: 2, Transport.RDMA: 3}
 
-Words: TypeAlias = Callable[[str, int], str]
-"""Returns what is said of a target with this address and port before it listens."""
+Words: TypeAlias = Callable[[str, Sequence[int]], str]
+"""Returns what is said of a target with this address and these ports before it listens."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -89,9 +89,10 @@ def _arguments() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--port",
-        type=_port,
-        default=DEFAULT_PORT,
-        help="with --demo: where to listen (%(default)s); 0 takes a free port",
+        type=_ports,
+        default=Settings.ports,
+        metavar="PORT[,PORT...]",
+        help=f"with --demo: where to listen ({Settings().port}); 0 takes a free port",
     )
     parser.add_argument(
         "--metrics",
@@ -110,9 +111,9 @@ def _arguments() -> argparse.ArgumentParser:
     return parser
 
 
-def _port(text: str) -> int:
+def _ports(text: str) -> tuple[int, ...]:
     try:
-        return integer(0, 65535)(text)
+        return ports(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(f"{text!r} {error}") from None
 
@@ -129,7 +130,7 @@ def _check_usage(parser: argparse.ArgumentParser, options: argparse.Namespace) -
     if sum(given) != 1:
         parser.error("give either CONFIG, --check CONFIG or --demo [DIR]")
     of_demo = (options.address, options.port, options.metrics)
-    if options.demo is None and of_demo != ("127.0.0.1", DEFAULT_PORT, NOWHERE):
+    if options.demo is None and of_demo != ("127.0.0.1", Settings.ports, NOWHERE):
         parser.error("--address, --port and --metrics go with --demo; CONFIG has its own")
 
 
@@ -137,7 +138,11 @@ def _check(path: Path) -> int:
     config = load(path)
     check_listening(config.settings)
     close_all(open_devices(config.devices))
-    _say(f"vof-target: {path} is good: {len(config.devices)} devices\n")
+    where = config.settings
+    _say(
+        f"vof-target: {path} is good: {len(config.devices)} devices at {where.address} "
+        f"port {where.port} ({where.transport})\n"
+    )
     return 0
 
 
@@ -197,7 +202,7 @@ def _exposition(config: Config, target: Target, stack: contextlib.ExitStack) -> 
 
 def _serve(target: Target, config: Config, path: Path | None, words: Words | None) -> int:
     if words:
-        _say(words(target.address, target.port))
+        _say(words(target.address, target.ports))
     _say(f"vof-target: listening on {target.listening_on}\n")
     notify(f"READY=1\nSTATUS=listening on {target.listening_on}")
     while signal.sigwait(_SIGNALS) == signal.SIGHUP:

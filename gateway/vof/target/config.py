@@ -7,8 +7,8 @@ devices whose ``DeviceConfig`` are equal are the same device, which is how a rel
 leave alone.
 
 ``[target]`` has transport, address, port, threads and targets as the reference has them; two
-transports at once, connections, handshake_timeout, send_timeout and eager are ours. Every other
-section is a device: tvqn, model, features, backend.
+transports or several ports at once, connections, handshake_timeout, send_timeout and eager are
+ours. Every other section is a device: tvqn, model, features, backend.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ from vof.target.devices.block import BlockDevice, BlockOptions
 from vof.target.devices.crypto import CryptoDevice, CryptoDeviceOptions
 from vof.target.devices.device import Device
 from vof.target.devices.rng import RngDevice, RngDeviceOptions
-from vof.target.values import Values, integer, not_empty, one_of, seconds, size
-from vof.wire.constants import CONTROL_QUEUE_TARGET_ID, DEFAULT_PORT, Transport
+from vof.target.values import Values, integer, not_empty, one_of, ports, seconds, size
+from vof.wire.constants import CONTROL_QUEUE_TARGET_ID, DEFAULT_PORT, V5_PORT, Transport
 from vof.wire.names import check_name
 
 TARGET_SECTION = "target"
@@ -52,7 +52,8 @@ class Settings:
     transport: str = "tcp"
     """One or both of ``TRANSPORTS``, separated by a comma."""
     address: str = "127.0.0.1"
-    port: int = DEFAULT_PORT
+    ports: tuple[int, ...] = (DEFAULT_PORT, V5_PORT)
+    """All of them are listened on, with each transport; 0 for a free one."""
     threads: int = 0
     """Requests that one virtqueue works on at the same time; 0 for what suits the queue."""
     targets: int = 128
@@ -72,6 +73,11 @@ class Settings:
     def transports(self) -> tuple[Transport, ...]:
         """What to listen with."""
         return tuple(map(Transport, self.transport.split(",")))
+
+    @property
+    def port(self) -> str:
+        """The ports, as the file has them."""
+        return ", ".join(map(str, self.ports))
 
 
 @dataclass(frozen=True)
@@ -189,7 +195,7 @@ def _settings(values: Values) -> Settings:
     settings = Settings(
         transport=values.take("transport", _transport, default.transport),
         address=values.take("address", not_empty, default.address),
-        port=values.take("port", integer(0, 65535), default.port),
+        ports=values.take("port", ports, default.ports),
         threads=values.take("threads", integer(1, 64), default.threads),
         targets=values.take("targets", integer(1, CONTROL_QUEUE_TARGET_ID), default.targets),
         connections=values.take("connections", integer(1, 1 << 20), default.connections),

@@ -6,6 +6,7 @@ Owns which devices these are and the words that tell a newcomer what to type. Mu
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,7 +45,9 @@ _OTHERS = {
 }
 
 
-def demo_config(directory: Path, address: str, port: int, metrics: Endpoint = NOWHERE) -> Config:
+def demo_config(
+    directory: Path, address: str, ports: tuple[int, ...], metrics: Endpoint = NOWHERE
+) -> Config:
     """Return the set, its images made in ``directory`` where they are not there. Raises
     ConfigError.
     """
@@ -85,13 +88,13 @@ def demo_config(directory: Path, address: str, port: int, metrics: Endpoint = NO
             backend=OpensslOptions(),
         )
     )
-    return Config(Settings(address=address, port=port, metrics=metrics), tuple(devices))
+    return Config(Settings(address=address, ports=ports, metrics=metrics), tuple(devices))
 
 
-def demo_words(directory: Path, address: str, port: int) -> str:
+def demo_words(directory: Path, address: str, ports: Sequence[int]) -> str:
     """Return what to try."""
     given = {} if address == "127.0.0.1" else {"taddr": address}
-    given |= {} if port == DEFAULT_PORT else {"tport": str(port)}
+    given |= {} if DEFAULT_PORT in ports else {"tport": str(ports[0])}
     options = "".join(f" --{key} {value}" for key, value in given.items())
     where = "".join(f" {key}={value}" for key, value in given.items())
     kinds = {name: disk.kind for name, disk in _DISKS.items()} | _OTHERS

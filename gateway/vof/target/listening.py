@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""What a target listens with: one acceptor for each transport, all on one port.
+"""What a target listens with: one acceptor for each transport, all at the same ports.
 
 Owns how they start, take new settings and end together. Must not know what a connection serves.
 What RDMA needs is imported only where it is asked for.
@@ -7,6 +7,8 @@ What RDMA needs is imported only where it is asked for.
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import socket
 from collections.abc import Iterable, Sequence
 from typing import Protocol
@@ -57,29 +59,33 @@ class Listening:
         """``taps`` look at all that passes. Raises VofError, with nothing left open."""
         self.address = ""
         """The first numeric address that is listened on."""
-        self.port = settings.port
+        self.ports: list[int] = []
+        """Those that are listened on."""
         self.places: list[str] = []
         """Every address, port and transport, as a user reads it."""
         self._acceptors: list[Acceptor] = []
-        sock = None
-        try:
+        # Those with a number first: a free one that is chosen must be none of them.
+        wanted = sorted(settings.ports, key=lambda port: port == 0)
+        socks: list[socket.socket] = []
+        with contextlib.ExitStack() as undo:
             if Transport.TCP in settings.transports:
-                sock = listen(settings)
-                address, self.port = sock.getsockname()[:2]
-                self._note(address, Transport.TCP)
+                socks = [undo.enter_context(sock) for sock in listen(settings.address, wanted)]
+                for sock in socks:
+                    address, port = sock.getsockname()[:2]
+                    self._note(address, port, Transport.TCP)
+                wanted = list(self.ports)
             if Transport.RDMA in settings.transports:
                 rdma = load()
-                listeners = rdma.listen(settings.address, self.port)
-                self.port = listeners[0].port
-                for item in listeners:
-                    self._note(item.address, Transport.RDMA)
+                listeners = []
+                for port in wanted:
+                    for item in rdma.listen(settings.address, port):
+                        undo.callback(item.close)
+                        listeners.append(item)
+                        self._note(item.address, item.port, Transport.RDMA)
                 self._acceptors.append(rdma.acceptor(listeners, table, settings, taps))
-        except BaseException:
-            if sock:
-                sock.close()
-            raise
-        if sock:
-            self._acceptors.append(tcp.Acceptor(sock, table, settings, taps))
+            if socks:
+                self._acceptors.append(tcp.Acceptor(socks, table, settings, taps))
+            undo.pop_all()
 
     def start(self) -> None:
         """Begin to accept."""
@@ -120,9 +126,11 @@ class Listening:
                 acceptor.close()
         return finished
 
-    def _note(self, address: str, transport: Transport) -> None:
+    def _note(self, address: str, port: int, transport: Transport) -> None:
         self.address = self.address or address
-        place = f"[{address}]:{self.port}" if ":" in address else f"{address}:{self.port}"
+        if port not in self.ports:
+            self.ports.append(port)
+        place = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
         self.places.append(f"{place} ({transport.value})")
 
 
@@ -134,33 +142,43 @@ def check(settings: Settings) -> None:
         choose(settings.address)
 
 
-def listen(settings: Settings) -> socket.socket:
-    """Return a listening stream socket. Raises VofError."""
-    address, port = settings.address, settings.port
+def listen(address: str, ports: Sequence[int]) -> list[socket.socket]:
+    """Return listening stream sockets, one for each port, all at one address: the first that
+    ``address`` is the name of where every port can be had. Raises VofError."""
     try:
-        found = socket.getaddrinfo(address, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        found = socket.getaddrinfo(address, None, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except (socket.gaierror, UnicodeError) as error:
         reason = error.strerror if isinstance(error, socket.gaierror) else "not a host name"
         raise ConfigError(
             f"cannot find the address {address!r}: {reason}; correct address in [target]"
         ) from None
-    failure: OSError | None = None
+    failure: VofError | None = None
     for family, kind, protocol, _name, place in found:
-        sock = None
-        try:
-            sock = socket.socket(family, kind, protocol)
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            sock.bind(place)
-            sock.listen(_BACKLOG)
-        except OSError as error:
-            failure = error
-            if sock:
-                sock.close()
-        else:
-            return sock
+        with contextlib.ExitStack() as undo:
+            socks = []
+            for port in ports:
+                try:
+                    sock = undo.enter_context(socket.socket(family, kind, protocol))
+                    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                    sock.bind((place[0], port, *place[2:]))
+                    sock.listen(_BACKLOG)
+                except OSError as error:
+                    failure = _reason(address, str(place[0]), port, error)
+                    break
+                socks.append(sock)
+            else:
+                undo.pop_all()
+                return socks
     assert failure is not None  # getaddrinfo never returns an empty list
-    raise VofError(
-        f"cannot listen on {address} port {port}: {failure.strerror}; "
-        "free it, or set another address or port in [target]",
-        errno=failure.errno,
+    raise failure
+
+
+def _reason(name: str, address: str, port: int, error: OSError) -> VofError:
+    """Say what keeps us from listening, and what to do about it."""
+    where = address if address == name else f"{name} ({address})"
+    free = "free it, or " if error.errno == errno.EADDRINUSE else ""
+    return VofError(
+        f"cannot listen on {where} port {port}: {error.strerror}; "
+        f"{free}set another address or port in [target] (--address, --port with --demo)",
+        errno=error.errno or errno.EIO,
     )

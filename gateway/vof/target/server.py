@@ -35,7 +35,7 @@ _GRACE = 2.0
 
 
 class Target:
-    """Serves the devices of one configuration on one address and port."""
+    """Serves the devices of one configuration on one address and its ports."""
 
     def __init__(self, config: Config, taps: Taps | None = None) -> None:
         """``taps`` look at all that passes through its connections."""
@@ -47,6 +47,9 @@ class Target:
         self.address = ""
         """The numeric address that is listened on, once started."""
         self.port = 0
+        """The first of the ports."""
+        self.ports: tuple[int, ...] = ()
+        """Those that are listened on, once started."""
 
     def start(self) -> None:
         """Open every device and listen. Raises VofError, with nothing left open."""
@@ -58,7 +61,8 @@ class Target:
         except BaseException:
             close_all(devices)
             raise
-        self.address, self.port = listening.address, listening.port
+        self.address, self.ports = listening.address, tuple(listening.ports)
+        self.port = self.ports[0]
         for device in devices:
             self._table.add(device)
         self._listening = listening

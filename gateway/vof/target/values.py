@@ -35,6 +35,21 @@ def integer(low: int, high: int) -> Callable[[str], int]:
     return parse
 
 
+def ports(text: str) -> tuple[int, ...]:
+    """Parse one port or several, separated by commas. Each 0 stands for a free one, and any other
+    may be there once."""
+    try:
+        numbers = tuple(integer(0, 65535)(part.strip()) for part in text.split(","))
+    except ValueError:
+        raise ValueError(
+            "is not a port from 0 to 65535, nor several of them, separated by commas"
+        ) from None
+    for number in filter(None, numbers):
+        if numbers.count(number) > 1:
+            raise ValueError(f"has port {number} twice")
+    return numbers
+
+
 def seconds(text: str) -> float:
     """Parse a time of 0.1 to 86,400 seconds."""
     try:

@@ -41,7 +41,7 @@ backend = driver=block-posix,path=/tmp/block0.img,queues=4,serial=vtgt-000001
 
 def test_the_reference_targets_file() -> None:
     config = parse(REFERENCE, "vtgt.conf")
-    assert config.settings == Settings(address="0.0.0.0", threads=4)
+    assert config.settings == Settings(address="0.0.0.0", ports=(15771,), threads=4)
     (device,) = config.devices
     assert device.tvqn == "virtio-target/block/block0.service"
     assert device.features == 0
@@ -53,6 +53,7 @@ def test_the_reference_targets_file() -> None:
 def test_nothing_is_a_configuration() -> None:
     assert parse("", "x") == Config()
     assert parse("[target]\n", "x") == Config()
+    assert Config().settings.port == "15771, 8549"
 
 
 def test_every_key() -> None:
@@ -61,7 +62,7 @@ def test_every_key() -> None:
         [target]
         transport=tcp
         address = ::1
-        port=0
+        port=8549, 0
         threads = 0x10
         targets=65535
         connections = 5
@@ -80,7 +81,7 @@ readonly=yes, block_size=4K, cache=directsync
         """.replace("\n        ", "\n"),
         "x",
     )
-    assert config.settings == Settings("tcp", "::1", 0, 16, 65535, 5, 0.5, 3)
+    assert config.settings == Settings("tcp", "::1", (8549, 0), 16, 65535, 5, 0.5, 3)
     one, two = config.devices
     assert (one.tvqn, one.features) == ("ä", 0x100000046)
     assert one.options == BlockOptions(queues=64, serial="", readonly=True, block_size=4096)

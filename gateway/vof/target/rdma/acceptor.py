@@ -272,12 +272,13 @@ class Acceptor:
         if device in self._removed:
             return
         self._removed.add(device)
-        addresses = ", ".join(item.address for item in self._listeners if item.device == device)
+        # Each once: there is a listener for every port.
+        listened = dict.fromkeys(item.address for item in self._listeners if item.device == device)
         event(
             logging.ERROR,
             "device-removed",
             device=device,
-            reason=f"{addresses} is not served until the target is started again",
+            reason=f"{', '.join(listened)} is not served until the target is started again",
         )
         for pending in list(self._pending.values()):
             if pending.greeting.endpoint.device.name == device:
