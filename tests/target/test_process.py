@@ -117,6 +117,12 @@ def test_check_of_a_good_file(tmp_path: Path) -> None:
         assert process.stop() == 0
 
 
+def test_check_tells_what_will_not_be_served(tmp_path: Path) -> None:
+    result = run("--check", config_file(tmp_path, replace=("size=4M", "size=1000")))
+    assert (result.returncode, " is good: 3 devices at " in result.stdout) == (0, True)
+    assert "bytes=488 event=cut-off" in unpaired(result.stderr)
+
+
 def test_a_missing_file(tmp_path: Path) -> None:
     for arguments in ((tmp_path / "no.conf",), ("--check", tmp_path / "no.conf")):
         result = run(*arguments)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import time
@@ -157,6 +158,39 @@ def test_reload_changes_a_device_on_the_same_file(tmp_path: Path) -> None:
         with Association(process.address, BLOCK0) as association:
             assert association.control.control(0x1007) == 8
             assert association.queue.request(OUT, 0, bytes(512)) == (OK, b"")
+        assert process.stop() == 0
+
+
+def test_a_reload_after_an_image_was_replaced_or_removed(tmp_path: Path) -> None:
+    """Nobody's data becomes another's, and nobody is left to believe that nothing happened."""
+    path = config_file(tmp_path)
+    text = path.read_text(encoding="utf-8")
+    image, spare = tmp_path / "block0.img", tmp_path / "spare"
+    with TargetProcess(path) as process:
+        with Association(process.address, BLOCK0) as association:
+            spare.write_bytes(b"N" * (1 << 20))
+            spare.replace(image)
+            line = reload(process, path, text, "event=outdated")
+            assert f"tvqn={BLOCK0}" in line
+            assert f"{image} was replaced by another file, and the old one has no name" in line
+            assert "reload again when none does" in line
+            assert "changed=0 unchanged=2 outdated=1" in process.line("event=reloaded")
+            old = Path(re.search(r"/proc/[0-9]+/fd/[0-9]+", line)[0])  # type: ignore[index]
+            assert association.queue.request(OUT, 0, b"O" * 512) == (OK, b"")
+            assert old.read_bytes()[:512] == b"O" * 512
+        while "event=outdated" in (line := reload(process, path, text, "outdated|reopened")):
+            process.line("event=reloaded")  # the association is still ending
+        assert f"{image} was replaced" in line
+        assert "changed=1 unchanged=2 event" in process.line("event=reloaded")
+        with Association(process.address, BLOCK0) as association:
+            assert association.control.config(0, 8) == 2048
+            assert association.queue.request(IN, 0, room=512) == (OK, b"N" * 512)
+        image.unlink()
+        line = reload(process, path, text, "event=outdated")
+        assert f"cannot open {image}: No such file or directory, and the old one has no" in line
+        assert "unchanged=2 outdated=1" in process.line("event=reloaded")
+        with Association(process.address, BLOCK0) as association:
+            assert association.queue.request(IN, 0, room=512) == (OK, b"N" * 512)
         assert process.stop() == 0
 
 

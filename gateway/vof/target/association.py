@@ -276,6 +276,14 @@ class AssociationTable:
         with self._changed:
             return self._changed.wait_for(lambda: not self._uses(device), timeout)
 
+    def remove_idle(self, device: Device) -> bool:
+        """Let nobody connect to ``device`` any more, unless somebody uses it: then return False."""
+        with self._changed:
+            if self._uses(device):
+                return False
+            del self._devices[device.tvqn]
+            return True
+
     def connect_control(
         self, caller: Caller, link: Link, offer: TransportOffer = NO_OFFER
     ) -> Attachment:

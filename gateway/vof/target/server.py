@@ -84,7 +84,7 @@ class Target:
 
     def reload(self, config: Config) -> None:
         """Serve what ``config`` says from now on; devices that are the same in both are not
-        disturbed.
+        disturbed, unless another file is where theirs was and nobody uses them.
 
         Raises ConfigError, and nothing has changed, where a new device cannot be opened.
         """
@@ -92,11 +92,13 @@ class Target:
         new = {item.tvqn: item for item in config.devices}
         appearing = [item for item in config.devices if old.get(item.tvqn) != item]
         leaving = [item for item in self._config.devices if new.get(item.tvqn) != item]
-        devices = open_devices(appearing)
+        opened = list(zip(appearing, open_devices(appearing), strict=True))
         for item in leaving:
             self._remove(item)
+        renewed, kept = self._renew(item for item in config.devices if item not in appearing)
+        opened += renewed
         served = list(config.devices)
-        for device, item in zip(devices, appearing, strict=True):
+        for item, device in opened:
             try:
                 # Only now: the device it replaces may have held the same file.
                 _claim(device, item)
@@ -108,14 +110,15 @@ class Target:
                 self._table.add(device)
         self._apply(config.settings)
         self._config = Config(config.settings, tuple(served))
-        changed = len(old.keys() & {item.tvqn for item in appearing})
+        changed = len(old.keys() & {item.tvqn for item, _device in opened})
         event(
             logging.WARNING,
             "reloaded",
-            added=len(appearing) - changed,
-            removed=len(leaving) - changed,
+            added=len(opened) - changed,
+            removed=len(leaving) + len(renewed) - changed,
             changed=changed,
-            unchanged=len(config.devices) - len(appearing),
+            unchanged=len(config.devices) - len(opened) - kept,
+            outdated=kept or None,
         )
 
     def stop(self, timeout: float = STOP_TIMEOUT) -> None:
@@ -129,10 +132,7 @@ class Target:
         self._watch.stop(_GRACE)
         finished = listening.stop(min(_GRACE, timeout / 4), deadline)
         for device in self._table.devices():
-            try:
-                device.flush()
-            except OSError as error:
-                event(logging.ERROR, "flush-failed", tvqn=device.tvqn, reason=error.strerror)
+            _flush(device)
         if finished:
             close_all(self._table.devices())
         else:
@@ -151,16 +151,46 @@ class Target:
     ) -> None:
         self.stop()
 
+    def _renew(
+        self, items: Iterable[DeviceConfig]
+    ) -> tuple[list[tuple[DeviceConfig, Device]], int]:
+        """Open anew the devices whose files are others than those that are open, and remove the old
+        ones, unless they are used: an initiator's data must not become another's under it.
+
+        Returns them, and how many are served on as they were.
+        """
+        renewed: list[tuple[DeviceConfig, Device]] = []
+        kept = 0
+        for item in items:
+            device = self._device(item)
+            try:
+                reason = device.outdated()
+                if not reason:
+                    continue
+                fresh = item.open()
+            except ConfigError as error:
+                reason = f"{error}; what was opened before is served until the target ends"
+            else:
+                if self._table.remove_idle(device):
+                    event(logging.WARNING, "reopened", tvqn=item.tvqn, reason=reason)
+                    _retire(device)
+                    renewed.append((item, fresh))
+                    continue
+                fresh.close()
+                reason += "; it is served while initiators use it: reload again when none does"
+            kept += 1
+            event(logging.WARNING, "outdated", tvqn=item.tvqn, reason=reason)
+        return renewed, kept
+
+    def _device(self, item: DeviceConfig) -> Device:
+        return next(one for one in self._table.devices() if one.tvqn == item.tvqn)
+
     def _remove(self, item: DeviceConfig) -> None:
-        device = next(one for one in self._table.devices() if one.tvqn == item.tvqn)
-        drained = self._table.remove(item.tvqn, STOP_TIMEOUT)
-        try:
-            device.flush()
-        except OSError as error:
-            event(logging.ERROR, "flush-failed", tvqn=item.tvqn, reason=error.strerror)
-        if drained:
-            device.close()
+        device = self._device(item)
+        if self._table.remove(item.tvqn, STOP_TIMEOUT):
+            _retire(device)
         else:
+            _flush(device)
             event(
                 logging.ERROR,
                 "not-closed",
@@ -200,6 +230,18 @@ def close_all(devices: Iterable[Device]) -> None:
     """Close every device."""
     for device in devices:
         device.close()
+
+
+def _retire(device: Device) -> None:
+    _flush(device)
+    device.close()
+
+
+def _flush(device: Device) -> None:
+    try:
+        device.flush()
+    except OSError as error:
+        event(logging.ERROR, "flush-failed", tvqn=device.tvqn, reason=error.strerror)
 
 
 def _claim(device: Device, item: DeviceConfig) -> None:

@@ -122,9 +122,24 @@ def test_a_size_that_changes(caplog: pytest.LogCaptureFixture) -> None:
     # Less than a block more or less is none.
     backend.size += 4095
     assert not device.refresh()
-    lines = [record.getMessage() for record in caplog.records]
+    messages = [record.getMessage() for record in caplog.records]
+    lines = [message for message in messages if message.endswith("resized")]
     assert lines[0] == "tvqn=a/b bytes=65536 before=32768 event=resized"
     assert len(lines) == 4
+
+
+def test_what_fills_no_block_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    device, backend = make(backend=NotingBackend(1000))
+    for size in (1001, 1024, 1536, 1535, 1534):
+        backend.size = size
+        device.refresh()
+    make(backend=NotingBackend(8191), block_size=4096)
+    lines = [record.getMessage() for record in caplog.records if "cut-off" in record.getMessage()]
+    assert lines == [
+        f'tvqn=a/b bytes={tail} event=cut-off reason="at the end of {size} bytes they fill no '
+        f'block of {block} bytes, and are not served"'
+        for tail, size, block in ((488, 1000, 512), (511, 1535, 512), (4095, 8191, 4096))
+    ]
 
 
 def test_a_driver_keeps_what_it_chose_when_the_size_changes() -> None:

@@ -281,6 +281,66 @@ def test_readonly(image: Path, opened: Open) -> None:
         backend.write(memoryview(bytes(512)), 0, persist=False)
 
 
+def test_whether_the_path_leads_to_another_file(image: Path, opened: Open) -> None:
+    backend = opened(image)
+    link = image.with_name("link")
+    link.hardlink_to(image)
+    assert backend.outdated() == ""
+    image.write_bytes(b"other bytes, the same file")
+    assert backend.outdated() == ""
+    image.unlink()
+    with pytest.raises(ConfigError, match=r"No such file or directory$"):
+        backend.outdated()
+    image.write_bytes(b"x" * SIZE)
+    assert backend.outdated() == f"{image} was replaced by another file"
+    link.unlink()
+    assert f"and the old one has no name any more but /proc/{os.getpid()}/fd/" in backend.outdated()
+    image.unlink()
+    image.mkdir()
+    with pytest.raises(ConfigError, match="Is a directory, and the old one has no name"):
+        backend.outdated()
+
+
+def test_whether_the_path_leads_to_another_disk(
+    block_device: Path, image: Path, opened: Open
+) -> None:
+    link = image.with_name("link")
+    link.symlink_to(block_device)
+    backend = opened(link)
+    assert backend.outdated() == ""
+    link.unlink()
+    link.symlink_to(image)
+    assert backend.outdated() == f"{link} was replaced by another file"
+
+
+@pytest.mark.parametrize("cache", CACHES)
+def test_a_block_device_that_is_read_only(block_device: Path, opened: Open, cache: str) -> None:
+    backend = opened(block_device, cache=cache)
+    match = f"{block_device} is a block device that is read-only; readonly=yes would serve it"
+    subprocess.run(["blockdev", "--setro", block_device], check=True)
+    try:
+        with pytest.raises(ConfigError, match=match):
+            PosixOptions(str(block_device), cache=cache).open()
+        with pytest.raises(ConfigError, match=match):
+            backend.outdated()
+        with pytest.raises(OSError, match="not permitted"):
+            backend.write(memoryview(bytes(512)), 0, persist=False)
+        assert opened(block_device, cache=cache, readonly=True).outdated() == ""
+    finally:
+        subprocess.run(["blockdev", "--setrw", block_device], check=True)
+
+
+def test_a_file_system_that_becomes_read_only(small_disk: Path, opened: Open) -> None:
+    path = small_disk / "disk.img"
+    path.write_bytes(bytes(4096))
+    backend = opened(path)
+    backend.close()  # or it could not be mounted read-only
+    subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
+    with pytest.raises(ConfigError, match="Read-only file system; readonly=yes would serve it"):
+        PosixOptions(str(path)).open()
+    assert read(opened(path, readonly=True), 0, 4096) == bytes(4096)
+
+
 def test_locks(image: Path, opened: Open) -> None:
     one, two = opened(image), opened(image)
     one.claim()

@@ -142,6 +142,19 @@ def test_a_character_device() -> None:
         assert ask(device(source, StoppedClock()).take_seat(), 100) == bytes(100)
 
 
+def test_whether_the_path_leads_to_another_pipe(tmp_path: Path) -> None:
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    with opened(path) as source:
+        both = device(source, StoppedClock())
+        assert both.outdated() == ""
+        path.rename(tmp_path / "old")
+        with pytest.raises(ConfigError, match="No such file or directory"):
+            both.outdated()
+        os.mkfifo(path)
+        assert both.outdated() == f"{path} was replaced by another file"
+
+
 def test_a_pipe_gives_what_was_written_and_waits_for_more(tmp_path: Path) -> None:
     path = tmp_path / "pipe"
     os.mkfifo(path)

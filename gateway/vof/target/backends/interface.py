@@ -44,6 +44,11 @@ class Backend(ABC):
     def claim(self) -> None:
         """Keep other targets from serving the same data. Raises ConfigError if one does."""
 
+    def outdated(self) -> str:
+        """Return in words why the configuration would now open something else, nothing where it
+        would not. Raises ConfigError where it could open nothing."""
+        return ""
+
     def measure(self) -> int:
         """Return the bytes there are now, which may differ from ``size`` where somebody else can
         change them. Raises OSError."""

@@ -3,7 +3,8 @@
 
 The length may change under the target: ``measure`` finds out, and until then a file that was cut
 short gives I/O errors beyond its new end. An advisory lock (flock, shared where read-only) keeps
-two targets from writing one image.
+two targets from writing one image. What cannot be written is served only where ``readonly`` says
+so: a driver would learn it from failed writes.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from vof.errors import ConfigError
 from vof.target.backends.direct import DirectFile, read_all, write_all
 from vof.target.backends.fallocate import punch_hole, zero_range
 from vof.target.backends.interface import Backend, NativeLimits
+from vof.target.backends.named_file import changed, is_readonly
 from vof.target.values import Values, not_empty, one_of
 
 if TYPE_CHECKING:
@@ -34,18 +36,16 @@ _CANNOT = (errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)
 class PosixBackend(Backend):
     """An open file or block device."""
 
-    def __init__(
-        self, path: str, fd: int, direct: DirectFile | None, *, readonly: bool, cache: str
-    ):
+    def __init__(self, options: PosixOptions, fd: int, direct: DirectFile | None) -> None:
         """``fd`` and ``direct`` belong to this object from now on."""
-        self._path = path
+        self._options = options
         self._fd = fd
         self._direct = direct
-        self._readonly = readonly
+        self._readonly = options.readonly
         self._closed = False
         self.size = self.measure()
-        self.write_through = cache != WRITEBACK
-        self.can_discard = not readonly and self._probe_discard()
+        self.write_through = options.cache != WRITEBACK
+        self.can_discard = not options.readonly and self._probe_discard()
         self._can_zero_range = True
 
     def claim(self) -> None:
@@ -54,13 +54,17 @@ class PosixBackend(Backend):
             fcntl.flock(self._fd, operation | fcntl.LOCK_NB)
         except BlockingIOError:
             raise ConfigError(
-                f"{self._path} is locked by another target or another section; "
+                f"{self._options.path} is locked by another target or another section; "
                 "serve it once, or everywhere with readonly=yes"
             ) from None
         except OSError as error:
             # Some network file systems have no locks at all: no reason not to serve.
             if error.errno not in (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS):
-                raise ConfigError(f"cannot lock {self._path}: {error.strerror}") from None
+                path = self._options.path
+                raise ConfigError(f"cannot lock {path}: {error.strerror}") from None
+
+    def outdated(self) -> str:
+        return changed(self._options.path, self._fd, self._options.open_file)
 
     def measure(self) -> int:
         # Of a block device too, whose stat has no size. Nothing else uses the file's position.
@@ -166,22 +170,38 @@ class PosixOptions:
         )
 
     def open(self) -> Backend:
-        flags = os.O_CLOEXEC | (os.O_RDONLY if self.readonly else os.O_RDWR)
-        # Without O_NONBLOCK the open of a named pipe would wait for its other end.
-        fd = self._open(flags | os.O_NONBLOCK)
+        fd = self.open_file()
         direct = None
         try:
-            mode = os.fstat(fd).st_mode
-            if not stat.S_ISREG(mode) and not stat.S_ISBLK(mode):
-                raise ConfigError(f"{self.path} is neither a file nor a block device")
             if self.cache == DIRECTSYNC:
-                direct = self._open_direct(flags, fd)
-            return PosixBackend(self.path, fd, direct, readonly=self.readonly, cache=self.cache)
+                direct = self._open_direct(fd)
+            return PosixBackend(self, fd, direct)
         except BaseException:
             if direct:
                 direct.close()
             os.close(fd)
             raise
+
+    def open_file(self) -> int:
+        """Return a descriptor of the file, through the page cache. Raises ConfigError where it
+        cannot be served."""
+        # Without O_NONBLOCK the open of a named pipe would wait for its other end.
+        fd = self._open(self._flags | os.O_NONBLOCK)
+        mode = os.fstat(fd).st_mode
+        reason = ""
+        if not stat.S_ISREG(mode) and not stat.S_ISBLK(mode):
+            reason = "is neither a file nor a block device"
+        elif not self.readonly and is_readonly(fd):
+            # Not every driver refuses to open it for writing.
+            reason = "is a block device that is read-only; readonly=yes would serve it"
+        if reason:
+            os.close(fd)
+            raise ConfigError(f"{self.path} {reason}")
+        return fd
+
+    @property
+    def _flags(self) -> int:
+        return os.O_CLOEXEC | (os.O_RDONLY if self.readonly else os.O_RDWR)
 
     def _open(self, flags: int) -> int:
         try:
@@ -195,10 +215,11 @@ class PosixOptions:
             reason = f"cannot open {self.path}: {error.strerror}{advice}"
             raise ConfigError(reason) from None
 
-    def _open_direct(self, flags: int, buffered: int) -> DirectFile:
+    def _open_direct(self, buffered: int) -> DirectFile:
         reason = "has no direct I/O; use cache=writethrough"
         try:
-            fd = os.open(self.path, flags | os.O_DIRECT)
+            # The same file, whatever its path leads to by now.
+            fd = os.open(f"/proc/self/fd/{buffered}", self._flags | os.O_DIRECT)
         except OSError as error:
             raise ConfigError(f"{self.path} {reason} ({error.strerror})") from None
         try:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from vof.errors import ConfigError
+from vof.target.backends.named_file import changed
 from vof.target.backends.rng_interface import RngSource, RngStream
 from vof.target.values import Values, not_empty
 
@@ -22,11 +23,11 @@ from vof.target.values import Values, not_empty
 class FileSource(RngSource):
     """An open file."""
 
-    def __init__(self, path: str, fd: int, *, is_pipe: bool) -> None:
+    def __init__(self, options: FileOptions, fd: int) -> None:
         """``fd`` belongs to this object from now on, and is non-blocking."""
-        self._path = path
+        self._options = options
         self._fd = fd
-        self._is_pipe = is_pipe
+        self._is_pipe = stat.S_ISFIFO(os.fstat(fd).st_mode)
 
     def stream(self) -> RngStream:
         return self
@@ -37,10 +38,13 @@ class FileSource(RngSource):
         except BlockingIOError:
             return 0
         except OSError as error:
-            raise OSError(error.errno, f"{self._path}: {error.strerror}") from None
+            raise OSError(error.errno, f"{self._options.path}: {error.strerror}") from None
         if not count and not self._is_pipe:
-            raise OSError(errno.ENODATA, f"{self._path} has come to its end")
+            raise OSError(errno.ENODATA, f"{self._options.path} has come to its end")
         return count
+
+    def outdated(self) -> str:
+        return changed(self._options.path, self._fd, self._options.open_file)
 
     def close(self) -> None:
         if self._fd >= 0:
@@ -60,6 +64,10 @@ class FileOptions:
         return cls(path=values.take("path", not_empty))
 
     def open(self) -> RngSource:
+        return FileSource(self, self.open_file())
+
+    def open_file(self) -> int:
+        """Return a non-blocking descriptor. Raises ConfigError."""
         try:
             # Without O_NONBLOCK the open of a named pipe would wait for its other end.
             fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
@@ -68,8 +76,7 @@ class FileOptions:
         except OSError as error:
             raise ConfigError(f"cannot open {self.path}: {error.strerror}") from None
         mode = os.fstat(fd).st_mode
-        is_pipe = stat.S_ISFIFO(mode)
-        if not (is_pipe or stat.S_ISCHR(mode) or stat.S_ISREG(mode)):
+        if not (stat.S_ISFIFO(mode) or stat.S_ISCHR(mode) or stat.S_ISREG(mode)):
             os.close(fd)
             raise ConfigError(f"{self.path} is neither a character device, a named pipe nor a file")
-        return FileSource(self.path, fd, is_pipe=is_pipe)
+        return fd

@@ -28,6 +28,11 @@ class RngSource(ABC):
     def stream(self) -> RngStream:
         """Return what an association is to read from."""
 
+    def outdated(self) -> str:
+        """Return in words why the configuration would now open something else, nothing where it
+        would not. Raises ConfigError where it could open nothing."""
+        return ""
+
     def close(self) -> None:  # noqa: B027 - most hold nothing
         """Let go of the source. Idempotent; nothing may be read after it."""
 

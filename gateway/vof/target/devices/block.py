@@ -133,6 +133,8 @@ class BlockDevice(Device):
             raise ConfigError(
                 f"{backend.size} bytes are less than one block of {options.block_size} bytes"
             )
+        self._tail = 0
+        self._tell_tail(backend.size)
         self.features = self._offer(mask)
         # Replaced as a whole: nobody sees the one without the other.
         self._space = _Space(0, self._build_config())
@@ -149,6 +151,9 @@ class BlockDevice(Device):
         """The config space as it is now, but for what is the driver's own."""
         return self._space.config
 
+    def outdated(self) -> str:
+        return self.backend.outdated()
+
     def claim(self) -> None:
         self.backend.claim()
 
@@ -162,8 +167,10 @@ class BlockDevice(Device):
         with self._lock:
             if self._closed:
                 return False
-            end = self._served(self.backend.measure())
+            size = self.backend.measure()
+            end = self._served(size)
             if end == self.extent.end:
+                self._tell_tail(size)
                 return False
             # Requests first: what a driver is told holds already.
             self.extent.end = end
@@ -179,6 +186,7 @@ class BlockDevice(Device):
             bytes=end,
             before=config.capacity << SECTOR_SHIFT,
         )
+        self._tell_tail(size)
         return True
 
     def close(self) -> None:
@@ -189,8 +197,21 @@ class BlockDevice(Device):
         self.backend.close()
 
     def _served(self, size: int) -> int:
-        # What does not fill a block at the end of a file is not served.
         return size - size % self.options.block_size
+
+    def _tell_tail(self, size: int) -> None:
+        """Log that the end of the disk is not served, where it was all served before."""
+        before, self._tail = self._tail, size % self.options.block_size
+        if not self._tail or before:
+            return
+        event(
+            logging.WARNING,
+            "cut-off",
+            tvqn=self.tvqn,
+            bytes=self._tail,
+            reason=f"at the end of {size} bytes they fill no block of "
+            f"{self.options.block_size} bytes, and are not served",
+        )
 
     def _open_native(self) -> native.Device | None:
         return self.backend.open_native(

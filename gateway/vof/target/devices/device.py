@@ -126,6 +126,11 @@ class Device(ABC):
         all seats at once. From any thread, closed or not. Raises OSError."""
         return False
 
+    def outdated(self) -> str:
+        """Return in words why the configuration would now open something else than what is behind
+        the device, nothing where it would not. Raises ConfigError where it could open nothing."""
+        return ""
+
     @abstractmethod
     def claim(self) -> None:
         """Keep other targets from serving the same data. Raises ConfigError where one does."""

@@ -77,6 +77,9 @@ class RngDevice(Device):
         limit = RateLimit(options.amount, options.period / 1000) if options.amount else None
         self.pace = Pace(limit, clock)
 
+    def outdated(self) -> str:
+        return self.source.outdated()
+
     def claim(self) -> None:
         """Nothing to do: a source may have any number of readers."""
 
