@@ -40,10 +40,32 @@ _lock = threading.Lock()
 _counts: dict[Event, int] = {}
 
 
+def printable(text: str) -> str:
+    """Return text of others as it can be shown: on one line, without what a terminal would obey.
+
+    Letters of every script stay as they are; the rest becomes Python's escapes.
+    """
+    if text.isprintable():
+        return text
+    return "".join(each if each.isprintable() else _escaped(each) for each in text)
+
+
+def _escaped(letter: str) -> str:
+    return letter.encode("unicode_escape").decode("ascii")
+
+
 def quote(value: object) -> str:
-    """Return the value as it stands in a line: in double quotes unless it is one plain word."""
+    """Return the value as it stands in a line: in double quotes, as JSON has them, unless it is one
+    plain word."""
     text = str(value)
-    return text if _PLAIN.fullmatch(text) else json.dumps(text)
+    if _PLAIN.fullmatch(text):
+        return text
+    return f'"{"".join(map(_quoted, text))}"'
+
+
+def _quoted(letter: str) -> str:
+    plain = letter.isprintable() and letter not in '"\\'
+    return letter if plain else json.dumps(letter)[1:-1]
 
 
 def event(level: int, name: str, *, tvqn: str | None = None, **fields: object) -> None:
@@ -90,7 +112,7 @@ class LineFormatter(logging.Formatter):
         text = record.getMessage()
         if record.exc_info and record.exc_info[1] is not None:
             text += f": {describe(record.exc_info[1])}"
-        text = "\\n".join(text.splitlines())
+        text = printable(text)
         return f"<{_priority(record.levelno)}>{text}" if self._journal else self._prefix + text
 
 

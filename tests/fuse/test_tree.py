@@ -104,6 +104,18 @@ def test_names(mount: MakeMount) -> None:
         assert listing(mount("odd/..", tport=target.port).path) == ["device", "virtio-fabrics"]
 
 
+def test_names_of_any_letters(mount: MakeMount) -> None:
+    """In the folder, in what it tells, and in the kernel's table of mounts."""
+    tvqn = 'a/Ж 磁盘 \U0001f600 "%s" #\u202eא.service'
+    with ScriptedRng(rng_device(tvqn=tvqn)) as target:
+        mounted = mount(tvqn, tport=target.port)
+        name = 'Ж 磁盘 \U0001f600 "%s" #_א'
+        assert listing(mounted.path) == ["virtio-fabrics", name]
+        assert mounted.info(name)["tvqn"] == tvqn.replace("\u202e", "\\u202e")
+        shown = tvqn.replace(" ", "\\040").replace("#", "\\043")
+        assert f" fuse.vof {shown} " in Path("/proc/self/mountinfo").read_text(encoding="utf-8")
+
+
 def test_a_name_of_the_users(mount: MakeMount, rng: ScriptedRng) -> None:
     mounted = mount(RNG_TVQN, tport=rng.port, name="dice")
     assert listing(mounted.path) == ["dice", "virtio-fabrics"]

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import signal
@@ -14,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.target.all_devices import RNG0
-from tests.target.conftest import config_file
+from tests.target.conftest import config_file, write_config
 from tests.target.crypto_peer import CRYPTO0
 from tests.target.peer import (
     BLOCK0,
@@ -132,12 +133,29 @@ def test_a_missing_file(tmp_path: Path) -> None:
         assert result.returncode == 1
 
 
-def test_a_file_that_is_not_text(tmp_path: Path) -> None:
-    path = tmp_path / "vtgt.conf"
-    path.write_bytes(b"[target]\nport = \xff\n")
-    result = run(path)
-    assert "is not UTF-8 text (byte 16)" in unpaired(result.stderr)
-    assert result.returncode == 1
+def test_bytes_that_are_no_text(tmp_path: Path) -> None:
+    """A path may be any bytes; nothing else may."""
+    folder = os.fsencode(tmp_path) + b'/\xff \xd0\xb6 "%s" #;,'
+    path = Path(os.fsdecode(folder)) / "vtgt.conf"
+    path.parent.mkdir()
+    text = write_config(Path(os.fsdecode(folder))).replace("#;,/block0", "#;,,/block0")
+    path.write_bytes(os.fsencode(text))
+    result = run("--check", path)
+    shown = ascii(os.fsdecode(folder))[1:-1].replace("\\u0436", "ж")
+    assert result.stdout.startswith(f"vof-target: {shown}/vtgt.conf is good: 3 devices at ")
+    assert (result.returncode, result.stderr) == (0, "")
+    for old, words in (
+        ("port = 0", "[target] port: '\\udcff' is not a port"),
+        ("address = 127.0.0.1", "cannot find the address"),
+        ("tvqn = virtio-target/block/block0.service", "the name is not valid UTF-8"),
+        ("model = block", "model: '\\udcff' is not known"),
+        ("backend = driver=block-memory,size=4M,serial=vof-000002", "'\\udcff' where key=value"),
+    ):
+        key = old.partition("=")[0]
+        path.write_bytes(os.fsencode(text.replace(old, f"{key}= \udcff")))
+        result = run(path)
+        assert words in unpaired(result.stderr)
+        assert result.returncode == 1
 
 
 def test_a_port_in_use(tmp_path: Path) -> None:

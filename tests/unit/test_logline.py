@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import re
@@ -13,7 +14,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vof import logline
-from vof.logline import Event, LineFormatter, Throttle, describe, event, event_counts, quote
+from vof.logline import (
+    Event,
+    LineFormatter,
+    Throttle,
+    describe,
+    event,
+    event_counts,
+    printable,
+    quote,
+)
 
 
 @pytest.fixture
@@ -34,9 +44,20 @@ def test_an_event(caplog: pytest.LogCaptureFixture) -> None:
 @given(st.text())
 def test_a_value_stays_one_word_of_one_line(text: str) -> None:
     quoted = quote(text)
-    assert quoted.isascii()
     assert quoted.isprintable()
-    assert quoted.startswith('"') or not set(quoted) & set(' "=')
+    if quoted.startswith('"'):
+        assert json.loads(quoted) == text
+    else:
+        assert not set(quoted) & set(' "=')
+
+
+def test_letters_of_every_script_can_be_read() -> None:
+    text = 'Диск 磁盘 עברית é😀 "%s" \\'
+    assert quote(text) == '"Диск 磁盘 עברית é😀 \\"%s\\" \\\\"'
+    assert printable(text) == text
+    unseen = "\n\x1b[2J\u202e\udcff\U000e0001"
+    assert printable(f"ж{unseen}") == "ж\\n\\x1b[2J\\u202e\\udcff\\U000e0001"
+    assert quote(f"ж{unseen}") == '"ж\\n\\u001b[2J\\u202e\\udcff\\udb40\\udc01"'
 
 
 @pytest.mark.usefixtures("no_events")

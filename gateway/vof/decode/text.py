@@ -101,7 +101,10 @@ def _harmless(line: str) -> str:
     """Return a line without what a peer may have put into a name for the terminal to obey."""
     if line.isprintable():
         return line
-    return "".join(each if each.isprintable() else f"\\x{ord(each):02x}" for each in line)
+    escaped = (each.encode("unicode_escape").decode("ascii") for each in line)
+    return "".join(
+        each if each.isprintable() else other for each, other in zip(line, escaped, strict=True)
+    )
 
 
 def _latency(message: Message) -> str:

@@ -247,7 +247,7 @@ class BlockDriver:
         """Return the device's identification string, at most 20 bytes."""
         answer = bytearray(GET_ID_SIZE)
         self._run(RequestType.GET_ID, 0, (), [memoryview(answer)])
-        return answer.split(b"\0", 1)[0].decode("ascii", "backslashreplace")
+        return answer.split(b"\0", 1)[0].decode(errors="backslashreplace")
 
     def get_lifetime(self) -> Lifetime:
         self._need(Feature.LIFETIME)

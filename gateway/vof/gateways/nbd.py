@@ -37,7 +37,7 @@ from vof.initiator.parameters import (
 )
 from vof.initiator.parameters import TRANSPORTS, SessionParameters, parse_integer
 from vof.initiator.session import Session
-from vof.logline import is_journal, log_to_stderr
+from vof.logline import is_journal, log_to_stderr, printable
 from vof.metrics.endpoint import FORM, Endpoint
 from vof.trace.place import FORM as TRACE_FORM
 from vof.trace.place import parse_place
@@ -134,7 +134,7 @@ def format_exception(*args: Any, **kwargs: Any) -> list[str]:
     """
     error = args[1] if len(args) > 1 else args[0]
     if isinstance(error, VofError):
-        return [str(error)]
+        return [printable(str(error))]
     frames = traceback.extract_tb(error.__traceback__)
     place = f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""
     return [f"internal error: {type(error).__name__}: {error}{place}; please report it"]

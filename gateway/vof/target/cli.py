@@ -236,7 +236,7 @@ def _say(text: str) -> None:
     # Not through sys.stdout: what it could not write it would try again at exit, and fail there.
     if sys.stdout is not None:
         with contextlib.suppress(OSError):
-            os.write(1, text.encode())
+            os.write(1, text.encode(errors="backslashreplace"))
 
 
 if __name__ == "__main__":

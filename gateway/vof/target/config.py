@@ -150,11 +150,10 @@ class Config:
 def load(path: Path) -> Config:
     """Read the file. Raises ConfigError naming file, section and key, and what is allowed."""
     try:
-        text = path.read_text(encoding="utf-8")
+        # A path may be any bytes; what has to be text says so itself.
+        text = path.read_bytes().decode(errors="surrogateescape")
     except OSError as error:
         raise ConfigError(f"cannot read {path}: {error.strerror}") from None
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{path} is not UTF-8 text (byte {error.start})") from None
     return parse(text, str(path))
 
 
@@ -260,13 +259,20 @@ def _tvqn(text: str) -> str:
 
 
 def _pairs(text: str) -> Mapping[str, str]:
-    """Parse ``driver=…,key=value,…``."""
+    """Parse ``driver=…,key=value,…``; a comma of a value is written twice, as QEMU has it."""
+    parts = [""]
+    for piece in re.findall(r",,|,|[^,]+", text):
+        if piece == ",":
+            parts.append("")
+        else:
+            parts[-1] += piece.replace(",,", ",")
     pairs: dict[str, str] = {}
-    for part in text.split(","):
+    for part in parts:
         key, equals, value = (item.strip() for item in part.partition("="))
         if not equals or not key:
             raise ValueError(
-                f"has {part.strip()!r} where key=value is expected (a value cannot contain a comma)"
+                f"has {part.strip()!r} where key=value is expected (a comma of a value is written "
+                "twice)"
             )
         if key in pairs:
             raise ValueError(f"has {key}= twice")
@@ -281,7 +287,7 @@ class _Places:
         self._source = source
         self._lines: dict[tuple[str, str], int] = {}
         section = ""
-        for number, line in enumerate(text.splitlines(), 1):
+        for number, line in enumerate(text.split("\n"), 1):
             if header := re.match(r"\[(.+)\]", line):
                 section = header[1]
                 self._lines[section, ""] = number

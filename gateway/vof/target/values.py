@@ -115,13 +115,14 @@ def one_of(choices: Iterable[str]) -> Callable[[str], str]:
 
 
 def text_up_to(limit: int) -> Callable[[str], str]:
-    """Return a parser of ASCII text of at most ``limit`` bytes."""
+    """Return a parser of text of at most ``limit`` bytes in UTF-8."""
 
     def parse(text: str) -> str:
-        if not text.isascii() or not text.isprintable():
-            raise ValueError("has characters other than printable ASCII")
-        if len(text) > limit:
-            raise ValueError(f"is {len(text)} bytes long; at most {limit} are allowed")
+        if not text.isprintable():
+            raise ValueError("has characters that cannot be printed")
+        length = len(text.encode())
+        if length > limit:
+            raise ValueError(f"is {length} bytes long; at most {limit} are allowed")
         return text
 
     return parse

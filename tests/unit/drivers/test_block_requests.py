@@ -122,7 +122,8 @@ class TestSent:
         assert command.payload == header(GET_ID)
 
     @pytest.mark.parametrize(
-        ("serial", "text"), [(b"short", "short"), (b"", ""), (b"caf\xe9", "caf\\xe9")]
+        ("serial", "text"),
+        [(b"short", "short"), (b"", ""), (b"caf\xe9", "caf\\xe9"), ("ж".encode() * 10, "ж" * 10)],
     )
     def test_get_id_of(self, serve: Serve, serial: bytes, text: str) -> None:
         target = serve(device(about={"serial": serial}))

@@ -1,17 +1,10 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Words for numbers, and text that stays on its line."""
+"""Words for numbers."""
 
 from __future__ import annotations
 
 from vof.gateways.device_names import device_type, feature_names, vendor_name
-from vof.gateways.one_line import one_line
 from vof.wire.constants import VENDOR_VTGT
-
-
-def test_a_value_stays_on_its_line() -> None:
-    assert one_line("plain ünïcode") == "plain ünïcode"
-    assert one_line("two\nlines\x1b[2J") == "two\\nlines\\x1b[2J"
-    assert one_line(7) == "7"
 
 
 def test_features() -> None:

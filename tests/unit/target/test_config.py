@@ -72,7 +72,7 @@ def test_every_key() -> None:
         tvqn = ä
         model = block
         features = 0x100000046
-        backend = driver=block-posix , path=/a=b%(c)s#d;e, queues=64, serial=, \
+        backend = driver=block-posix , path=/a=b%(c)s#d;e,,f\udcff, queues=64, serial=, \
 readonly=yes, block_size=4K, cache=directsync
         [m]
         tvqn = m
@@ -85,7 +85,7 @@ readonly=yes, block_size=4K, cache=directsync
     one, two = config.devices
     assert (one.tvqn, one.features) == ("ä", 0x100000046)
     assert one.options == BlockOptions(queues=64, serial="", readonly=True, block_size=4096)
-    assert one.backend == PosixOptions("/a=b%(c)s#d;e", readonly=True, cache="directsync")
+    assert one.backend == PosixOptions("/a=b%(c)s#d;e,f\udcff", readonly=True, cache="directsync")
     assert (two.backend, two.options) == (MemoryOptions(1 << 30), BlockOptions())
 
 

@@ -75,8 +75,9 @@ BAD: list[tuple[Callable[[str], object], str, str]] = [
     (seconds, "soon", "seconds"),
     (one_of(["a", "b"]), "c", "use a or b"),
     (text_up_to(3), "abcd", "is 4 bytes long; at most 3"),
-    (text_up_to(9), "ä", "ASCII"),
-    (text_up_to(9), "a\tb", "ASCII"),
+    (text_up_to(3), "ää", "is 4 bytes long; at most 3"),
+    (text_up_to(9), "a\tb", "cannot be printed"),
+    (text_up_to(9), "a\udcff", "cannot be printed"),
     (not_empty, "", "is empty"),
 ]
 

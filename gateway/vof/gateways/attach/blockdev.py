@@ -162,13 +162,13 @@ class BlockDevice:
 
     def _mounts(self) -> Iterator[tuple[str, str]]:
         """Yield the device's number and the mount point of each mount here (proc(5), mountinfo)."""
-        for line in _read(self.kernel.proc / "self" / "mountinfo").splitlines():
-            fields = line.split()
+        for line in _read(self.kernel.proc / "self" / "mountinfo").split("\n"):
+            fields = line.split(" ")
             if len(fields) > 4:
                 yield fields[2], fields[4]
 
     def _swaps(self) -> Iterator[str]:
-        for line in _read(self.kernel.proc / "swaps").splitlines()[1:]:
+        for line in _read(self.kernel.proc / "swaps").split("\n")[1:]:
             yield line.split()[0]
 
 
@@ -263,7 +263,8 @@ def _is_block_device(path: Path) -> bool:
 
 def _read(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8", errors="surrogateescape").strip()
+        # Not as text, of which other characters of a name would end a line, too.
+        return path.read_bytes().decode(errors="surrogateescape").strip("\n")
     except OSError:
         return ""
 

@@ -9,31 +9,34 @@ udev/vof_id makes links of it. Owns which characters both parts may have.
 from __future__ import annotations
 
 import re
+from zlib import crc32
 
 from vof.errors import ConfigError
-from vof.gateways.local_name import MAX_NAME, check_device_name
+from vof.gateways.local_name import check_device_name, name_of, shortened
 
 PREFIX = "vof"
 
-_UNSAFE = re.compile(r"[^A-Za-z0-9#+.=@_-]")
+_UNSAFE = re.compile(r"[^A-Za-z0-9#+.=@_\-\u0080-\U0010ffff]")
 
-MAX_SERIAL = 255
+MAX_SERIAL = 237
+"""Bytes in UTF-8: a file name's 255 but for ``virtio-of-`` and ``-part128``."""
 
 
 def default_name(tvqn: str) -> str:
     """Return a device's name made of its tvqn: the last part, without ``.service``."""
-    last = tvqn.rstrip("/").rpartition("/")[2].removesuffix(".service")
-    made = re.sub(r"[^A-Za-z0-9._-]", "_", last).lstrip("._-")[:MAX_NAME]
-    return made or "disk"
+    return name_of(tvqn.rstrip("/").rpartition("/")[2].removesuffix(".service")) or "disk"
 
 
 def safe_serial(serial: str, tvqn: str) -> str:
     """Return the serial as it stands in links: any character that is not safe there becomes "_".
 
-    A device without one is known by its tvqn (ours).
+    A device without one is known by its tvqn (ours). Of what is too long the end becomes a sum of
+    the whole, or two tvqns that differ there would have one link.
     """
-    made = _UNSAFE.sub("_", serial.strip()) or _UNSAFE.sub("_", tvqn)
-    return made[:MAX_SERIAL]
+    made = _made_safe(serial.strip()) or _made_safe(tvqn)
+    if len(made.encode()) <= MAX_SERIAL:
+        return made
+    return f"{shortened(made, MAX_SERIAL - 9)}-{crc32(made.encode()):08x}"
 
 
 def make_identifier(name: str, serial: str) -> str:
@@ -44,9 +47,14 @@ def make_identifier(name: str, serial: str) -> str:
 def parse_identifier(text: str) -> tuple[str, str] | None:
     """Return name and serial; None for what is not ours."""
     prefix, name, serial = (*text.split(":", 2), "", "")[:3]
-    if prefix != PREFIX or not serial or _UNSAFE.search(serial):
+    if prefix != PREFIX or not serial or serial != _made_safe(serial):
         return None
     try:
         return check_device_name(name), serial
     except ConfigError:
         return None
+
+
+def _made_safe(text: str) -> str:
+    """Return the text with "_" for what udev would not take into a link; it takes UTF-8."""
+    return _UNSAFE.sub("_", "".join(each if each.isprintable() else "_" for each in text))

@@ -27,6 +27,7 @@ from vof.gateways.attach.blockdev import Kernel
 from vof.gateways.attach.plan import Plan
 from vof.gateways.attach.state import END, Claim, Record, StateFolder
 from vof.gateways.attach.supervisor import supervise
+from vof.logline import printable
 from vof.notify import notify
 
 LOG = "log"
@@ -92,7 +93,7 @@ def run_in_foreground(plan: Plan, folder: StateFolder, kernel: Kernel) -> None:
     claim = _claim(plan, folder)
 
     def ready(record: Record) -> None:
-        notify(f"READY=1\nSTATUS='{record.tvqn}' is {record.device}")
+        notify(f"READY=1\nSTATUS='{printable(record.tvqn)}' is {record.device}")
         sys.stdout.write(f"{record.device}\n")
         sys.stdout.flush()
 

@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from vof.errors import ConfigError
-from vof.gateways.local_name import check_device_name
+from vof.gateways.local_name import MAX_NAME, check_device_name, shortened
 
 SCHEMA = 1
 DEFAULT_FOLDER = Path("/run/vof")
@@ -269,7 +269,9 @@ class StateFolder:
 def _free(default: str, entries: dict[str, Entry], tvqn: str) -> str:
     """Return the default name, or with a number if another disk has it."""
     for number in range(1, len(entries) + 2):
-        name = default if number == 1 else f"{default[:60]}-{number}"
+        name = default
+        if number > 1:
+            name = f"{shortened(default, MAX_NAME - len(str(number)) - 1)}-{number}"
         found = entries.get(name)
         stale = found is not None and found.owner is None
         if found is None or (stale and (found.record is None or found.record.tvqn == tvqn)):

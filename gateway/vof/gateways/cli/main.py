@@ -6,6 +6,7 @@ A verb whose arguments have a ``hint`` is asked by it for what to add to an erro
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import sys
@@ -20,6 +21,7 @@ from vof.gateways.cli.telling import tell_error
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program; return its exit status."""
     words = sys.argv[1:] if argv is None else argv
+    _take_any_text()
     given = arguments(words).parse_args(words)
     try:
         status = int(given.run(given))
@@ -37,6 +39,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         name = f"{error.filename}: " if error.filename else ""
         return _fail(f"{name}{error.strerror or error}", exit_of(error))
+
+
+def _take_any_text() -> None:
+    """Have a name written as an escape where the locale has no such letter, or it is none."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _fail(text: str, status: Exit) -> int:

@@ -11,9 +11,10 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 
-from vof.gateways.one_line import one_line
+from vof.logline import printable
 
 SCHEMA = 1
 """The form of the JSON of every verb; it grows when a key goes or changes its meaning."""
@@ -48,7 +49,9 @@ def write_json_line(body: Mapping[str, object]) -> None:
 
 
 def _json(body: Mapping[str, object], indent: int | None) -> str:
-    text = json.dumps({"schema": SCHEMA, **body}, indent=indent, ensure_ascii=False)
+    # JSON is UTF-8: where the locale is not, what it escapes would not be JSON's.
+    plain = getattr(sys.stdout, "encoding", "utf-8").lower() != "utf-8"
+    text = json.dumps({"schema": SCHEMA, **body}, indent=indent, ensure_ascii=plain)
     # What a peer or a file put into a name may be no character that can be written.
     return text.encode(errors="backslashreplace").decode() + "\n"
 
@@ -58,10 +61,21 @@ def write_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Non
     lines = [list(columns), *([cell(value) for value in row] for row in rows)]
     if len(lines) == 1:
         return
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    widths = [max(map(width_of, column)) for column in zip(*lines, strict=True)]
     for line in lines:
-        padded = (text.ljust(width) for text, width in zip(line, widths, strict=True))
+        padded = (
+            text + " " * (width - width_of(text)) for text, width in zip(line, widths, strict=True)
+        )
         sys.stdout.write("  ".join(padded).rstrip() + "\n")
+
+
+def width_of(text: str) -> int:
+    """Return how many columns of a terminal a text takes: a letter may have none, or two."""
+    if text.isascii():
+        return len(text)
+    joining = sum(map(bool, map(unicodedata.combining, text)))
+    wide = sum(unicodedata.east_asian_width(letter) in "WF" for letter in text)
+    return len(text) - joining + wide
 
 
 def write_facts(facts: Iterable[tuple[str, object]]) -> None:
@@ -76,4 +90,4 @@ def cell(value: object) -> str:
         return "-"
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return one_line(value)
+    return printable(str(value))

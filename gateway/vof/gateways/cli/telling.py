@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import sys
 
+from vof.logline import printable
+
 
 def tell_error(text: str) -> None:
     """Write the line."""
-    sys.stderr.write(f"vofctl: {text}\n")
+    sys.stderr.write(f"vofctl: {printable(text)}\n")

@@ -14,7 +14,9 @@ from dataclasses import dataclass, field
 from math import isfinite
 from typing import Any
 
+from vof.gateways.cli.output import width_of
 from vof.gateways.cli.scrape import Sample
+from vof.logline import printable
 
 PREFIXES = ("vof", "vof_target")
 
@@ -162,10 +164,10 @@ def _microseconds(seconds: float | None) -> float | None:
 def show(view: View, before: View | None = None, seconds: float = 0.0) -> Iterator[str]:
     """Yield the lines for people."""
     words = [f"{number:.0f} {name}" for name, number in view.gauges.items()]
-    yield _plain(f"{view.program}: {', '.join(words) or 'no sessions'}")
+    yield printable(f"{view.program}: {', '.join(words) or 'no sessions'}")
     noted = {name: number for name, number in view.events.items() if name not in QUIET_EVENTS}
     if noted:
-        yield _plain(
+        yield printable(
             "events: " + ", ".join(f"{name} {number:.0f}" for name, number in noted.items())
         )
     rates = before is not None and seconds > 0
@@ -174,7 +176,7 @@ def show(view: View, before: View | None = None, seconds: float = 0.0) -> Iterat
         change = row
         if before is not None:
             change = row.since(before.rows.get(place, Row()))
-        table.append((*map(_plain, place), *_cells(change, seconds if rates else None)))
+        table.append((*map(printable, place), *_cells(change, seconds if rates else None)))
     if len(table) > 1:
         yield from _columns(table)
 
@@ -207,14 +209,10 @@ def _time(seconds: float | None) -> str:
 
 
 def _columns(table: Sequence[Sequence[str]]) -> Iterator[str]:
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    widths = [max(map(width_of, column)) for column in zip(*table, strict=True)]
     for row in table:
-        cells = [
-            cell.ljust(width) if place < 2 else cell.rjust(width)
-            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ]
+        cells = []
+        for place, (cell, width) in enumerate(zip(row, widths, strict=True)):
+            space = " " * (width - width_of(cell))
+            cells.append(cell + space if place < 2 else space + cell)
         yield "  ".join(cells).rstrip()
-
-
-def _plain(text: str) -> str:
-    return text if text.isprintable() else text.encode("unicode_escape").decode("ascii")

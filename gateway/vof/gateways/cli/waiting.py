@@ -16,7 +16,7 @@ from vof.gateways.attach.launch import Launch
 from vof.gateways.attach.state import Record, StateFolder
 from vof.gateways.cli.progress import Line
 from vof.gateways.disks_only import disks_only
-from vof.gateways.one_line import one_line
+from vof.logline import printable
 
 _TICK = 0.1
 """Seconds between two looks at what the supervisors note."""
@@ -75,4 +75,4 @@ def _step(record: Record | None) -> str:
         return "attaching"
     if record.identifier:
         return "starting nbdkit"
-    return one_line(f"opening a session with {record.target}")
+    return printable(f"opening a session with {record.target}")

@@ -21,7 +21,7 @@ from vof.gateways.fuse.configured import Configured, by_mountpoint, by_name
 from vof.gateways.fuse.daemon import in_background
 from vof.gateways.fuse.options import FLAGS, OPTIONS, MountOptions, mount_options
 from vof.gateways.settings.merged import load
-from vof.logline import LineFormatter, is_journal
+from vof.logline import LineFormatter, is_journal, printable
 from vof.notify import notify
 
 HELPER_PREFIX = "mount."
@@ -116,7 +116,7 @@ def _configured(given: argparse.Namespace) -> Configured:
 
 
 def _tell_systemd(options: MountOptions) -> None:
-    notify(f"READY=1\nSTATUS=mounted on {options.mountpoint}")
+    notify(f"READY=1\nSTATUS=mounted on {printable(options.mountpoint)}")
 
 
 def _serve(options: MountOptions, ready: Callable[[], None], *, background: bool) -> str | None:
@@ -153,7 +153,7 @@ def _log(*, background: bool) -> None:
 def _fail(wrong: str | None) -> int:
     if wrong is None:
         return 0
-    sys.stderr.write(f"vof-mount: {wrong}\n")
+    sys.stderr.write(f"vof-mount: {printable(wrong)}\n")
     return 1
 
 

@@ -17,8 +17,8 @@ from vof.gateways.control_string import COMMANDS, ControlCommand, parse_control_
 from vof.gateways.fuse.devices import Devices
 from vof.gateways.fuse.nodes import Access, BytesHandle, File, Handle, Opening
 from vof.gateways.fuse.options import OPTIONS
-from vof.gateways.one_line import one_line
 from vof.initiator.parameters import PARAMETERS, SessionParameters
+from vof.logline import printable
 
 FILE_NAME = "virtio-fabrics"
 
@@ -71,7 +71,7 @@ class Control:
         options = "".join(f"  {key + '=':{width}} {text}\n" for key, text in KEYS.items())
         return (
             f"command={'|'.join(COMMANDS)},KEY=VALUE,...\n{options}"
-            f"last_error: {one_line(self._last_error)}\n"
+            f"last_error: {printable(self._last_error)}\n"
         )
 
     async def _execute(self, asked: ControlCommand) -> None:

@@ -37,8 +37,8 @@ from vof.gateways.fuse.nodes import (
     Opening,
     TextFile,
 )
-from vof.gateways.one_line import one_line
 from vof.initiator.parameters import parse_integer
+from vof.logline import printable
 from vof.wire.crypto import KeyType, Service
 
 MAX_AAD = 64 << 10
@@ -223,7 +223,7 @@ class SessionFolder(Folder):
         facts["operations"] = self._operations
         facts["failures"] = self._failures
         facts["last_failure"] = self._last_failure or "none"
-        return "".join(f"{key}: {one_line(value)}\n" for key, value in facts.items())
+        return "".join(f"{key}: {printable(str(value))}\n" for key, value in facts.items())
 
     def _state(self) -> str:
         if self._removed:

@@ -67,7 +67,7 @@ def _be_the_child(work: Callable[[Callable[[], None]], str | None], pipe: int) -
         if wrong is None:
             status = 0
         else:
-            tell(wrong.encode(errors="replace"))
+            tell(wrong.encode(errors="backslashreplace"))
     except BaseException as error:
         tell(f"internal error: {type(error).__name__}: {error}".encode(errors="replace"))
         raise

@@ -15,8 +15,8 @@ from vof.gateways.device_names import (
     vendor_name,
 )
 from vof.gateways.fuse.contents import Contents, Facts
-from vof.gateways.one_line import one_line
 from vof.initiator.session import Session
+from vof.logline import printable
 
 
 def info_text(
@@ -24,7 +24,8 @@ def info_text(
 ) -> str:
     """Return what is known of a device; ``lost_at`` is when its session was found to have ended."""
     return "".join(
-        f"{key}: {one_line(value)}\n" for key, value in _facts(name, session, contents, lost_at)
+        f"{key}: {printable(str(value))}\n"
+        for key, value in _facts(name, session, contents, lost_at)
     )
 
 

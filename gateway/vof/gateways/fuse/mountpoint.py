@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import stat
 import subprocess
 from collections.abc import Callable
@@ -18,6 +19,8 @@ from pathlib import Path
 from vof.errors import ConfigError
 
 DEVICE = "/dev/fuse"
+
+MOUNTS = Path("/proc/self/mountinfo")
 
 TYPE = "fuse.vof"
 """What the kernel calls a mount of ours."""
@@ -93,14 +96,13 @@ def _clear_dead(path: str) -> None:
 def _mounted_at(path: str) -> str | None:
     """Return the type of the file system whose root is at ``path``, the topmost if several."""
     kind = None
-    for line in Path("/proc/self/mountinfo").read_text("utf-8", "surrogateescape").splitlines():
-        fields = line.split(" ")
-        if _unescaped(fields[4]) == path:
-            kind = fields[fields.index("-") + 1]
+    # In bytes: what else would end a line of text may be part of a name.
+    for line in MOUNTS.read_bytes().rstrip(b"\n").split(b"\n"):
+        fields = line.split(b" ")
+        if _unescaped(fields[4]) == os.fsencode(path):
+            kind = os.fsdecode(fields[fields.index(b"-") + 1])
     return kind
 
 
-def _unescaped(field: str) -> str:
-    for code, letter in (("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")):
-        field = field.replace(code, letter)
-    return field
+def _unescaped(field: bytes) -> bytes:
+    return re.sub(rb"\\([0-7]{3})", lambda found: bytes([int(found[1], 8)]), field)

@@ -114,9 +114,19 @@ def _metrics(options: MountOptions, book: SessionBook) -> Iterator[None]:
         exposition.stop()
 
 
+class _OfAnyLetters(str):
+    """An option for libfuse, which takes any bytes; pyfuse3 asks for it in ASCII."""
+
+    __slots__ = ()
+
+    def encode(self, encoding: str = "utf-8", errors: str = "surrogateescape") -> bytes:
+        return super().encode(errors="surrogateescape")
+
+
 def _mount(operations: Operations, mountpoint: str, options: MountOptions) -> None:
     source = options.source.replace("\\", "\\\\").replace(",", "\\,")
-    wanted = {"default_permissions", "subtype=vof", f"fsname={source}", *options.fuse}
+    name = _OfAnyLetters(f"fsname={source}")
+    wanted = {"default_permissions", "subtype=vof", name, *options.fuse}
     failed, words = catch_stderr(lambda: pyfuse3.init(operations, mountpoint, wanted))
     if failed is not None:
         raise ConfigError(f"cannot mount on {mountpoint}: {words or failed}")

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from vof.errors import ConfigError
 from vof.gateways.fuse.options import DEFAULT_TIMEOUT
+from vof.gateways.local_name import unescaped
 from vof.gateways.settings.merged import DEFAULTS, Id, Settings
 from vof.gateways.settings.origin import BUILT_IN, COMMAND_LINE, Source, Value
 from vof.gateways.settings.schema import KEYS, Kind, parse_flag
@@ -101,13 +102,14 @@ def device(
     ``overrides`` come from the command line, ``built_in`` is what a program has for its own.
     Raises ConfigError for a configuration with something wrong that concerns this device.
     """
-    identity = (Kind.DEVICE, target)
+    name = _name(settings, Kind.DEVICE, target)
+    identity = (Kind.DEVICE, name)
     given = dict(overrides or {})
     named = identity in settings.sections
     if not named:
         given["tvqn"] = check_name("tvqn", target)
     values = _values(settings, Kind.DEVICE, identity, given, built_in or {})
-    return Effective(target if named else None, values)
+    return Effective(name if named else None, values)
 
 
 def mount(
@@ -120,6 +122,8 @@ def mount(
 
     Raises ConfigError, also for a name that is not there.
     """
+    if name is not None:
+        name = _name(settings, Kind.MOUNT, name)
     identity = None if name is None else (Kind.MOUNT, name)
     own = {"timeout": f"{DEFAULT_TIMEOUT:g}", **(built_in or {})}
     values = _values(settings, Kind.MOUNT, identity, overrides or {}, own)
@@ -129,6 +133,12 @@ def mount(
         hint = f"did you mean '{meant}'?" if meant else known
         raise ConfigError(f"there is no [mount {name}] in the configuration; {hint}")
     return Effective(name, values)
+
+
+def _name(settings: Settings, kind: Kind, given: str) -> str:
+    """Return the name of a section as it is, where a unit has given it as systemd escapes it."""
+    plain = unescaped(given)
+    return plain if (kind, plain) in settings.sections else given
 
 
 def _values(

@@ -3,8 +3,8 @@
 
 Owns the form (vof.conf(5), "FORM"; ours). A line is empty, a comment that begins with ``#`` or
 ``;``, a ``[section]`` or ``key = value``; spaces around each part mean nothing. There are no
-continuation lines and no comments behind a value, which may contain whatever can be printed. Must
-not know which sections and keys there are. configparser does not tell the line of a key.
+continuation lines and no comments behind a value, which may contain all but control characters.
+Must not know which sections and keys there are. configparser does not tell the line of a key.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from pathlib import Path
 
 from vof.gateways.settings.origin import Origin, Value, in_file
 
+# Not all that cannot be printed: what joins letters, or turns their direction, is part of a name.
+_ODD = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\ufeff]")
 _HEADER = re.compile(r"\[([^\[\]]*)\]")
 
 
@@ -49,8 +51,8 @@ def read_sections(path: Path, data: bytes, report: Report) -> list[Section]:
         except UnicodeDecodeError as error:
             report(origin, f"not UTF-8 text: byte {line[error.start]:#04x}", section)
             continue
-        odd = next((letter for letter in text if not (letter.isprintable() or letter == "\t")), "")
-        if odd:
+        if found := _ODD.search(text):
+            odd = found[0]
             named = "a NUL" if odd == "\0" else f"the unprintable character {odd!a}"
             report(origin, f"contains {named}; this is no text", section)
             continue

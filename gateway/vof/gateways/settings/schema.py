@@ -21,6 +21,7 @@ from vof.initiator.parameters import TRANSPORTS, parse_integer
 from vof.wire.dialect import DIALECT_NAMES
 from vof.wire.names import check_name
 
+_NAME = re.compile(r'[\s,]*(?:"((?:[^"]|"")*)"(?=[\s,]|$)|([^\s,"][^\s,]*)|$)')
 _DEVICE = re.compile(r"/dev/nbd(0|[1-9][0-9]{0,3})")
 
 MAX_CONNECTIONS = 16
@@ -62,8 +63,21 @@ def parse_flag(key: str, value: str) -> bool:
 
 
 def parse_tvqns(key: str, value: str) -> list[str]:
-    """Return the names that spaces or commas divide. Raises ConfigError naming the key."""
-    return [check_name(key, name) for name in value.replace(",", " ").split()]
+    """Return the names that spaces or commas divide; one with either is in double quotes, with two
+    for one in it. Raises ConfigError naming the key."""
+    names = []
+    place = 0
+    while place < len(value):
+        found = _NAME.match(value, place)
+        if found is None:
+            raise ConfigError(f"{key}={value}: a double quote does not stand around a name")
+        quoted, plain = found.groups()
+        if quoted is not None:
+            names.append(check_name(key, quoted.replace('""', '"')))
+        elif plain is not None:
+            names.append(check_name(key, plain))
+        place = found.end()
+    return names
 
 
 def _check_choice(key: str, value: str) -> None:

@@ -25,7 +25,7 @@ from vof.gateways.attach.blockdev import (
 MOUNTS = """\
 22 1 0:21 / / rw shared:1 - 9p /dev/root rw
 30 22 43:0 / /mnt/a\\040b rw - ext4 /dev/nbd0 rw
-31 22 43:1 /sub /mnt/part rw - ext4 /dev/nbd0p1 rw
+31 22 43:1 /sub /mnt/диск\u2028\x85 rw - ext4 /dev/nbd0p1 rw
 32 22 43:32 / /mnt/other rw - ext4 /dev/nbd1 rw
 """
 SWAPS = """\
@@ -51,7 +51,7 @@ def kernel(tmp_path: Path) -> Kernel:
     (block / "nbd0" / "backend").write_text("vof:disk0:serial\n")
     (block / "nbd0" / "uevent").touch()
     (tmp_path / "proc/self").mkdir(parents=True)
-    (tmp_path / "proc/self/mountinfo").write_text(MOUNTS)
+    (tmp_path / "proc/self/mountinfo").write_text(MOUNTS, encoding="utf-8")
     (tmp_path / "proc/swaps").write_text(SWAPS)
     (tmp_path / "dev").mkdir()
     return Kernel(tmp_path / "sys", tmp_path / "dev", tmp_path / "proc")
@@ -79,7 +79,7 @@ def test_uses(kernel: Kernel) -> None:
     attached, _free = kernel.devices()
     assert {use.how for use in attached.uses()} == {
         "mounted on /mnt/a b",
-        "mounted on /mnt/part",
+        "mounted on /mnt/диск\u2028\x85",
         f"swap ({kernel.dev}/nbd0p2)",
         "held by /dev/dm-0",
     }

@@ -18,13 +18,28 @@ from vof.gateways.attach.identifier import (
     parse_identifier,
     safe_serial,
 )
-from vof.gateways.local_name import check_device_name
+from vof.gateways.local_name import check_device_name, unescaped
 
 VOF_ID = ROOT / "udev" / "vof_id"
 
 
 @pytest.mark.parametrize(
-    "name", ["", "a b", "a/b", "..", ".a", "-a", "a:b", "a\n", "é", "a" * 65, "a\0"]
+    "name",
+    [
+        "",
+        "a b",
+        "a/b",
+        "..",
+        ".a",
+        "-a",
+        "a:b",
+        "a\n",
+        "é" * 33,
+        "a" * 65,
+        "a\0",
+        "\u202ea",
+        "\ud800",
+    ],
 )
 def test_names_that_are_refused(name: str) -> None:
     with pytest.raises(ConfigError, match="letters, digits"):
@@ -40,6 +55,9 @@ def test_names_that_are_refused(name: str) -> None:
         ("/", "disk"),
         ("x/.service", "disk"),
         ("x/-y", "y"),
+        ("x/диск №1.service", "диск_№1"),
+        ("磁盘" * 30, "磁盘" * 10 + "磁"),
+        ("\u202e\u0301", "\u0301"),
     ],
 )
 def test_default_names(tvqn: str, name: str) -> None:
@@ -56,6 +74,22 @@ def test_a_device_without_serial_is_known_by_its_tvqn() -> None:
     assert safe_serial("vof disk/1", "a") == "vof_disk_1"
 
 
+def test_what_is_too_long_for_a_link_stays_different() -> None:
+    one, other = (safe_serial("", "ж" * 119 + end) for end in "ab")
+    assert one != other
+    assert one.startswith("ж" * 114 + "-")
+    assert len(f"virtio-of-{one}-part128".encode()) <= 255
+    assert safe_serial("", "ж" * 118) == "ж" * 118
+
+
+@given(st.text(min_size=1))
+def test_a_name_comes_back_from_a_units(text: str) -> None:
+    name = default_name(text)
+    assert unescaped(name) == name
+    escaped = "".join(f"\\x{byte:02x}" for byte in name.encode())
+    assert unescaped(escaped) == name
+
+
 @given(st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", fullmatch=True), st.text(), st.text())
 def test_identifiers_come_back(name: str, serial: str, tvqn: str) -> None:
     safe = safe_serial(serial, "t" + tvqn)
@@ -63,7 +97,8 @@ def test_identifiers_come_back(name: str, serial: str, tvqn: str) -> None:
 
 
 FOREIGN = ["", "vof", "vof:", "vof:a", "vof:a:", "vof::b", "vof:a:b:c", "vof:a:b/c", "rbd:a:b"]
-OURS = ["vof:a:b", "vof:disk0:vof-disk-0", "vof:A.b-c_d:1#2+3=4@5_6"]
+FOREIGN += ["vof:é\u202e:b", "vof:a:é\u00a0", f"vof:{'é' * 33}:b"]
+OURS = ["vof:a:b", "vof:диск:磁盘é😀", "vof:disk0:vof-disk-0", "vof:A.b-c_d:1#2+3=4@5_6"]
 
 
 @pytest.mark.parametrize("text", FOREIGN)
@@ -73,8 +108,13 @@ def test_other_identifiers(text: str) -> None:
 
 @pytest.mark.parametrize("text", [*FOREIGN, *OURS, "vof:a:b\nVOF_NAME=x", "vof:a:b c"])
 def test_udev_takes_the_same(text: str) -> None:
+    # As udev starts it, which has no locale.
     run = subprocess.run(
-        [sys.executable, "-IS", VOF_ID, text], capture_output=True, text=True, check=False
+        [sys.executable, "-IS", VOF_ID, text.encode()],
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
+        env={},
     )
     found = parse_identifier(text)
     if found is None:

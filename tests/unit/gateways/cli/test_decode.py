@@ -147,7 +147,7 @@ def test_keys_are_not_shown_unless_asked_for(run: Run) -> None:
 def test_names_do_not_reach_the_terminal_as_they_are(run: Run) -> None:
     named = said.connect(V5).replace(said.TVQN.encode(), b"a\x1b[2J\x9b\n".ljust(15, b"z"))
     _status, shown, _error = run("-", data=files.pcap(files.times(files.talked([(I2T, named)]))))
-    assert "tvqn a\\x1b[2J\\x9b\\x0az" in shown
+    assert "tvqn a\\x1b[2J\\x9b\\nz" in shown
     assert "\x1b" not in shown
 
 

@@ -5,6 +5,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -17,6 +21,8 @@ from vof.gateways.cli.output import (
     write_json_line,
     write_table,
 )
+
+VOFCTL = "vof.gateways.cli.main"
 
 Capture = pytest.CaptureFixture[str]
 
@@ -53,6 +59,40 @@ def test_json_of_what_cannot_be_written(capsys: Capture) -> None:
     assert capsys.readouterr().out.encode()
     write_json({"name": "a\udcff\n"})
     assert json.loads(capsys.readouterr().out)["name"] == "a\udcff\n"
+
+
+# What a program sees under systemd, at a terminal of another encoding, and at its most hostile.
+LOCALES = {
+    "C": {"LC_ALL": "C"},
+    "latin-1": {"PYTHONIOENCODING": "latin-1"},
+    "ascii": {"PYTHONIOENCODING": "ascii:strict"},
+}
+
+
+@pytest.mark.parametrize("locale", LOCALES.values(), ids=LOCALES)
+def test_any_name_in_any_locale(tmp_path: Path, locale: dict[str, str]) -> None:
+    name, tvqn = "дискé", 'a/Диск № 1 é 磁盘 \U0001f600 "%s" #;\u202eאב'
+    conf = tmp_path / "vof.conf"
+    conf.write_text(f"[device {name}]\ntvqn = {tvqn}\n", encoding="utf-8")
+    shown = []
+    for form in ("json", "text"):
+        done = subprocess.run(
+            [sys.executable, "-m", VOFCTL, "connect", "--dry-run", "-o", form, name],
+            env={**os.environ, "VOF_CONFIG_DIR": str(tmp_path), **locale},
+            capture_output=True,
+            check=False,
+        )
+        assert (done.returncode, done.stderr) == (0, b"")
+        shown.append(done.stdout.decode(locale.get("PYTHONIOENCODING", "utf-8").split(":")[0]))
+    found = json.loads(shown[0])
+    assert (found["name"], f"tvqn={tvqn}" in found["nbdkit"]) == (name, True)
+    assert "\u202e" not in shown[1]
+    assert ("磁盘" in shown[1]) == (locale == LOCALES["C"])
+
+
+def test_columns_of_letters_that_are_wide_or_none(capsys: Capture) -> None:
+    write_table(("NAME", "SIZE"), [("磁盘", 1), ("e\u0301", 2), ("жжжж0", 3)])
+    assert capsys.readouterr().out == "NAME   SIZE\n磁盘   1\ne\u0301      2\nжжжж0  3\n"
 
 
 def test_table(capsys: Capture) -> None:

@@ -19,6 +19,24 @@ def test_a_good_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert check_mountpoint(str(tmp_path / "link")) == str(tmp_path)
 
 
+@pytest.mark.parametrize("name", ["a b", "диск\u2028x", "\r\x0b\x85", "\udcff\\\n"])
+def test_what_is_mounted_under_any_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setattr(mountpoint, "MOUNTS", tmp_path / "mountinfo")
+    place = tmp_path / name
+    place.mkdir()
+    shown = b"".join(
+        b"\\%03o" % byte if byte in b" \t\n\\" else bytes([byte]) for byte in os.fsencode(place)
+    )
+    (tmp_path / "mountinfo").write_bytes(
+        b"22 1 8:1 / / rw - ext4 /dev/sda1 rw\n"
+        b"36 22 0:41 / " + shown + b" rw,nosuid shared:1 - fuse.sshfs host: rw\n"
+    )
+    with pytest.raises(ConfigError, match=r"is busy: a fuse\.sshfs is mounted there already"):
+        check_mountpoint(str(place))
+
+
 def test_no_fuse(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mountpoint, "DEVICE", str(tmp_path / "none"))
     with pytest.raises(ConfigError, match="modprobe fuse"):

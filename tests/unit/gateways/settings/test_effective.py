@@ -12,7 +12,7 @@ from vof.gateways.nbd import PARAMETERS as PLUGIN_PARAMETERS
 from vof.gateways.settings.effective import BUILT_IN_VALUES, Effective, device, mount
 from vof.gateways.settings.merged import Settings, load
 from vof.gateways.settings.origin import Source
-from vof.gateways.settings.schema import DEVICE_KEYS, MOUNT_KEYS
+from vof.gateways.settings.schema import DEVICE_KEYS, MOUNT_KEYS, parse_tvqns
 from vof.initiator.parameters import SessionParameters
 
 TEXT = """\
@@ -140,6 +140,35 @@ def test_a_mount(settings: Settings) -> None:
         (None, "built in"),
         ("30", "built in"),
     ]
+
+
+@pytest.mark.parametrize("given", ["диск-0", r"\xd0\xb4\xd0\xb8\xd1\x81\xd0\xba\x2d0"])
+def test_a_name_as_a_unit_has_it(tmp_path: Path, given: str) -> None:
+    """In the name of a unit systemd allows nothing but ASCII."""
+    text = "[device диск-0]\ntvqn = x\n[mount диск-0]\nmountpoint = /m\n"
+    (tmp_path / "vof.conf").write_text(text, encoding="utf-8")
+    settings = load(tmp_path)
+    assert (device(settings, given).name, device(settings, given).text("tvqn")) == ("диск-0", "x")
+    assert mount(settings, given).name == "диск-0"
+    assert device(settings, r"a\x2db").text("tvqn") == r"a\x2db"
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("a/b c,d", ["a/b", "c", "d"]),
+        (' "a b" , "c,d","e" ', ["a b", "c,d", "e"]),
+        ('"say ""x""" it\'s 5"', ['say "x"', "it's", '5"']),
+    ],
+)
+def test_tvqns(text: str, names: list[str]) -> None:
+    assert parse_tvqns("tvqns", text) == names
+
+
+@pytest.mark.parametrize("text", ['"a', '"a"b', 'x "a""', '""'])
+def test_tvqns_that_are_none(text: str) -> None:
+    with pytest.raises(ConfigError, match=r"^tvqns"):
+        parse_tvqns("tvqns", text)
 
 
 def test_no_such_mount(settings: Settings) -> None:

@@ -166,17 +166,19 @@ class TestProblems:
         assert problems(write(tmp_path, main=content)) == [f"DIR/vof.conf:{expected}"]
 
     @pytest.mark.parametrize(
-        "name", ["a b", "a/b", "-a", ".a", "ü", "x" * 65, "../x", "a\\b", "a,b", "%i"]
+        "name",
+        ["a b", "a/b", "-a", ".a", "ü\u202e", "ü" * 33, "x" * 65, "../x", "a\\b", "a,b", "%i"],
     )
     @pytest.mark.parametrize("kind", ["device", "mount"])
     def test_names(self, tmp_path: Path, kind: str, name: str) -> None:
         content = f"[{kind} {name}]\ntvqn = x\n"
         assert problems(write(tmp_path, main=content)) == [
             f"DIR/vof.conf:1: [{kind} {name}]: {name!r} cannot be a name: up to 64 letters, "
-            "digits, '.', '_' and '-' are allowed, a letter or digit first"
+            "digits, '.', '_' and '-' are allowed, a letter or digit first; one that is not ASCII "
+            "counts as its bytes in UTF-8"
         ]
 
-    @pytest.mark.parametrize("name", ["a", "0", "disk-0.a_B", "x" * 64])
+    @pytest.mark.parametrize("name", ["a", "0", "disk-0.a_B", "x" * 64, "диск", "磁" * 21])
     def test_good_names(self, tmp_path: Path, name: str) -> None:
         settings = load(write(tmp_path, main=f"[device {name}]\ntvqn=x\n"))
         assert (settings.devices, settings.problems) == ([name], [])
