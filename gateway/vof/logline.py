@@ -9,6 +9,8 @@ systemd-journald takes off again (sd-daemon(3)). Where the lines go is set by en
 
 from __future__ import annotations
 
+import codecs
+import io
 import json
 import logging
 import os
@@ -118,7 +120,11 @@ class LineFormatter(logging.Formatter):
 
 def log_to_stderr(prefix: str, level: int) -> None:
     """Have everything of ours from ``level`` on written to stderr, in lines behind ``prefix``."""
-    handler = logging.StreamHandler(sys.stderr)
+    stream = sys.stderr
+    if isinstance(stream, io.TextIOWrapper) and codecs.lookup(stream.encoding).name == "ascii":
+        # The C locale, where a program's Python speaks UTF-8, and one inside another does not.
+        stream.reconfigure(encoding="utf-8")
+    handler = logging.StreamHandler(stream)
     handler.setFormatter(LineFormatter(prefix, journal=is_journal(2)))
     logger.handlers[:] = [handler]
     logger.propagate = False

@@ -56,6 +56,10 @@ def test_a_parameter_that_cannot_be(argument: str, text: str) -> None:
     assert text in line
 
 
+def test_a_parameter_that_is_no_text() -> None:
+    assert r"error: not UTF-8 text: a\xffж" in complaint("tvqn=a\udcffж")
+
+
 class TestTargetThatIsNot:
     def test_there(self) -> None:
         port = unused_port()

@@ -10,7 +10,7 @@ import pytest
 
 from tests.nbd.conftest import DISK, Served
 from tests.nbd.nbdkit_process import Nbdkit, Way, run_nbdkit
-from tests.support.scripted_target import wait_until
+from tests.support.scripted_target import Device, ScriptedTarget, wait_until
 
 pytestmark = pytest.mark.nbdkit
 
@@ -38,6 +38,27 @@ def test_in_a_file(served: Served, tmp_path: Path, daemon: bool) -> None:
     assert "block OUT sector 16, bytes 4096" in text
     assert "block IN sector 16, bytes 4096" in text
     assert "device status OK" in text
+
+
+def test_names_of_any_letters_without_a_locale(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """nbdkit's Python takes the C locale's encoding, ASCII, at its word."""
+    monkeypatch.setenv("LC_ALL", "C")
+    tvqn = 'a/Ж 磁盘 "%s" #\u202e'
+    folder = tmp_path / "ж"
+    folder.mkdir()
+    places = (f"trace={folder}/trace", f"metrics=unix:{folder}/metrics")
+    with ScriptedTarget(Device(tvqn=tvqn)) as target:
+        with Nbdkit(f"tport={target.port}", *places) as nbdkit:
+            with nbdkit.client(tvqn):
+                pass
+            assert (folder / "metrics").is_socket()
+        assert "tvqn a/Ж 磁盘" in (folder / "trace").read_text(encoding="utf-8")
+        with Nbdkit(f"tport={target.port}", f"tvqn={tvqn}", "trace=yes") as nbdkit:
+            with nbdkit.client():
+                pass
+            assert "tvqn a/Ж 磁盘" in nbdkit.log
 
 
 def test_in_the_log(served: Served) -> None:

@@ -16,6 +16,7 @@ import dataclasses
 import errno
 import functools
 import logging
+import os
 import traceback
 from collections.abc import Callable, Iterable
 from threading import Lock
@@ -135,6 +136,9 @@ def format_exception(*args: Any, **kwargs: Any) -> list[str]:
     error = args[1] if len(args) > 1 else args[0]
     if isinstance(error, VofError):
         return [printable(str(error))]
+    if isinstance(error, UnicodeDecodeError):
+        # nbdkit itself reads parameters and export names, before anything of ours is called.
+        return [f"not UTF-8 text: {printable(error.object.decode(errors='backslashreplace'))}"]
     frames = traceback.extract_tb(error.__traceback__)
     place = f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""
     return [f"internal error: {type(error).__name__}: {error}{place}; please report it"]
@@ -252,9 +256,9 @@ class NbdGateway:
         elif key == "growing":
             self._growing = _parse_flag(key, value)
         elif key == "metrics":
-            self._metrics = Endpoint.parse(key, value)
+            self._metrics = Endpoint.parse(key, _as_path(value))
         elif key == "trace":
-            self._trace = parse_place(key, value)
+            self._trace = parse_place(key, _as_path(value))
         elif key in SESSION_PARAMETERS:
             self._parameters.set(key, value)
         else:
@@ -358,6 +362,12 @@ class NbdGateway:
                 del self._disks[tvqn]
         disk.driver.close()
         self._book.leave(disk.driver.session)
+
+
+def _as_path(value: str) -> str:
+    """Return what leads to the bytes that nbdkit has read as UTF-8. It starts Python without what
+    makes a program of the C locale's speak UTF-8 as well."""
+    return os.fsdecode(value.encode())
 
 
 def _parse_flag(key: str, value: str) -> bool:

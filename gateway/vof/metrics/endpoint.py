@@ -46,7 +46,12 @@ class Endpoint(NamedTuple):
         found = _INTERNET.fullmatch(text)
         if not found or int(found["port"]) > 65535:
             raise ConfigError(f"{key}={text}: not {FORM}")
-        return cls(found["six"] or found["host"], int(found["port"]))
+        host = found["six"] or found["host"]
+        try:
+            host.encode("idna")  # what no resolver could be asked for
+        except UnicodeError:
+            raise ConfigError(f"{key}={text}: not {FORM}; that is no host name") from None
+        return cls(host, int(found["port"]))
 
     def __str__(self) -> str:
         if self == NOWHERE:

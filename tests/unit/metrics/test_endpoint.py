@@ -38,7 +38,7 @@ def test_a_relative_path_is_made_whole(tmp_path: Path, monkeypatch: pytest.Monke
 @pytest.mark.parametrize(
     "text",
     ["", "9100", ":9100", "host:", "host:65536", "host:-1", "host:x", "::1:9100", "[]:1", "unix:",
-     "unix:/", "/tmp/a\0b", "a b:٣"],
+     "unix:/", "/tmp/a\0b", "a b:٣", "a..b:1", "\udcff:1", f"{'x' * 64}:1"],
 )  # fmt: skip
 def test_what_is_none(text: str) -> None:
     with pytest.raises(ConfigError, match="metrics=") as caught:
