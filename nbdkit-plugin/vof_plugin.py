@@ -15,7 +15,7 @@ import traceback
 from collections.abc import Iterable
 
 try:
-    from vof.gateways import nbd
+    from vof.program import run
 except ModuleNotFoundError as missing:
     if missing.name != "vof":
         raise
@@ -25,12 +25,21 @@ except ModuleNotFoundError as missing:
         "activate the virtual environment it is in"
     )
 
+
+def show_help() -> int:
+    from vof.gateways import nbd  # noqa: PLC0415 - `run` is to be there before
+
+    sys.stdout.write(nbd.help_text() + "\n")
+    return 0 if sys.argv[1:] == ["--help"] else 2
+
+
 try:
     import nbdkit
 except ModuleNotFoundError:
     # Not inside nbdkit: run as a program, all there is to do is to say how to use it.
-    sys.stdout.write(nbd.help_text() + "\n")
-    sys.exit(0 if sys.argv[1:] == ["--help"] else 2)
+    sys.exit(run("vof_plugin.py", show_help))
+
+from vof.gateways import nbd  # noqa: E402 - see above
 
 API_VERSION = 2
 

@@ -8,6 +8,7 @@ prerequisite is missing skips and names what is missing.
 
 import os
 import shutil
+import signal
 import sys
 from collections.abc import Generator
 from pathlib import Path
@@ -47,8 +48,16 @@ def _missing(names: tuple[str, ...]) -> list[str]:
     ]
 
 
+def _heed_signals() -> None:
+    """Let child processes heed what is ignored here, as by nohup(1)."""
+    for number in (signal.SIGINT, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, lambda _number, _frame: None)
+
+
 def pytest_configure(config: pytest.Config) -> None:
     _activate()
+    _heed_signals()
     # What this machine is configured for must not be what the tests find.
     os.environ["VOF_CONFIG_DIR"] = "/nonexistent/vof"
 

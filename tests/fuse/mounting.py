@@ -14,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-COMMAND = (sys.executable, "-m", "vof.gateways.fuse.cli")
+COMMAND = (sys.executable, "-m", "vof", "vof-mount")
 PATIENCE = 30.0
 
 
@@ -56,7 +56,7 @@ def process_of(folder: Path) -> int | None:
             with contextlib.suppress(OSError):
                 words = (entry / "cmdline").read_bytes().split(b"\0")
                 ours = os.fsencode(folder) in words and any(
-                    word.endswith((b"fuse.cli", b"vof-mount", b"mount.fuse.vof")) for word in words
+                    word.endswith((b"vof-mount", b"mount.fuse.vof")) for word in words
                 )
                 if ours and alive(int(entry.name)):
                     return int(entry.name)

@@ -41,7 +41,7 @@ def walk(script: str, folder: Path) -> subprocess.CompletedProcess[str]:
 
 def program(port: int) -> str:
     """Return the shell function that stands for the installed program and the default port."""
-    return f'vofctl() {{ {sys.executable} -m vof.gateways.cli.main "$@" --tport {port}; }}\n'
+    return f'vofctl() {{ {sys.executable} -m vof vofctl "$@" --tport {port}; }}\n'
 
 
 def test_files(crypto: CryptoFiles, tmp_path: Path) -> None:

@@ -30,8 +30,8 @@ Shell = Callable[[str], "subprocess.CompletedProcess[str]"]
 # The program as pip installs it: a script named after it, whose first word decides what it is.
 PROGRAM = f"""#!{sys.executable}
 import sys
-from vof.gateways.fuse.cli import main
-sys.exit(main())
+from vof.__main__ import vof_mount
+sys.exit(vof_mount())
 """
 
 PREPARE = """

@@ -216,22 +216,6 @@ def test_the_foreground(folder: Path, rng: ScriptedRng) -> None:
     assert not is_mounted(folder)
 
 
-def test_an_interrupted_start(folder: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
-        process = subprocess.Popen(
-            [*COMMAND, "-f", "-o", f"tport={port}", DISK, folder],
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        connection, _address = listener.accept()
-        with connection:
-            process.send_signal(signal.SIGINT)
-            _out, said = process.communicate(timeout=20)
-    assert process.returncode == 1
-    assert "Traceback" not in said
-
-
 def test_a_relative_mountpoint(folder: Path) -> None:
     """The program changes to / in the background."""
     run = subprocess.run(

@@ -69,13 +69,13 @@ _FSTAB = f"{BY_ID} {MOUNT} ext4 {_OPTIONS} 0 2\n"
 _CHECKED_OUT = """\
 #!/usr/lib/vof/bin/python3
 import sys
-from {module} import main
-sys.exit(main())
+from vof.__main__ import {function}
+sys.exit({function}())
 """
 _PROGRAMS = {
-    "sbin/vofctl": "vof.gateways.cli.main",
-    "sbin/vof-target": "vof.target.cli",
-    "bin/vof-mount": "vof.gateways.fuse.cli",
+    "sbin/vofctl": "vofctl",
+    "sbin/vof-target": "vof_target",
+    "bin/vof-mount": "vof_mount",
 }
 
 
@@ -132,9 +132,9 @@ def _install_programs(usr: Path) -> None:
     (home / "pyvenv.cfg").write_text("home = /usr/bin\ninclude-system-site-packages = true\n")
     paths = (PLACE / "gateway", PLACE / ".venv" / packages)
     (home / packages / "checkout.pth").write_text("".join(f"{path}\n" for path in paths))
-    for name, module in _PROGRAMS.items():
+    for name, function in _PROGRAMS.items():
         program = home / "bin" / Path(name).name
-        program.write_text(_CHECKED_OUT.format(module=module), encoding="ascii")
+        program.write_text(_CHECKED_OUT.format(function=function), encoding="ascii")
         program.chmod(0o755)
         (usr / name).parent.mkdir(parents=True, exist_ok=True)
         (usr / name).symlink_to(Path("../lib/vof/bin", program.name))

@@ -10,7 +10,8 @@ both show what they counted.
 ``trace`` shows what passes through the connections of either end, by ``decode``; of the target,
 ``cli`` alone knows it.
 ``rdma`` is what both ends have to know of pyverbs and of a machine's RDMA devices.
-``notify`` tells systemd how a program is doing, whichever end that is.
+``notify`` tells systemd how a program is doing, whichever end that is; ``program`` is how one
+begins and ends, and ``__main__`` which there are.
 """
 
 from __future__ import annotations
@@ -22,7 +23,9 @@ from pathlib import Path
 ALLOWED = {
     "errors": frozenset[str](),
     "implementation": frozenset({"errors"}),
+    "__main__": frozenset({"gateways", "program", "target"}),
     "notify": frozenset[str](),
+    "program": frozenset({"logline"}),
     "counts": frozenset[str](),
     "logline": frozenset[str](),
     "rdma": frozenset[str](),
@@ -36,14 +39,14 @@ ALLOWED = {
     "gateways": frozenset(
         {
             *("counts", "errors", "logline", "wire", "fabric", "engine", "initiator", "drivers"),
-            *("decode", "metrics", "notify", "trace"),
+            *("decode", "metrics", "notify", "program", "trace"),
         }
     ),
     "decode": frozenset({"errors", "wire"}),
     "target": frozenset(
         {
-            *("counts", "errors", "implementation", "logline", "metrics", "notify", "rdma"),
-            *("trace", "wire"),
+            *("counts", "errors", "implementation", "logline", "metrics", "notify", "program"),
+            *("rdma", "trace", "wire"),
         }
     ),
 }

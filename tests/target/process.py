@@ -17,7 +17,7 @@ from typing import IO, Self
 
 from tests.target.peer import PATIENCE
 
-COMMAND = (sys.executable, "-m", "vof.target.cli")
+COMMAND = (sys.executable, "-m", "vof", "vof-target")
 
 
 def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:

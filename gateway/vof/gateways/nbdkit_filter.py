@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vof.errors import ConfigError, VofError
+from vof.program import undone
 
 FILE_NAME = "nbdkit-vof-filter.so"
 """As nbdkit names a filter that is found as ``--filter=vof``."""
@@ -86,10 +87,10 @@ def install_filter() -> Path:
     place = Nbdkit.find().filter_folder / FILE_NAME
     try:
         # Renamed into place: an nbdkit that runs keeps the file it has.
-        with tempfile.NamedTemporaryFile(dir=place.parent, delete=False) as file:
-            shutil.copyfile(built, file.name)
-            Path(file.name).chmod(0o644)
-        Path(file.name).rename(place)
+        with undone(), tempfile.TemporaryDirectory(dir=place.parent) as folder:
+            made = Path(shutil.copyfile(built, Path(folder) / FILE_NAME))
+            made.chmod(0o644)
+            made.rename(place)
     except OSError as error:
         raise ConfigError(
             f"cannot write {place}: {error.strerror}; run it as root, or use "
@@ -136,14 +137,18 @@ def _check_headers(nbdkit: Nbdkit) -> None:
 
 def _compile(source: Path, header: Path, path: Path) -> None:
     compiler = os.environ.get("CC") or "cc"
-    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+    with undone(), tempfile.TemporaryDirectory(dir=path.parent) as folder:
         made = Path(folder) / FILE_NAME
         command = [
             *(compiler.split()), "-std=c11", "-O2", "-shared", "-fPIC", "-fvisibility=hidden",
             f"-I{header.parent}", str(source), "-o", str(made),
         ]  # fmt: skip
         try:
-            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            # What a compiler that is killed leaves goes with the folder.
+            environment = os.environ | {"TMPDIR": folder}
+            done = subprocess.run(
+                command, env=environment, capture_output=True, text=True, check=False
+            )
         except FileNotFoundError:
             raise ConfigError(
                 f"there is no C compiler '{compiler}'; install {_PACKAGES}, or name one in CC="

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import errno
 import logging
 import os
 import resource
@@ -26,6 +27,7 @@ from vof.errors import VofError
 from vof.logline import event, log_to_stderr, logger
 from vof.metrics.endpoint import FORM, NOWHERE, Endpoint
 from vof.notify import notify
+from vof.program import ENDING, orders, say, undone
 from vof.target.config import Config, Settings, load
 from vof.target.listening import check as check_listening
 from vof.target.server import STOP_TIMEOUT, Target, close_all, open_devices
@@ -33,7 +35,6 @@ from vof.target.taps import Taps
 from vof.target.values import ports
 from vof.wire.constants import Transport
 
-_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _STACK_SIZE = 512 << 10
 _SPARE_DESCRIPTORS = 256
 # Of one connection: over TCP a control queue has two, and so has a native queue that waits for its
@@ -50,11 +51,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parser.parse_args(argv)
     _check_usage(parser, options)
     log_to_stderr("vof-target: ", logging.DEBUG if options.verbose else logging.WARNING)
-    if not options.check:
-        # Blocked before anything is made that has to be removed again, and before any thread is
-        # there, so that all of them inherit it: sigwait takes the signals, and nothing is
-        # interrupted.
-        signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
     try:
         if options.check:
             return _check(options.check)
@@ -139,7 +135,7 @@ def _check(path: Path) -> int:
     check_listening(config.settings)
     close_all(open_devices(config.devices))
     where = config.settings
-    _say(
+    sys.stdout.write(
         f"vof-target: {path} is good: {len(config.devices)} devices at {where.address} "
         f"port {where.port} ({where.transport})\n"
     )
@@ -150,7 +146,7 @@ def _run_demo(options: argparse.Namespace) -> int:
     # Its devices need all there is, which takes a while to load.
     from vof.target.demo import demo_config, demo_words  # noqa: PLC0415
 
-    with contextlib.ExitStack() as stack:
+    with undone(), contextlib.ExitStack() as stack:
         directory = Path(
             options.demo or stack.enter_context(tempfile.TemporaryDirectory(prefix="vof-target-"))
         )
@@ -190,25 +186,30 @@ def _exposition(config: Config, target: Target, stack: contextlib.ExitStack) -> 
         return lambda: None
     from vof.metrics.exposition import Exposition  # noqa: PLC0415 - only who wants it pays for it
 
+    stack.enter_context(undone())  # its socket may be a file
     exposition = Exposition(endpoint, "vof-target", target.metrics)
     stack.callback(exposition.stop)
 
     def start() -> None:
         exposition.start()
-        _say(f"vof-target: metrics at {exposition.endpoint}\n")
+        say(f"vof-target: metrics at {exposition.endpoint}\n")
 
     return start
 
 
 def _serve(target: Target, config: Config, path: Path | None, words: Words | None) -> int:
+    ignored = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    on_terminal = _has_terminal() and not ignored
+    # A demonstration has nothing to read again, and is told to go on by nohup(1) alone.
+    wanted = [each for each in ENDING if path or each != signal.SIGHUP or not ignored]
+    wait_for_order = orders(*wanted)
     if words:
-        _say(words(target.address, target.ports))
-    _say(f"vof-target: listening on {target.listening_on}\n")
+        say(words(target.address, target.ports))
+    say(f"vof-target: listening on {target.listening_on}\n")
     notify(f"READY=1\nSTATUS=listening on {target.listening_on}")
-    while signal.sigwait(_SIGNALS) == signal.SIGHUP:
-        if path is None:
-            event(logging.WARNING, "not-reloaded", reason="a demo has no configuration file")
-            continue
+    while wait_for_order() == signal.SIGHUP:
+        if path is None or (on_terminal and not _has_terminal()):
+            break
         try:
             target.reload(load(path))
         except VofError as error:
@@ -231,13 +232,10 @@ def _raise_descriptor_limit(settings: Settings) -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
-def _say(text: str) -> None:
-    """Write to stdout; nobody there to read it is no reason to fail."""
-    # Not through sys.stdout: what it could not write it would try again at exit, and fail there.
-    if sys.stdout is not None:
-        with contextlib.suppress(OSError):
-            os.write(1, text.encode(errors="backslashreplace"))
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+def _has_terminal() -> bool:
+    """Return whether the process has a controlling terminal, which has not been hung up."""
+    try:
+        os.close(os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY | os.O_NONBLOCK))
+    except OSError as error:
+        return error.errno in (errno.EMFILE, errno.ENFILE)  # not known: it goes on as it was
+    return True

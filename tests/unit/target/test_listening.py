@@ -86,7 +86,7 @@ def test_every_port_is_accepted_on() -> None:
         for port in (first, second):
             with socket.create_connection((HERE, port), 10) as peer:
                 # What begins with this is no Connect: it is looked at, and closed.
-                peer.sendall(b"GET / HTTP/1.1\r\n\r\n")
+                peer.sendall(b"GET / HTTP/1.1\r\n")
                 assert peer.recv(1) == b""
     assert is_free(HERE, first)
     assert is_free(HERE, second)

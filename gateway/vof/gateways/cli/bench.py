@@ -23,6 +23,7 @@ from vof.gateways.cli.target_options import add_target_argument, target_settings
 from vof.gateways.nbd import MAX_QUEUES
 from vof.gateways.settings.effective import Effective
 from vof.initiator.parameters import parse_integer
+from vof.program import undone
 
 DEFAULTS = LoadPlan(seconds=5.0)
 
@@ -80,7 +81,8 @@ def run(given: argparse.Namespace) -> Exit:
             raise ConfigError(
                 f"the device has {driver.size} bytes: too few for requests of {plan.block_size}"
             )
-        result = _measure(driver, plan)
+        with undone():
+            result = _measure(driver, plan)
         if driver.session.error is not None:
             raise driver.session.error
         queues = len(driver.session.virtqueues)

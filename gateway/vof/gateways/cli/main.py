@@ -6,9 +6,6 @@ A verb whose arguments have a ``hint`` is asked by it for what to add to an erro
 
 from __future__ import annotations
 
-import io
-import os
-import signal
 import sys
 from collections.abc import Sequence
 
@@ -21,18 +18,9 @@ from vof.gateways.cli.telling import tell_error
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program; return its exit status."""
     words = sys.argv[1:] if argv is None else argv
-    _take_any_text()
     given = arguments(words).parse_args(words)
     try:
-        status = int(given.run(given))
-        sys.stdout.flush()
-        return status
-    except BrokenPipeError:
-        # Whoever read the output has enough; Python must not try to flush it once more.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        return Exit.FAILED
-    except KeyboardInterrupt:
-        return 128 + signal.SIGINT
+        return int(given.run(given))
     except VofError as error:
         hint = getattr(given, "hint", None)
         return _fail(f"{error}{hint(given, error) if hint else ''}", exit_of(error))
@@ -41,17 +29,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail(f"{name}{error.strerror or error}", exit_of(error))
 
 
-def _take_any_text() -> None:
-    """Have a name written as an escape where the locale has no such letter, or it is none."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
-
-
 def _fail(text: str, status: Exit) -> int:
     tell_error(text)
     return status
-
-
-if __name__ == "__main__":
-    sys.exit(main())

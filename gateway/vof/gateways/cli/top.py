@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import errno
 import shutil
+import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -22,6 +23,7 @@ from vof.gateways.cli.output import add_output_option, wants_json, write_json
 from vof.gateways.cli.scrape import scrape
 from vof.gateways.cli.top_view import View, describe, show
 from vof.metrics.endpoint import FORM, Endpoint
+from vof.program import Interrupted, undone
 
 DEFAULT_INTERVAL = 2.0
 _CLEAR = "\x1b[H\x1b[2J"
@@ -74,8 +76,11 @@ def run(given: argparse.Namespace) -> Exit:
     if given.once or not sys.stdout.isatty():
         return _print_once(places())
     try:
-        _refresh(places, interval)
-    except KeyboardInterrupt:
+        with undone():
+            _refresh(places, interval)
+    except Interrupted as interrupted:
+        if interrupted.number != signal.SIGINT:
+            raise
         return Exit.DONE
 
 

@@ -155,7 +155,3 @@ def _fail(wrong: str | None) -> int:
         return 0
     sys.stderr.write(f"vof-mount: {printable(wrong)}\n")
     return 1
-
-
-if __name__ == "__main__":
-    sys.exit(main())

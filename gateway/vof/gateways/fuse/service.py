@@ -24,6 +24,7 @@ from vof.gateways.fuse.operations import Operations
 from vof.gateways.fuse.options import MountOptions
 from vof.gateways.session_book import SessionBook
 from vof.logline import describe, event
+from vof.program import ENDING, Interrupted
 
 MAX_REQUESTS = 1024
 """Requests of the kernel that can wait at once without holding up others; each costs a task."""
@@ -35,22 +36,33 @@ LEAVE_TIMEOUT = 2.0
 def run(options: MountOptions, ready: Callable[[], None]) -> str | None:
     """Serve a mount to its end; ``ready`` is called when it is usable.
 
-    Returns None, or what went wrong in words.
+    Returns None, or what went wrong in words. Raises Interrupted for a signal before it is usable.
     """
-    service = _Service(options, ready)
+    try:
+        # Before signals are waited for: the folder may be one whose server does not answer.
+        mountpoint = check_mountpoint(options.mountpoint)
+    except VofError as error:
+        return str(error)
+    service = _Service(options, mountpoint, ready)
     try:
         trio.run(service.run)
     except Exception as error:  # noqa: BLE001 - told in one line
         event(logging.ERROR, "internal-error", reason=describe(error))
         return f"internal error: {error!r}; please report it"
+    if service.interrupted_by is not None:
+        raise Interrupted(service.interrupted_by)
     return service.failure
 
 
 class _Service:
-    def __init__(self, options: MountOptions, ready: Callable[[], None]) -> None:
+    def __init__(self, options: MountOptions, mountpoint: str, ready: Callable[[], None]) -> None:
         self.failure: str | None = None
+        self.interrupted_by: int | None = None
+        """The signal that has ended it before it was usable."""
         self._options = options
-        self._ready = ready
+        self._mountpoint = mountpoint
+        self._tell = ready
+        self._is_ready = False
         self._mounted = False
         self._scope = trio.CancelScope()
 
@@ -58,12 +70,10 @@ class _Service:
         async with trio.open_nursery() as nursery:
             book = SessionBook()
             devices = Devices(nursery, book)
-            nursery.start_soon(self._leave_on_signal, devices)
+            await nursery.start(self._leave_on_signal, devices)
             try:
                 with self._scope, _metrics(self._options, book):
                     await self._serve(devices)
-                if self._scope.cancelled_caught and not self._mounted:
-                    self.failure = "interrupted"
             except VofError as error:
                 self.failure = str(error)
             finally:
@@ -73,22 +83,32 @@ class _Service:
 
     async def _serve(self, devices: Devices) -> None:
         options = self._options
-        mountpoint = check_mountpoint(options.mountpoint)
         devices.add(FILE_NAME, ControlFile(Control(devices, options.parameters)))
         for tvqn in options.tvqns:
             await devices.create(dataclasses.replace(options.parameters, tvqn=tvqn), options.name)
         operations = Operations(devices, options.ownership, self._ready)
-        _mount(operations, mountpoint, options)
+        _mount(operations, self._mountpoint, options)
         self._mounted = True
         try:
             await pyfuse3.main(max_tasks=MAX_REQUESTS)
         finally:
             pyfuse3.close(unmount=True)
 
-    async def _leave_on_signal(self, devices: Devices) -> None:
-        with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
+    def _ready(self) -> None:
+        self._is_ready = True
+        self._tell()
+
+    async def _leave_on_signal(
+        self, devices: Devices, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    ) -> None:
+        # One that was ignored when the program began, as by nohup(1), stays so.
+        heeded = [each for each in ENDING if signal.getsignal(each) is not signal.SIG_IGN]
+        with trio.open_signal_receiver(*heeded) as signals:
+            task_status.started()
             async for number in signals:
                 event(logging.INFO, "leaving", signal=signal.Signals(number).name)
+                if not self._is_ready and self.interrupted_by is None:
+                    self.interrupted_by = number
                 if self._mounted:
                     await devices.close()
                     pyfuse3.terminate()
