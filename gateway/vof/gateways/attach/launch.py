@@ -13,6 +13,7 @@ import json
 import logging
 import logging.handlers
 import os
+import select
 import signal
 import socket
 import sys
@@ -25,10 +26,12 @@ from vof import errors
 from vof.errors import VofError
 from vof.gateways.attach.blockdev import Kernel
 from vof.gateways.attach.plan import Plan
+from vof.gateways.attach.signals import hold_back
 from vof.gateways.attach.state import END, Claim, Record, StateFolder
 from vof.gateways.attach.supervisor import supervise
 from vof.logline import printable
 from vof.notify import notify
+from vof.program import Interrupted, hold, say
 
 LOG = "log"
 """The supervisor's log and nbdkit's, in the entry's folder."""
@@ -59,7 +62,10 @@ class Launch:
         return self._socket.fileno()
 
     def outcome(self) -> Record:
-        """Wait until the disk is usable. Raises VofError, of the kind it was, if it cannot be."""
+        """Wait until the disk is usable; no signal ends this process then until it says so.
+
+        Raises VofError, of the kind it was, if the disk cannot be.
+        """
         data = bytearray()
         with self._socket:
             while not data.endswith(b"\n") and len(data) < _LARGEST:
@@ -67,14 +73,16 @@ class Launch:
                 if not part:
                     break
                 data += part
-            if data.endswith(b"\n"):
+            news = json.loads(data) if data.endswith(b"\n") else None
+            if news is not None:
+                if "failure" not in news:
+                    hold()
                 with suppress(OSError):
                     self._socket.sendall(_HEARD)
-        if not data.endswith(b"\n"):
+        if news is None:
             _pid, status = os.waitpid(self.pid, 0)
             how = f"signal {os.WTERMSIG(status)}" if os.WIFSIGNALED(status) else "no word"
             raise VofError(f"the supervisor ended with {how} before the disk was attached")
-        news = json.loads(data)
         if "failure" in news:
             with suppress(ChildProcessError):
                 os.waitpid(self.pid, 0)  # until all is undone
@@ -86,16 +94,23 @@ class Launch:
         """Have everything undone."""
         self._socket.close()
 
+    def wait_until_undone(self, seconds: float) -> None:
+        """Wait for the supervisor's end, which comes by itself once it was abandoned."""
+        poll = select.poll()
+        poll.register(os.pidfd_open(self.pid), select.POLLIN)
+        poll.poll(seconds * 1000)
+
 
 def run_in_foreground(plan: Plan, folder: StateFolder, kernel: Kernel) -> None:
-    """Be the supervisor until the end, and tell systemd how it goes. Raises VofError."""
+    """Be the supervisor until the end, and tell systemd how it goes. Raises VofError, and
+    Interrupted if it was ended before the disk was attached."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    hold_back()
     claim = _claim(plan, folder)
 
     def ready(record: Record) -> None:
         notify(f"READY=1\nSTATUS='{printable(record.tvqn)}' is {record.device}")
-        sys.stdout.write(f"{record.device}\n")
-        sys.stdout.flush()
+        say(f"{record.device}\n")
 
     try:
         supervise(plan, claim, kernel, ready)
@@ -116,11 +131,15 @@ def _be_the_supervisor(
         os.chdir("/")
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
         _be_silent()
+        hold_back()
         claim = _claim(plan, folder)
         _log_to(claim.folder / LOG)
         starter = _Starter(channel)
         supervise(plan, claim, kernel, starter.tell)
         status = 0
+    except Interrupted:
+        text = "ended before the disk was attached"
+        _send(channel, {"failure": text, "kind": "VofError", "errno": errno.EINTR})
     except VofError as error:
         _send(channel, {"failure": str(error), "kind": type(error).__name__, "errno": error.errno})
     except OSError as error:

@@ -2,7 +2,8 @@
 """The signals that ask a supervisor for its end, wherever it is.
 
 Owns that an end is asked for once: the first one breaks into what is being done, and never into the
-undoing of it. Must not know what is done.
+undoing of it. One that came before, held back since there was something to undo, is taken as well.
+Must not know what is done.
 """
 
 from __future__ import annotations
@@ -13,41 +14,53 @@ from contextlib import contextmanager
 from types import FrameType
 
 from vof.gateways.attach.state import END, END_NOW
+from vof.program import Interrupted
+
+_ENDING = (END, END_NOW, signal.SIGINT, signal.SIGHUP)
 
 
-class Ended(BaseException):
-    """A signal has asked for the end; no Exception, so that nothing on the way keeps it."""
+def hold_back() -> None:
+    """Have the signals wait until there are Signals, and those are armed."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
 
-    def __init__(self, force: bool) -> None:
-        super().__init__()
-        self.force = force
+
+class Ended(Interrupted):
+    """A signal has asked for the end."""
+
+    def __init__(self, number: int) -> None:
+        # To die of SIGQUIT would leave a core.
+        super().__init__(END if number == END_NOW else number)
+        self.force = number == END_NOW
+        """Whether nothing is to be waited for."""
 
 
 class Signals:
-    """How END, END_NOW and SIGINT are taken, for the rest of this process's life."""
+    """How END, END_NOW, SIGINT and SIGHUP are taken, for the rest of this process's life."""
 
     def __init__(self, break_off: Callable[[], None]) -> None:
         """``break_off`` is called by an END_NOW that comes while nothing is to be broken into. To
         be made in the process's main thread."""
         self._break_off = break_off
         self._armed = False
-        for each in (END, END_NOW, signal.SIGINT):
-            signal.signal(each, self._take)
+        for each in _ENDING:
+            # Nor is one heeded that is not to be: in the background, or by nohup(1).
+            if signal.getsignal(each) is not signal.SIG_IGN:
+                signal.signal(each, self._take)
 
     @contextmanager
     def armed(self) -> Iterator[None]:
         """The first signal raises Ended in here."""
         self._armed = True
         try:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
             yield
         finally:
             # One that comes just here still raises Ended; none does behind this.
             self._armed = False
 
     def _take(self, number: int, _frame: FrameType | None) -> None:
-        force = number == END_NOW
         if self._armed:
             self._armed = False
-            raise Ended(force)
-        if force:
+            raise Ended(number)
+        if number == END_NOW:
             self._break_off()

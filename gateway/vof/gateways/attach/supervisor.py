@@ -64,7 +64,7 @@ def supervise(plan: Plan, claim: Claim, kernel: Kernel, ready: Callable[[Record]
     """Attach the disk, call ``ready``, and return after it was detached again.
 
     To be called in a process's main thread. Raises VofError if it cannot be attached, or if nbdkit
-    ends and is not to be started again.
+    ends and is not to be started again, and Interrupted if it was ended before it was attached.
     """
     run(Supervisor(plan, claim, Attachment(plan, kernel)), ready)
 
@@ -83,7 +83,7 @@ def run(disk: Supervisor, ready: Callable[[Record], None]) -> None:
         except Ended as ended:
             force = ended.force
             if not disk.record.since:
-                raise VofError("ended before the disk was attached") from None
+                raise
     finally:
         disk.detach(force=force)
 

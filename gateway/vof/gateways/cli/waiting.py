@@ -10,13 +10,16 @@ from __future__ import annotations
 import select
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 from vof.errors import ConfigError, VofError
+from vof.gateways.attach.ending import TIME
 from vof.gateways.attach.launch import Launch
 from vof.gateways.attach.state import Record, StateFolder
 from vof.gateways.cli.progress import Line
 from vof.gateways.disks_only import disks_only
 from vof.logline import printable
+from vof.program import release, undone
 
 _TICK = 0.1
 """Seconds between two looks at what the supervisors note."""
@@ -27,14 +30,16 @@ def outcomes(
 ) -> Iterator[tuple[str, Record | VofError]]:
     """Yield what became of each, under its name, as it becomes known.
 
-    ``quiet`` keeps the line from being drawn; while a caller has an outcome it is empty.
+    ``quiet`` keeps the line from being drawn; while a caller has an outcome it is empty. No signal
+    comes between a disk that is attached and what a caller makes of it, nor after the last one; one
+    that comes before has the others undone.
     """
     waiting = {launch.fileno(): (name, launch) for name, launch in launches.items()}
     poll = select.poll()
     for fd in waiting:
         poll.register(fd, select.POLLIN)
     start = time.monotonic()
-    with Line(wanted=not quiet) as line:
+    with undone(), _none_left(waiting), Line(wanted=not quiet) as line:
         while waiting:
             if line.shown:
                 done = f"{len(launches) - len(waiting)} of {len(launches)}; "
@@ -46,6 +51,20 @@ def outcomes(
                 poll.unregister(fd)
                 line.clear()
                 yield name, _outcome(launch)
+                if waiting:
+                    release()
+
+
+@contextmanager
+def _none_left(waiting: Mapping[int, tuple[str, Launch]]) -> Iterator[None]:
+    """Have undone in the end what is still waited for."""
+    try:
+        yield
+    finally:
+        for _name, launch in waiting.values():
+            launch.abandon()
+        for _name, launch in waiting.values():
+            launch.wait_until_undone(TIME)
 
 
 def _outcome(launch: Launch) -> Record | VofError:

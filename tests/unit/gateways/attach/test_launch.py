@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,13 +17,27 @@ from vof.gateways.attach.blockdev import Kernel
 from vof.gateways.attach.launch import Launch
 from vof.gateways.attach.plan import Plan
 from vof.gateways.attach.state import Claim, Record, StateFolder
+from vof.gateways.cli.waiting import outcomes
 from vof.gateways.settings import effective
 from vof.gateways.settings.merged import load
+from vof.program import ENDING, Interrupted, release, undone
 
 Ready = Callable[[Record], None]
 Body = Callable[[Claim, Ready], None]
 
 RECORD = Record("disk0", "a/disk0", "127.0.0.1:15771", "connected", device="/dev/nbd0", error="x")
+
+
+@pytest.fixture(autouse=True)
+def _around() -> Iterator[None]:
+    """The signals are as before afterwards."""
+    yield
+    release()
+
+
+def held() -> bool:
+    """Return whether no signal ends this process now."""
+    return signal.pthread_sigmask(signal.SIG_BLOCK, []) >= set(ENDING)
 
 
 @pytest.fixture
@@ -54,7 +68,9 @@ def test_a_disk_that_is_usable(monkeypatch: pytest.MonkeyPatch, folder: StateFol
 
     signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
     started = launched(monkeypatch, folder, body)
+    assert not held()
     assert started.outcome() == RECORD
+    assert held(), "or who was interrupted would have a disk"
     [entry] = folder.entries()
     assert entry.owner == started.pid
     os.kill(started.pid, signal.SIGUSR1)
@@ -75,6 +91,7 @@ def test_errors_arrive_as_what_they_are(
         launched(monkeypatch, folder, body).outcome()
     assert type(raised.value) is type(error)
     assert raised.value.errno == error.errno
+    assert not held()
     assert folder.entries() == []
 
 
@@ -120,6 +137,21 @@ def test_who_vanishes_before_is_noticed(
     assert wait_for(started) == 0
     signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
     assert (tmp_path / "asked").exists()
+    assert folder.entries() == []
+
+
+def test_who_is_interrupted_waits_until_all_is_undone(
+    monkeypatch: pytest.MonkeyPatch, folder: StateFolder
+) -> None:
+    def body(_claim: Claim, _ready: Ready) -> None:
+        os.kill(os.getppid(), signal.SIGTERM)
+        signal.sigwait([signal.SIGTERM])
+
+    with undone():
+        started = launched(monkeypatch, folder, body)
+        with pytest.raises(Interrupted):
+            list(outcomes({"disk0": started}, folder, quiet=True))
+    assert wait_for(started) == 0
     assert folder.entries() == []
 
 

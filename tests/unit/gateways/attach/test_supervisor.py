@@ -30,11 +30,13 @@ from vof.gateways.attach import blockdev
 from vof.gateways.attach.attachment import Attachment
 from vof.gateways.attach.facts import Facts
 from vof.gateways.attach.handshake import Connection
+from vof.gateways.attach.signals import hold_back
 from vof.gateways.attach.state import END, END_NOW, Record, StateFolder
 from vof.gateways.attach.supervisor import Parts, Supervisor, run
 from vof.logline import line
+from vof.program import Interrupted
 
-ENDS = (END, END_NOW, signal.SIGINT)
+ENDS = (END, END_NOW, signal.SIGINT, signal.SIGHUP)
 NBD0 = "block/nbd0"
 
 
@@ -145,10 +147,33 @@ def test_a_disk_until_it_is_asked_to_end(disk: Disk) -> None:
 def test_asked_to_end_while_it_attaches(disk: Disk, moment: str, number: signal.Signals) -> None:
     """At any point, whatever the kernel has by then."""
     disk.story.on(moment, partial(send, number))
-    with pytest.raises(VofError, match="ended before the disk was attached"):
+    with pytest.raises(Interrupted):
         disk.run()
     assert disk.records == []
     disk.assert_nothing_is_left()
+
+
+@pytest.mark.parametrize("number", ENDS)
+def test_asked_to_end_before_it_attaches(disk: Disk, number: signal.Signals) -> None:
+    """When it has an entry, and nothing that would take it away again yet."""
+    hold_back()
+    supervisor = disk.claim()
+    send(number)
+    with pytest.raises(Interrupted) as interrupted:
+        run(supervisor, disk.records.append)
+    # Who starts this program sees what has ended it; of SIGQUIT it would see a core.
+    assert interrupted.value.number == (END if number == END_NOW else number)
+    assert disk.story.events == []
+    disk.assert_nothing_is_left()
+
+
+def test_a_signal_that_is_ignored_stays_so(disk: Disk) -> None:
+    """The terminal's end, in the background or under nohup(1)."""
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    disk.story.on("look", partial(send, signal.SIGHUP))
+    disk.story.on("watch", term)
+    disk.run()
+    assert [record.state for record in disk.records] == ["connected"]
 
 
 @pytest.mark.parametrize("moment", ["look", "start", "ready", "connect", "links"])

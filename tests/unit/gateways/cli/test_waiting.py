@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import io
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -17,6 +18,7 @@ from vof.errors import ConnectError, VofError, WrongDevice
 from vof.gateways.attach.state import Claim, Record, StateFolder
 from vof.gateways.cli import waiting
 from vof.gateways.cli.waiting import outcomes
+from vof.program import ENDING, hold, release
 
 RECORD = Record("disk0", "t", "h:1", "connecting")
 CLEAR = "\r\x1b[K"
@@ -111,6 +113,35 @@ def test_several_at_once(claim: Claim, tmp_path: Path, monkeypatch: pytest.Monke
         "1 of 2; disk0: opening a session with h:1",
         "",
     ]
+
+
+def test_no_signal_comes_between_a_disk_and_what_is_told_of_it(
+    claim: Claim, tmp_path: Path
+) -> None:
+    """Nor after the last one: who is interrupted has none."""
+
+    def held() -> bool:
+        return signal.pthread_sigmask(signal.SIG_BLOCK, []) >= set(ENDING)
+
+    states: list[bool] = []
+
+    class Attached(StandIn):
+        def outcome(self) -> Record:
+            states.append(held())
+            hold()
+            return super().outcome()
+
+    disks = {"disk0": Attached(), "disk1": Attached(pid=1)}
+    disks["disk0"].end()
+    try:
+        for _each in outcomes(disks, StateFolder(tmp_path / "state"), quiet=True):  # type: ignore[arg-type]
+            states.append(held())
+            if len(states) == 2:
+                disks["disk1"].end()
+        states.append(held())
+    finally:
+        release()
+    assert states == [False, True, False, True, True]
 
 
 def test_the_line_is_empty_while_others_write(
