@@ -13,7 +13,7 @@ import subprocess
 from collections import Counter
 from pathlib import Path
 
-from demo_stage import DemoError, console, run, show, step, succeeds
+from demo_stage import DemoError, console, mounted, run, show, step, succeeds
 
 DEVICES = ("rng/rng0", "crypto/crypto0", "block/block0")
 SAMPLE = 1 << 20
@@ -31,9 +31,9 @@ def show_files(work: Path, port: int) -> None:
     folder = work / "files"
     folder.mkdir()
     names = [f"virtio-target/{name}.service" for name in DEVICES]
-    run("vof-mount", "-o", f"tport={port}", *names, str(folder))
     with contextlib.ExitStack() as undo:
         undo.callback(succeeds, "umount", "--lazy", str(folder))
+        run("vof-mount", "-o", f"tport={port}", *names, str(folder))
         tree = sorted(path.relative_to(folder) for path in folder.glob("*/*"))
         show([], "\n".join(map(str, [*sorted(folder.glob("*"))[-1:], *tree])))
         show_random(folder / "rng0" / "random")
@@ -111,10 +111,7 @@ def show_disk(work: Path, disk: Path) -> None:
     folder = work / "loop"
     folder.mkdir()
     run("mkfs.ext4", "-q", "-F", str(disk))
-    run("mount", "-o", "loop", str(disk), str(folder))
-    try:
+    with mounted(str(disk), folder, "-o", "loop"):
         (folder / "hello").write_bytes(TEXT)
-    finally:
-        run("umount", str(folder))
     show([], run("e2fsck", "-f", "-n", str(disk)).splitlines()[-1])
     console.print("  [green]All of it was done by the remote devices.[/]")

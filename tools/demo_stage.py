@@ -4,15 +4,20 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
+from vof.program import hold, release
+
 START_TIMEOUT = 60
+END_TIMEOUT = 20
 
 console = Console(highlight=False)
 
@@ -36,16 +41,36 @@ def show(command: list[str], output: str = "") -> None:
 def run(*command: str, quiet: bool = False) -> str:
     """Run a command to its end and return what it printed. Raises DemoError if it fails."""
     try:
-        done = subprocess.run(
-            command, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        process = subprocess.Popen(
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,  # a terminal's Ctrl-C reaches it through us
         )
     except FileNotFoundError:
         raise DemoError(f"{command[0]} is not installed; run `make setup`") from None
-    if done.returncode:
-        raise DemoError(f"`{' '.join(command)}` failed:\n{done.stdout.strip()}")
+    try:
+        output, _none = process.communicate()
+    except BaseException:
+        # With all that it has started, and not killed: it has things to undo, as we have.
+        _end(process, os.killpg)
+        raise
+    if process.returncode:
+        raise DemoError(f"`{' '.join(command)}` failed:\n{output.strip()}")
     if not quiet:
         show(list(command))
-    return done.stdout
+    return output
+
+
+def _end(process: subprocess.Popen[Any], kill: Callable[[int, int], None]) -> None:
+    """Have a program end, by force if it does not; ``kill`` says whether it alone, or its group."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        if process.poll() is not None:
+            return
+        kill(process.pid, number)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(END_TIMEOUT)
 
 
 def succeeds(*command: str) -> bool:
@@ -59,21 +84,35 @@ def succeeds(*command: str) -> bool:
 def service(*command: str, log: Path) -> Iterator[subprocess.Popen[bytes]]:
     """Keep a program running; its output goes to ``log``."""
     with log.open("wb") as output:
+        hold()  # until its end is seen to
         try:
             process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,  # a terminal's Ctrl-C is not for what is in use
+                preexec_fn=release,  # noqa: PLW1509 - there are no threads yet
             )
         except FileNotFoundError:
+            release()
             raise DemoError(f"{command[0]} was not found; run this by `make demo`") from None
     try:
+        release()
         yield process
     finally:
-        process.send_signal(signal.SIGTERM)
-        try:
-            process.wait(START_TIMEOUT)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        _end(process, os.kill)
+
+
+@contextlib.contextmanager
+def mounted(device: str, folder: Path, *options: str) -> Iterator[Path]:
+    try:
+        run("mount", *options, device, str(folder))
+        yield folder
+    except BaseException:
+        succeeds("umount", str(folder))
+        raise
+    run("umount", str(folder))
 
 
 def wait_for(what: str, found: Path, process: subprocess.Popen[bytes], log: Path) -> None:
