@@ -12,6 +12,8 @@ both show what they counted.
 ``rdma`` is what both ends have to know of pyverbs and of a machine's RDMA devices.
 ``notify`` tells systemd how a program is doing, whichever end that is; ``program`` is how one
 begins and ends, and ``__main__`` which there are.
+``addresses`` and ``descriptors`` are what a user says of where, and what the system lets a program
+open.
 """
 
 from __future__ import annotations
@@ -26,27 +28,29 @@ ALLOWED = {
     "__main__": frozenset({"gateways", "program", "target"}),
     "notify": frozenset[str](),
     "program": frozenset({"logline"}),
+    "addresses": frozenset({"errors"}),
+    "descriptors": frozenset[str](),
     "counts": frozenset[str](),
     "logline": frozenset[str](),
     "rdma": frozenset[str](),
-    "metrics": frozenset({"counts", "errors", "logline"}),
+    "metrics": frozenset({"addresses", "counts", "descriptors", "errors", "logline"}),
     "trace": frozenset({"errors", "implementation", "logline", "decode"}),
     "wire": frozenset({"errors"}),
-    "fabric": frozenset({"counts", "errors", "rdma", "wire"}),
+    "fabric": frozenset({"addresses", "counts", "descriptors", "errors", "rdma", "wire"}),
     "engine": frozenset({"counts", "errors", "implementation", "wire", "fabric"}),
-    "initiator": frozenset({"errors", "wire", "fabric", "engine"}),
+    "initiator": frozenset({"addresses", "descriptors", "errors", "wire", "fabric", "engine"}),
     "drivers": frozenset({"errors", "wire", "fabric", "engine", "initiator"}),
     "gateways": frozenset(
         {
             *("counts", "errors", "logline", "wire", "fabric", "engine", "initiator", "drivers"),
-            *("decode", "metrics", "notify", "program", "trace"),
+            *("addresses", "decode", "descriptors", "metrics", "notify", "program", "trace"),
         }
     ),
     "decode": frozenset({"errors", "wire"}),
     "target": frozenset(
         {
-            *("counts", "errors", "implementation", "logline", "metrics", "notify", "program"),
-            *("rdma", "trace", "wire"),
+            *("addresses", "counts", "descriptors", "errors", "implementation", "logline"),
+            *("metrics", "notify", "program", "rdma", "trace", "wire"),
         }
     ),
 }

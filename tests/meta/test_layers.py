@@ -101,7 +101,7 @@ def test_a_circle(tmp_path: Path) -> None:
         (
             "initiator/a.py",
             "from vof.drivers.block import x",
-            "may import engine, errors, fabric, wire",
+            "may import addresses, descriptors, engine, errors",
         ),
         (
             "drivers/a.py",

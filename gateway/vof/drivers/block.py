@@ -130,11 +130,11 @@ class BlockDriver:
             depth = min(queue.max_descriptors for queue in virtqueues)
             geometry = geometry_of(session, features, config, depth)
             session.driver_ok()
+            driver = cls(session, features, geometry, virtqueues)
+            session.watch_config(driver.reread_config)
         except BaseException:
             session.close()
             raise
-        driver = cls(session, features, geometry, virtqueues)
-        session.watch_config(driver.reread_config)
         return driver
 
     def close(self) -> None:

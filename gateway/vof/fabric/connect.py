@@ -1,105 +1,125 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Opens the TCP connections of an association, bound to the local end the user asked for.
 
-Owns name resolution, the connect deadline and the socket options. Must not send or receive.
+Owns the socket options, and the words for what keeps a connection from being made. Must not send or
+receive.
 """
 
 from __future__ import annotations
 
 import errno
 import os
+import select
 import socket
 import struct
-import time
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
 
+from vof.descriptors import SHORTAGES, explain
 from vof.errors import ConnectError
+from vof.fabric.destination import Address, Destination, resolve
+from vof.fabric.staggered import AllFailed, Attempt, Wait, first_of
+from vof.fabric.unreachable import Failure, unreachable
 
 KEEPALIVE_IDLE = 5
 KEEPALIVE_INTERVAL = 5
 KEEPALIVE_PROBES = 2
 """Seconds, seconds and probes: an idle connection to a host that has vanished ends after 15 s."""
 
+_ADVICE = {
+    errno.ECONNREFUSED: "is a target listening there?",
+    errno.ETIMEDOUT: "is the target's host up?",
+    errno.EHOSTUNREACH: "is the target's host up, and the address right?",
+    errno.ENETUNREACH: "check the address and this machine's routes",
+    errno.EAFNOSUPPORT: "use an address of another kind",
+    errno.EADDRNOTAVAIL: "see which local ports are in use (ss -tn)",
+    errno.EACCES: "check the address and this machine's firewall",
+    errno.EPERM: "check this machine's firewall",
+}
+_OTHER_ADVICE = "check the address"
 
-def connect_tcp(
-    taddr: str, tport: int, iaddr: str | None, iport: int, timeout: float
-) -> socket.socket:
-    """Return a connected, blocking socket without Nagle's delay.
 
-    ``taddr`` is an IPv4 or IPv6 address or a host name, whose addresses are tried in order within
-    ``timeout`` seconds altogether. ``iaddr`` and ``iport`` (0: any) bind the local end. Raises
-    ConnectError.
+def connect_tcp(destination: Destination, iaddr: str | None, iport: int) -> socket.socket:
+    """Return a connected, blocking socket without Nagle's delay, and settle ``destination`` at the
+    address that it goes to.
+
+    ``iaddr`` and ``iport`` (0: any) bind the local end. Raises ConnectError, ConfigError.
     """
-    where = f"{taddr}:{tport}" if ":" not in taddr else f"[{taddr}]:{tport}"
-    deadline = time.monotonic() + timeout
+    addresses = destination.addresses()
+    local = resolve("iaddr", iaddr, iport, destination.deadline) if iaddr else []
     try:
-        found = socket.getaddrinfo(taddr, tport, type=socket.SOCK_STREAM)
-    except (socket.gaierror, UnicodeError) as error:
-        raise ConnectError(f"cannot resolve taddr={taddr}: {error}; check the address") from None
-    reason: OSError | None = None
-    unbound: ConnectError | None = None
-    for family, kind, protocol, _name, address in found:
-        try:
-            # The kernel may lack the family.
-            sock = socket.socket(family, kind, protocol)
-        except OSError as error:
-            reason = error
-            continue
-        try:
-            if iaddr or iport:
-                _bind(sock, iaddr, iport)
-            sock.settimeout(max(0.01, deadline - time.monotonic()))
-            sock.connect(address)
-        except ConnectError as error:
-            # iaddr may be of the family of another of the target's addresses.
-            sock.close()
-            unbound = error
-            continue
-        except OSError as error:
-            sock.close()
-            reason = error
-            continue
-        sock.settimeout(None)
+        index, sock = first_of(
+            [partial(_attempt, address, iaddr, iport, local) for address in addresses],
+            destination.deadline,
+        )
+    except AllFailed as failed:
+        explained = partial(_failure, destination.deadline.seconds)
+        raise unreachable(destination, failed, explained) from None
+    destination.settle(addresses[index])
+    return sock
+
+
+def _attempt(
+    address: Address, iaddr: str | None, iport: int, local: Sequence[Address]
+) -> Attempt[socket.socket]:
+    # The kernel may lack the family.
+    sock = socket.socket(address.family, socket.SOCK_STREAM)
+    try:
+        if iaddr or iport:
+            _bind(sock, iaddr, iport, local)
+        sock.setblocking(False)
+        error = sock.connect_ex(address.place)
+        if error == errno.EINPROGRESS:
+            yield Wait(sock.fileno(), select.POLLOUT)
+            error = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if error:
+            raise OSError(error, os.strerror(error))
+        sock.setblocking(True)
         _set_options(sock)
-        return sock
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def _failure(seconds: float, address: str, reason: OSError | None) -> Failure:
+    number = errno.ETIMEDOUT if reason is None else reason.errno
     if reason is None:
-        raise unbound or ConnectError(f"cannot connect to {where}: it has no address")
-    if isinstance(reason, TimeoutError):
-        raise ConnectError(
-            f"cannot connect to {where}: no answer within {timeout:g} s; is the target's host up?",
-            errno=errno.ETIMEDOUT,
-        ) from None
-    raise ConnectError(
-        f"cannot connect to {where}: {_text(reason)}; is a target listening there?",
-        errno=reason.errno,
-    ) from None
+        text = f"no answer within {seconds:g} s"
+    elif number in SHORTAGES:
+        return Failure(address, explain(reason), number)
+    else:
+        text = reason.strerror or str(reason)
+    return Failure(address, text, number, _ADVICE.get(number or 0, _OTHER_ADVICE))
 
 
 def free_port(fd: int) -> None:
     """Let the closing of a connection free its local port at once, for another one to the same
     target: it is reset and not waited for."""
-    with socket.socket(fileno=os.dup(fd)) as sock:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-
-
-def _bind(sock: socket.socket, iaddr: str | None, iport: int) -> None:
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    any_address = "::" if sock.family == socket.AF_INET6 else "0.0.0.0"
+    sock = socket.socket(fileno=fd)
     try:
-        local = socket.getaddrinfo(
-            iaddr or any_address, iport, sock.family, socket.SOCK_STREAM, 0, socket.AI_PASSIVE
-        )[0][4]
-        sock.bind(local)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    finally:
+        sock.detach()
+
+
+def _bind(sock: socket.socket, iaddr: str | None, iport: int, local: Sequence[Address]) -> None:
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    places: list[tuple[Any, ...]] = [item.place for item in local if item.family == sock.family]
+    any_address = "::" if sock.family == socket.AF_INET6 else "0.0.0.0"
+    if not iaddr:
+        places = [(any_address, iport)]
+    reason = "the target has no address of its kind"
+    try:
+        if places:
+            sock.bind(places[0])
+            return
     except OSError as error:
-        raise ConnectError(
-            f"cannot use iaddr={iaddr or any_address} iport={iport} as the local end: "
-            f"{_text(error)}"
-        ) from None
-
-
-def _text(error: OSError) -> str:
-    # Errors of name resolution have negative numbers, and a text of their own.
-    number = error.errno or 0
-    return os.strerror(number) if number > 0 else str(error)
+        reason = explain(error)
+    raise ConnectError(
+        f"cannot use iaddr={iaddr or any_address} iport={iport} as the local end: {reason}"
+    )
 
 
 def _set_options(sock: socket.socket) -> None:

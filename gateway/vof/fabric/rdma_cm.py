@@ -2,8 +2,8 @@
 """The active side of the RDMA connection manager, for one connection (RDMA_PS_TCP).
 
 Owns an event channel and an id; the queue pair is its user's, and goes through its states by what
-the id says. Each step waits for its event within the time it is given. Reads every event at once,
-since the end of an id waits for those that were not.
+the id says. Each step is an attempt (``staggered``), which waits for its event. Reads every event
+at once, since the end of an id waits for those that were not.
 
 Must not know messages.
 """
@@ -22,6 +22,7 @@ from pyverbs.cmid import CMID, AddrInfo, CMEvent, CMEventChannel, ConnParam
 from pyverbs.pyverbs_error import PyverbsError
 
 from vof.fabric.rdma_errors import CmError
+from vof.fabric.staggered import Attempt, Wait
 from vof.fabric.verbs import Held
 from vof.rdma.descriptors import EVENT_CHANNEL, with_descriptor
 from vof.rdma.failures import as_os_error, os_error
@@ -90,11 +91,10 @@ class ConnectionManager(Held):
         return self._id.dev_name  # type: ignore[no-any-return]
 
     def resolve(
-        self, address: str, port: int, source: str | None, source_port: int, seconds: float
-    ) -> None:
+        self, address: str, port: int, source: str | None, source_port: int, deadline: float
+    ) -> Attempt[None]:
         """Find the device and the route to a numeric address, from a local end if that is given.
         Raises CmError."""
-        deadline = time.monotonic() + seconds
         local: dict[str, str] = {}
         if source or source_port:
             local["src"] = source or ("::" if ":" in address else "0.0.0.0")
@@ -105,19 +105,19 @@ class ConnectionManager(Held):
             )
         step = "address"
         try:
-            self._find(info, deadline)
+            yield from self._find(info, deadline)
             step = "route"
             self._id.resolve_route(_ms(deadline))
-            self._await(step, ce.RDMA_CM_EVENT_ROUTE_RESOLVED, deadline)
+            yield from self._await(step, ce.RDMA_CM_EVENT_ROUTE_RESOLVED, deadline)
         except PyverbsError as error:
             raise CmError(step, os_error(error).errno or errno.EIO) from None
 
-    def _find(self, info: AddrInfo, deadline: float) -> None:
+    def _find(self, info: AddrInfo, deadline: float) -> Attempt[None]:
         while True:
             look = min(deadline, time.monotonic() + _LOOK)
             self._id.resolve_addr(info, _ms(look))
             try:
-                self._await("address", ce.RDMA_CM_EVENT_ADDR_RESOLVED, deadline, look)
+                yield from self._await("address", ce.RDMA_CM_EVENT_ADDR_RESOLVED, deadline, look)
             except CmError as error:
                 if error.errno != errno.ETIMEDOUT or time.monotonic() >= deadline - _LATE:
                     raise
@@ -139,9 +139,8 @@ class ConnectionManager(Held):
             attributes.rnr_retry = RNR_FOREVER
         qp.modify(attributes, mask)
 
-    def connect(self, qp: QP, resources: int, seconds: float) -> None:
+    def connect(self, qp: QP, resources: int, deadline: float) -> Attempt[None]:
         """Connect an initialised queue pair, which has its receives. Raises CmError, OSError."""
-        deadline = time.monotonic() + seconds
         parameters = ConnParam(
             resources=min(resources, _MAX_RESOURCES),
             depth=0,
@@ -151,7 +150,7 @@ class ConnectionManager(Held):
         )
         with as_os_error():
             self._id.connect(parameters)
-        self._await("connection", ce.RDMA_CM_EVENT_CONNECT_RESPONSE, deadline)
+        yield from self._await("connection", ce.RDMA_CM_EVENT_CONNECT_RESPONSE, deadline)
         with as_os_error():
             self.modify(qp, e.IBV_QPS_RTR)
             self.modify(qp, e.IBV_QPS_RTS)
@@ -173,12 +172,13 @@ class ConnectionManager(Held):
             except PyverbsError:
                 pass  # the peer was first
 
-    def _await(self, step: str, wanted: int, deadline: float, look: float | None = None) -> None:
-        poller = select.poll()
-        poller.register(self.fd, select.POLLIN)
+    def _await(
+        self, step: str, wanted: int, deadline: float, look: float | None = None
+    ) -> Attempt[None]:
         while (event := self._next()) is None:
-            if not poller.poll(_ms(deadline)) and time.monotonic() >= deadline:
+            if time.monotonic() >= deadline:
                 raise CmError(step, errno.ETIMEDOUT)
+            yield Wait(self.fd, select.POLLIN, deadline)
         if event == wanted:
             return
         # Nobody answers for an address: that is not known before the time is up.

@@ -1,18 +1,19 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Opens the RDMA connections of an association, bound to the local end the user asked for.
 
-Owns name resolution and the connect deadline. pyverbs is not loaded before the first connection.
-Must not send or receive.
+pyverbs is not loaded before the first connection. Must not send or receive.
 """
 
 from __future__ import annotations
 
-import socket
-import time
+from functools import partial
 from typing import TYPE_CHECKING
 
 from vof.errors import ConfigError, ConnectError
+from vof.fabric.destination import Destination, resolve
 from vof.fabric.rdma_errors import check_machine, explained
+from vof.fabric.staggered import AllFailed, Attempt, first_of
+from vof.fabric.unreachable import unreachable
 from vof.rdma.loading import logging_left_alone
 
 if TYPE_CHECKING:
@@ -21,35 +22,36 @@ if TYPE_CHECKING:
 
 
 def connect_rdma(
-    taddr: str,
-    tport: int,
+    destination: Destination,
     iaddr: str | None,
     iport: int,
-    timeout: float,
     domain: Domain | None,
     commands: int,
 ) -> tuple[RdmaLink, Domain]:
     """Return a connected link with receives for ``commands`` commands, and the domain it is in:
-    the association's, or a new one for its first connection.
+    the association's, or a new one for its first connection. Settle ``destination`` at the address
+    that the link goes to.
 
-    ``taddr`` is an IPv4 or IPv6 address or a host name, whose addresses are tried in order within
-    ``timeout`` seconds altogether. ``iaddr`` and ``iport`` (0: any) name the local end. Raises
-    ConfigError without pyverbs, ConnectError.
+    ``iaddr`` and ``iport`` (0: any) name the local end. Raises ConfigError without pyverbs,
+    ConnectError.
     """
     _load()
     check_machine()
-    where = f"{taddr}:{tport}" if ":" not in taddr else f"[{taddr}]:{tport}"
-    deadline = time.monotonic() + timeout
-    source = _resolve("iaddr", iaddr, 0)[0] if iaddr else None
-    reason: ConnectError | None = None
-    for address in _resolve("taddr", taddr, tport):
-        try:
-            left = max(0.01, deadline - time.monotonic())
-            return _connect(address, tport, source, iport, left, domain, commands)
-        except OSError as error:
-            reason = explained(error, where, address, source, iport, timeout)
-    assert reason is not None
-    raise reason
+    deadline = destination.deadline
+    addresses = destination.addresses()
+    source = resolve("iaddr", iaddr, 0, deadline)[0].host if iaddr else None
+    end = deadline.at
+    starts = [
+        partial(_attempt, address.host, destination.tport, source, iport, end, domain, commands)
+        for address in addresses
+    ]
+    try:
+        index, made = first_of(starts, deadline)
+    except AllFailed as failed:
+        explain = partial(explained, source, iport, deadline.seconds)
+        raise unreachable(destination, failed, explain, " over RDMA") from None
+    destination.settle(addresses[index])
+    return made
 
 
 def _load() -> None:
@@ -63,33 +65,25 @@ def _load() -> None:
         ) from None
 
 
-def _resolve(key: str, name: str, port: int) -> list[str]:
-    try:
-        found = socket.getaddrinfo(name, port, type=socket.SOCK_STREAM)
-    except (socket.gaierror, UnicodeError) as error:
-        raise ConnectError(f"cannot resolve {key}={name}: {error}; check the address") from None
-    return [str(item[4][0]) for item in found]
-
-
-def _connect(
+def _attempt(
     address: str,
     port: int,
     source: str | None,
     source_port: int,
-    timeout: float,
+    deadline: float,
     domain: Domain | None,
     commands: int,
-) -> tuple[RdmaLink, Domain]:
+) -> Attempt[tuple[RdmaLink, Domain]]:
     from vof.fabric.rdma_cm import ConnectionManager  # noqa: PLC0415
     from vof.fabric.rdma_link import RdmaLink  # noqa: PLC0415
     from vof.fabric.verbs import Domain  # noqa: PLC0415
 
-    deadline = time.monotonic() + timeout
     manager = ConnectionManager()
+    made: Domain | None = None
     try:
-        manager.resolve(address, port, source, source_port, timeout)
+        yield from manager.resolve(address, port, source, source_port, deadline)
         if domain is None:
-            domain = Domain(manager.device)
+            domain = made = Domain(manager.device)
         elif domain.device != manager.device:
             raise ConnectError(
                 f"{address} is reached by RDMA device {manager.device} now, and by {domain.device} "
@@ -98,9 +92,11 @@ def _connect(
         link = RdmaLink(domain, manager, commands)
     except BaseException:
         manager.let_go()
+        if made is not None:
+            made.let_go()
         raise
     try:
-        link.establish(max(0.01, deadline - time.monotonic()))
+        yield from link.establish(deadline)
     except BaseException:
         link.close()
         raise

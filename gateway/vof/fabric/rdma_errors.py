@@ -11,7 +11,9 @@ import ipaddress
 import os
 from pathlib import Path
 
+from vof.descriptors import explain
 from vof.errors import ConnectError
+from vof.fabric.unreachable import Failure
 from vof.rdma import addresses
 
 _MANAGER = Path("/dev/infiniband/rdma_cm")
@@ -44,32 +46,33 @@ def check_machine() -> None:
 
 
 def explained(
-    error: OSError, where: str, address: str, source: str | None, source_port: int, timeout: float
-) -> ConnectError:
-    """Say what became of the attempt at one of the target's addresses."""
+    source: str | None, source_port: int, seconds: float, address: str, error: OSError | None
+) -> Failure | ConnectError:
+    """Say what became of the attempt at one of the target's addresses; see ``unreachable``."""
     step = error.step if isinstance(error, CmError) else None
+    if error is None or (error.errno == errno.ETIMEDOUT and step):
+        text = f"no answer within {seconds:g} s"
+        return Failure(address, text, errno.ETIMEDOUT, "is the target's host up, with RDMA?")
     served = {item.address for item in addresses.served_addresses()}
     named = sorted(str(each) for each in served if not each.is_link_local)
-    ours = ", ".join(named) or "none"
+    ours = f"RDMA devices here have {', '.join(named) or 'no address'}"
     if step == "address" and error.errno in _LOCAL and (source or source_port):
         local = f"iaddr={source} iport={source_port}" if source else f"iport={source_port}"
         if source and ipaddress.ip_address(source.partition("%")[0]) not in served:
-            text = f"cannot use {local}: no RDMA device has this address; those here have {ours}"
+            text = f"cannot use {local}: no RDMA device has this address; {ours}"
             return ConnectError(text, errno=error.errno)
-        text = f"cannot use {local} as the local end: {error.strerror}"
         if error.errno != errno.ENODEV:
+            text = f"cannot use {local} as the local end: {error.strerror}"
             return ConnectError(text, errno=error.errno)
-    if error.errno == errno.ETIMEDOUT and step:
-        text = f"no answer within {timeout:g} s; is the target's host up, with RDMA?"
-    elif error.errno in _NO_WAY and step:
-        text = f"no RDMA device leads to {address}; those here have {ours}"
-    elif error.errno == errno.ECONNREFUSED and step:
-        text = "refused; is a target listening there with transport rdma?"
+    if error.errno in _NO_WAY and step:
+        return Failure(address, f"no RDMA device leads to {address}", error.errno, ours)
+    if error.errno == errno.ECONNREFUSED and step:
         if ipaddress.ip_address(address.partition("%")[0]).is_loopback:
-            text = f"{address} is no address of an RDMA device; those here have {ours}"
-    else:
-        text = error.strerror or str(error)
-    return ConnectError(f"cannot connect to {where} over RDMA: {text}", errno=error.errno)
+            text = f"{address} is no address of an RDMA device"
+            return Failure(address, text, error.errno, ours)
+        advice = "is a target listening there with transport rdma?"
+        return Failure(address, "refused", error.errno, advice)
+    return Failure(address, explain(error), error.errno)
 
 
 _LOCAL = frozenset({errno.ENODEV, errno.EADDRNOTAVAIL, errno.EADDRINUSE, errno.EACCES})

@@ -28,6 +28,7 @@ from pyverbs.wr import SGE, RecvWR, SendWR
 from vof.errors import RemoteProtocolError
 from vof.fabric.eager import MAX_PIECES
 from vof.fabric.link import Write
+from vof.fabric.staggered import Attempt
 from vof.fabric.verbs import Domain, Held
 from vof.rdma.descriptors import COMPLETION_CHANNEL, with_descriptor
 from vof.rdma.failures import as_os_error, os_error
@@ -74,13 +75,17 @@ class RdmaLink(Held):
         super().__init__()
         self._domain = domain
         self._manager = manager
-        domain.join()
         self.armed = False
         self.writes = self.doorbells = 0
         self._stopped = False
         self._failure: Exception | None = None
-        self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._epoll = select.epoll()
+        try:
+            self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        except OSError:
+            self._epoll.close()
+            raise
+        domain.join()
         try:
             with as_os_error():
                 self._make(commands)
@@ -171,9 +176,9 @@ class RdmaLink(Held):
         request.sg_list = sge
         return request, sge
 
-    def establish(self, seconds: float) -> None:
+    def establish(self, deadline: float) -> Attempt[None]:
         """Connect; see ``ConnectionManager.connect`` for what is raised."""
-        self._manager.connect(self._qp, self._domain.max_reads, seconds)
+        yield from self._manager.connect(self._qp, self._domain.max_reads, deadline)
 
     def fileno(self) -> int:
         return -1 if self.gone else self._epoll.fileno()

@@ -50,6 +50,7 @@ def inspect(session: Session) -> Inspection:
     """Return what the device of a session says. Raises CompletionError for what is refused,
     RemoteProtocolError for what cannot be, SessionLost."""
     control = session.control
+    session.opened()  # what follows takes as long as there is to read
     features = control.get_device_feature()
     count = session.queue_sizes.count()
     sizes = [control.get_queue_size(index) for index in range(min(count, MAX_QUEUES))]

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 from vof.engine.choice import open_queue
 from vof.errors import CompletionError, ConfigError, ConnectError, RemoteProtocolError
 from vof.fabric.connect import connect_tcp, free_port
+from vof.fabric.destination import Destination
 from vof.fabric.eager import EagerRange
 from vof.fabric.interface import OnLost, Queue
 from vof.fabric.keyed_requests import MAX_PAYLOAD, MAX_SEGS
@@ -57,30 +58,35 @@ class Connections(Protocol):
         """Have a virtqueue that is connected use what was agreed on."""
 
 
-def connections_of(parameters: SessionParameters, dialect: Dialect) -> Connections:
+def connections_of(
+    parameters: SessionParameters, dialect: Dialect, destination: Destination
+) -> Connections:
     """Return what opens the queues of an association over the transport that the user chose."""
     if Transport(parameters.transport) is Transport.RDMA:
-        return _RdmaConnections(parameters, dialect)
-    return _TcpConnections(parameters, dialect)
+        return _RdmaConnections(parameters, dialect, destination)
+    return _TcpConnections(parameters, dialect, destination)
+
+
+def destination_of(parameters: SessionParameters) -> Destination:
+    """Return where an opening goes that begins now."""
+    return Destination(parameters.taddr, parameters.tport, parameters.connect_timeout)
 
 
 class _TcpConnections:
     max_payload = 1 << 32
     max_segs = MAX_COMMAND_ID
 
-    def __init__(self, parameters: SessionParameters, dialect: Dialect) -> None:
+    def __init__(
+        self, parameters: SessionParameters, dialect: Dialect, destination: Destination
+    ) -> None:
         self._parameters = parameters
         self._dialect = dialect
+        self._destination = destination
 
     def open(self, name: str, offset: int, size: int, on_lost: OnLost) -> Queue:
         parameters = self._parameters
-        sock = connect_tcp(
-            parameters.taddr,
-            parameters.tport,
-            parameters.iaddr,
-            _local_port(parameters, name, offset),
-            parameters.connect_timeout,
-        )
+        iport = _local_port(parameters, name, offset)
+        sock = connect_tcp(self._destination, parameters.iaddr, iport)
         if parameters.taps is not None:
             try:
                 sock = parameters.taps.stream(sock)
@@ -109,9 +115,12 @@ class _RdmaConnections:
     max_payload = MAX_PAYLOAD
     max_segs = MAX_SEGS
 
-    def __init__(self, parameters: SessionParameters, dialect: Dialect) -> None:
+    def __init__(
+        self, parameters: SessionParameters, dialect: Dialect, destination: Destination
+    ) -> None:
         self._parameters = parameters
         self._dialect = dialect
+        self._destination = destination
         self._domain: Domain | None = None
         self._features = TransportFeature(0)
         self._num_descs = 1
@@ -119,14 +128,9 @@ class _RdmaConnections:
 
     def open(self, name: str, offset: int, size: int, on_lost: OnLost) -> Queue:
         parameters = self._parameters
+        iport = _local_port(parameters, name, offset)
         link, self._domain = connect_rdma(
-            parameters.taddr,
-            parameters.tport,
-            parameters.iaddr,
-            _local_port(parameters, name, offset),
-            parameters.connect_timeout,
-            self._domain,
-            size,
+            self._destination, parameters.iaddr, iport, self._domain, size
         )
         used: Link = link
         if parameters.taps is not None:

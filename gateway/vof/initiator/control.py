@@ -14,6 +14,7 @@ from threading import Lock
 from typing import Any
 
 from vof.errors import RemoteProtocolError
+from vof.fabric.deadline import Deadline
 from vof.fabric.interface import Queue
 from vof.fabric.pending import Pending
 from vof.fabric.rdma import RdmaQueue
@@ -46,6 +47,8 @@ class ControlQueue:
     def __init__(self, fabric: Queue, dialect: Dialect) -> None:
         self._fabric = fabric
         self._dialect = dialect
+        self.deadline: Deadline | None = None
+        """Bounds every command together, while the session is being opened."""
         self.after_command: Callable[[], None] = lambda: None
         """Called after every command, whose wait may have received an event along with it."""
         self._one_at_a_time = Lock()
@@ -211,6 +214,8 @@ class ControlQueue:
         """Send what ``prepare`` forms, and return its completion; ``take`` what came with one that
         is no refusal."""
         with self._one_at_a_time:
+            if self.deadline is not None:
+                self._fabric.set_timeout(self.deadline.left())
             pending = prepare()
             self._fabric.submit(pending)
             arrived: Completion = self._fabric.wait(pending).completion

@@ -19,7 +19,7 @@ from vof.wire.names import check_name, random_ivqn
 
 DEFAULT_ADDRESS = "127.0.0.1"
 CONNECT_TIMEOUT = 15.0
-"""Seconds for a connection and its Connect, and for every control command."""
+"""Seconds for an opening in all its parts, and for every control command after it."""
 
 MIN_QUEUE_SIZE = 4
 """A block request takes 3 descriptors."""

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from enum import Enum
 from threading import Lock
 
+from vof.descriptors import explain
 from vof.errors import (
     CompletionError,
     ConfigError,
@@ -28,9 +29,10 @@ from vof.errors import (
     VofError,
 )
 from vof.fabric.config_watch import ConfigWatch
+from vof.fabric.destination import Destination
 from vof.fabric.ended import await_end
 from vof.fabric.interface import InFlight, Queue
-from vof.initiator.connections import CONTROL_SIZE, connections_of
+from vof.initiator.connections import CONTROL_SIZE, connections_of, destination_of
 from vof.initiator.control import ControlQueue
 from vof.initiator.parameters import SessionParameters
 from vof.initiator.queue_sizes import QueueSizes
@@ -84,7 +86,13 @@ _STEPS = {
 class Session:
     """An association. Made by ``open``; a context manager that closes it."""
 
-    def __init__(self, parameters: SessionParameters, tvqn: str, dialect: Dialect) -> None:
+    def __init__(
+        self,
+        parameters: SessionParameters,
+        tvqn: str,
+        dialect: Dialect,
+        destination: Destination,
+    ) -> None:
         self.parameters = parameters
         self.tvqn = tvqn
         self.state = State.CONNECTED
@@ -94,7 +102,8 @@ class Session:
         self._dialect = dialect
         self._names = Names(parameters.ivqn, tvqn)
         self._closing = False
-        self._connections = connections_of(parameters, dialect)
+        self._destination = destination
+        self._connections = connections_of(parameters, dialect, destination)
         self.max_payload = self._connections.max_payload
         """Bytes that a request may carry, both directions together."""
         self._queues: list[Queue] = []
@@ -105,6 +114,7 @@ class Session:
         self.features = 0
         """The feature bits both sides have, once negotiated."""
         self.control = ControlQueue(self._connect("control queue", 0, CONTROL_SIZE), dialect)
+        self.control.deadline = destination.deadline
 
     @classmethod
     def open(cls, parameters: SessionParameters) -> Session:
@@ -116,25 +126,30 @@ class Session:
         tvqn = parameters.tvqn
         if tvqn is None:
             raise ConfigError("no tvqn given: which device of the target is meant? Use tvqn=NAME")
+        destination = destination_of(parameters)
         dialect = dialect_by_name(parameters.dialect)
         if dialect is None:
-            return cls._open_best(parameters, tvqn)
-        return cls._open_as(parameters, tvqn, dialect)
+            return cls._open_best(parameters, tvqn, destination)
+        return cls._open_as(parameters, tvqn, dialect, destination)
 
     @classmethod
-    def _open_as(cls, parameters: SessionParameters, tvqn: str, dialect: Dialect) -> Session:
-        session = cls(parameters, tvqn, dialect)
+    def _open_as(
+        cls, parameters: SessionParameters, tvqn: str, dialect: Dialect, destination: Destination
+    ) -> Session:
+        session = cls(parameters, tvqn, dialect, destination)
         with session._opening():
             session._connect_control()
             session._identify()
         return session
 
     @classmethod
-    def _open_best(cls, parameters: SessionParameters, tvqn: str) -> Session:
+    def _open_best(
+        cls, parameters: SessionParameters, tvqn: str, destination: Destination
+    ) -> Session:
         """Connect as *proposal*, which harms no target that is known: the reference target ends of
         a Connect in any other form. Go on as *v5* where the target is ours, or knows no *proposal*.
         """
-        session = cls(parameters, tvqn, PROPOSAL)
+        session = cls(parameters, tvqn, PROPOSAL, destination)
         foreign: ConnectError | None = None
         with session._opening():
             try:
@@ -150,7 +165,7 @@ class Session:
                     return session
             session._leave()
         try:
-            return cls._open_as(parameters, tvqn, V5)
+            return cls._open_as(parameters, tvqn, V5, destination)
         except ConnectError as error:
             # What a target of the later text says is the answer; else what was said first.
             answer = error.__cause__
@@ -167,6 +182,7 @@ class Session:
         if self.parameters.iport and control.error is None:
             self._connections.leave_port(control)
         if self.target_id is not None:
+            self.control.deadline = None
             control.set_timeout(DISCONNECT_TIMEOUT)
             with contextlib.suppress(VofError):
                 self._closing = True
@@ -284,11 +300,14 @@ class Session:
         """Connect the first ``count`` virtqueues and those with the indexes ``others``, each over a
         connection of its own, and return them."""
         parameters = self.parameters
+        if self.control.deadline is None:
+            self._destination.begin()
         for index in (*range(count), *others):
             size, asked = self._choose_queue_size(index)
             fabric = self._connect(f"virtqueue {index}", index + 1, size)
             assert self.target_id is not None
             queue = ControlQueue(fabric, self._dialect)
+            queue.deadline = self._destination.deadline
             try:
                 queue.connect_virtqueue(self.target_id, index, self._names, asked)
             except CompletionError as error:
@@ -328,13 +347,24 @@ class Session:
         that the target tells of. In a dialect that has no such events it never is.
         """
         if self._dialect.has_async_events:
-            self._watch = watch = ConfigWatch(self._queues[0], changed)
+            try:
+                self._watch = watch = ConfigWatch(self._queues[0], changed)
+            except OSError as error:
+                raise ConnectError(
+                    f"{self.parameters.where}: {explain(error)}", errno=error.errno
+                ) from None
             self.control.after_command = watch.wake
 
     def driver_ok(self) -> None:
         """Tell the device that the driver is ready; requests may follow."""
         self.control.set_status(self._status | DeviceStatus.DRIVER_OK)
+        self.opened()
         self._step(State.READY)
+
+    def opened(self) -> None:
+        """Nothing more belongs to the opening: every control command has its own time now."""
+        self.control.deadline = None
+        self._queues[0].set_timeout(self.parameters.connect_timeout)
 
     def fail(self, error: VofError) -> None:
         """End the association: requests in flight and every later one get ``error``."""

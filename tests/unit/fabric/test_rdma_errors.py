@@ -15,8 +15,11 @@ import pytest
 import vof.fabric
 from vof.errors import ConfigError, ConnectError
 from vof.fabric import rdma_errors
+from vof.fabric.destination import Destination
 from vof.fabric.rdma_connect import connect_rdma
 from vof.fabric.rdma_errors import CmError, check_machine, explained
+from vof.fabric.staggered import AllFailed
+from vof.fabric.unreachable import Failure, unreachable
 from vof.rdma import addresses
 
 GIDS = (
@@ -47,7 +50,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
 
 
 def connect(taddr: str = "10.40.1.2", iaddr: str | None = None) -> None:
-    connect_rdma(taddr, 15771, iaddr, 0, 1.0, None, 16)
+    connect_rdma(Destination(taddr, 15771, 1.0), iaddr, 0, None, 16)
 
 
 def without_pyverbs(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -103,9 +106,14 @@ def test_a_machine_with_all_of_it(machine: Machine) -> None:
     check_machine()
 
 
-def words(error: OSError, *, source: str | None = None, port: int = 0, to: str = "10.9.9.9") -> str:
-    found = explained(error, f"{to}:15771", to, source, port, 15.0)
-    assert found.errno == error.errno
+def words(
+    error: OSError | None, *, source: str | None = None, port: int = 0, to: str = "10.9.9.9"
+) -> str:
+    found = explained(source, port, 15.0, to, error)
+    if isinstance(found, Failure):
+        said = AllFailed([error])
+        found = unreachable(Destination(to, 15771, 1.0), said, lambda *_: found, " over RDMA")
+    assert found.errno == (error.errno if error else errno.ETIMEDOUT)
     assert "\n" not in str(found)
     return str(found)
 
@@ -117,7 +125,11 @@ HERE = "10.40.1.2"
 @pytest.mark.parametrize(
     ("step", "number", "text"),
     [
-        ("address", errno.ENODEV, f"no RDMA device leads to 10.9.9.9; those here have {HERE}"),
+        (
+            "address",
+            errno.ENODEV,
+            f"no RDMA device leads to 10.9.9.9; RDMA devices here have {HERE}",
+        ),
         ("address", errno.ENETUNREACH, "no RDMA device leads to 10.9.9.9"),
         ("route", errno.EHOSTUNREACH, "no RDMA device leads to 10.9.9.9"),
         ("address", errno.ETIMEDOUT, "no answer within 15 s; is the target's host up, with RDMA?"),
@@ -138,12 +150,14 @@ def test_loopback(machine: Machine) -> None:
     """The kernel takes the first device for it, on which nobody listens at that address."""
     machine(*GIDS)
     found = words(CmError("connection", errno.ECONNREFUSED), to="127.0.0.1")
-    assert found.endswith(f"127.0.0.1 is no address of an RDMA device; those here have {HERE}")
+    assert found.endswith(
+        f"127.0.0.1 is no address of an RDMA device; RDMA devices here have {HERE}"
+    )
 
 
 def test_devices_without_an_address(machine: Machine) -> None:
     machine(GIDS[2])
-    assert words(CmError("address", errno.ENODEV)).endswith("those here have none")
+    assert words(CmError("address", errno.ENODEV)).endswith("RDMA devices here have no address")
 
 
 def test_what_the_machine_says_itself(machine: Machine) -> None:
@@ -157,8 +171,8 @@ class TestLocalEnd:
         machine(*GIDS)
         found = words(CmError("address", errno.EADDRNOTAVAIL), source="10.1.1.1", port=5)
         assert found == (
-            "cannot use iaddr=10.1.1.1 iport=5: no RDMA device has this address; those here have "
-            + HERE
+            "cannot use iaddr=10.1.1.1 iport=5: no RDMA device has this address; "
+            f"RDMA devices here have {HERE}"
         )
 
     def test_in_use(self, machine: Machine) -> None:

@@ -13,7 +13,7 @@ from tests.support.scripted_link import Message
 from tests.unit.fabric.keyed_rig import KeyedRig
 from tests.unit.fabric.queue_rig import buffer_of
 from vof.errors import CompletionError, ConfigError, RemoteProtocolError
-from vof.initiator.connections import Connections, connections_of
+from vof.initiator.connections import Connections, connections_of, destination_of
 from vof.initiator.control import ControlQueue
 from vof.initiator.parameters import SessionParameters
 from vof.wire.connect import Names
@@ -31,7 +31,9 @@ class Agreement:
 
     def __init__(self, dialect: Dialect = V5, *, eager: bool = True) -> None:
         parameters = SessionParameters(tvqn="t", transport="rdma", eager=eager)
-        self.connections: Connections = connections_of(parameters, dialect)
+        self.connections: Connections = connections_of(
+            parameters, dialect, destination_of(parameters)
+        )
         self.rig = KeyedRig(dialect.framing)
         self.virtqueue = KeyedRig(dialect.framing)
         self.control = ControlQueue(self.rig.queue, dialect)
@@ -205,6 +207,6 @@ def test_a_count_of_buffers_that_were_not_written(agreement: Agreement) -> None:
 
 def test_no_port_left() -> None:
     parameters = SessionParameters(tvqn="t", transport="rdma", iport=65535)
-    connections = connections_of(parameters, V5)
+    connections = connections_of(parameters, V5, destination_of(parameters))
     with pytest.raises(ConfigError, match="iport=65535: no port is left for virtqueue 0"):
         connections.open("virtqueue 0", 1, 16, lambda _queue, _error, _lost: None)

@@ -16,7 +16,7 @@ from vof.initiator.parameters import SessionParameters
 from vof.initiator.session import Session
 
 CONNECT_TIMEOUT = 5.0
-"""Seconds for each step of a Connect: whoever looks for a fault wants an answer soon."""
+"""Seconds for a session to open: whoever looks for a fault wants an answer soon."""
 
 MAX_AT_ONCE = 16
 
