@@ -29,7 +29,10 @@ def raise_limit() -> None:
 
 def count_open() -> int:
     """Return how many this process has."""
-    return len(os.listdir("/proc/self/fd"))  # noqa: PTH208 - there may be thousands
+    try:
+        return len(os.listdir("/proc/self/fd"))  # noqa: PTH208 - there may be thousands
+    except OSError:
+        return limit()  # it takes one itself
 
 
 def none_left() -> OSError | None:
@@ -41,13 +44,28 @@ def none_left() -> OSError | None:
     return None
 
 
+def too_few() -> str:
+    """Return what it means that this process has none left, and what to do."""
+    return (
+        f"too few file descriptors: this program may have {limit()}; raise that limit "
+        "(ulimit -n, or LimitNOFILE= of a unit)"
+    )
+
+
 def explain(error: OSError) -> str:
-    """Return what such an error means and what to do; of any other its own text."""
+    """Return what an error means and what to do where there were none left; of any other its own
+    text."""
     if error.errno == errno.EMFILE:
-        return (
-            f"too few file descriptors: this program may have {limit()}; raise that limit "
-            "(ulimit -n, or LimitNOFILE= of a unit)"
-        )
+        return too_few()
     if error.errno == errno.ENFILE:
         return "the system has no more file descriptors; raise its limit (sysctl fs.file-max)"
     return error.strerror or str(error)
+
+
+def shortage_in(error: BaseException) -> str | None:
+    """Return what to say of an error, or of several together, if all they mean is that there were
+    none left."""
+    if isinstance(error, BaseExceptionGroup):
+        found = [shortage_in(each) for each in error.exceptions]
+        return found[0] if all(found) else None
+    return explain(error) if isinstance(error, OSError) and error.errno in SHORTAGES else None

@@ -193,25 +193,70 @@ def test_connections_that_end_leave_nothing_behind(tmp_path: Path) -> None:
         assert process.stop() == 0
 
 
-def test_no_more_descriptors(tmp_path: Path) -> None:
-    """Out of descriptors: connections wait to be accepted; those that are served do not notice."""
+def limited(tmp_path: Path, descriptors: int, **changes: object) -> TargetProcess:
+    """Return a target that may have so many descriptors."""
     config = tmp_path / "vtgt.conf"
-    text = write_config(tmp_path, handshake_timeout=3).replace("port = 0", "port = 0, 0")
+    text = write_config(tmp_path, **changes).replace("port = 0", "port = 0, 0")
     config.write_text(text, encoding="utf-8")
+    return TargetProcess(config, launcher=("prlimit", f"--nofile={descriptors}:{descriptors}"))
+
+
+def test_fewer_descriptors_than_connections_want(tmp_path: Path) -> None:
+    """Said at the start; those beyond are refused at once, those that are served do not notice."""
     with contextlib.ExitStack() as stack:
-        process = stack.enter_context(TargetProcess(config, launcher=("prlimit", "--nofile=40:40")))
+        process = stack.enter_context(limited(tmp_path, 64, handshake_timeout=60))
+        few = r"serves=(\d+) connections=1024 limit=64 event=few-descriptors .* to (\d+) "
+        found = re.search(few, "\n".join(process.log)) or re.search(few, process.line(few))
+        assert found
+        serves = int(found[1])
+        assert int(found[2]) == 64 + 2 * (1024 - serves)
         innocent = stack.enter_context(Innocent(process.address))
-        # All ports pause together, and go on together.
-        silent = [
-            stack.enter_context(Peer(address)) for _ in range(15) for address in process.addresses
-        ]
-        process.line("event=accept-paused")
+        association = stack.enter_context(Association(process.address, queues=1))
+        for _ in range(serves - 7):
+            stack.enter_context(Peer(process.address))
+        for address in process.addresses:
+            with Peer(address) as peer:
+                assert peer.is_closed()
+        assert f"{serves} connections are the limit" in process.line("event=refused")
+        # A virtqueue's Connect does not wait either.
+        with pytest.raises((ConnectionError, EOFError)):
+            association.add_queue(1)
+        assert association.control.control(0x1001) == 2
         innocent.check()
-        # The silent ones lose their places in time, and the waiting ones get them.
-        assert all(peer.is_closed() for peer in silent)
+        assert process.stop() == 0
+        assert len([line for line in process.log if "event=refused" in line]) == 1
+
+
+def test_descriptors_that_others_have_taken(tmp_path: Path) -> None:
+    """More than the target had reason to expect: it refuses all the same."""
+    with contextlib.ExitStack() as stack:
+        process = stack.enter_context(limited(tmp_path, 1024, handshake_timeout=60))
+        innocent = stack.enter_context(Innocent(process.address))
+        count = max(int(path.name) for path in Path(f"/proc/{process.pid}/fd").iterdir()) + 1
+        resource.prlimit(process.pid, resource.RLIMIT_NOFILE, (count, 1024))
+        for address in process.addresses * 2:
+            with Peer(address) as peer:
+                assert peer.is_closed()
+        assert f"this program may have {count}; raise" in process.line("event=refused")
+        innocent.check()
+        resource.prlimit(process.pid, resource.RLIMIT_NOFILE, (1024, 1024))
         with Peer(process.address) as peer:
             assert peer.connect() == 2
+        assert process.stop() == 0
+        assert len([line for line in process.log if "event=refused" in line]) == 1
+
+
+def test_no_descriptor_even_to_refuse_with(tmp_path: Path) -> None:
+    """Connections wait, at every port, until there are some again."""
+    with contextlib.ExitStack() as stack:
+        process = stack.enter_context(limited(tmp_path, 1024, handshake_timeout=60))
+        innocent = stack.enter_context(Innocent(process.address))
+        resource.prlimit(process.pid, resource.RLIMIT_NOFILE, (3, 1024))
+        waiting = [stack.enter_context(Peer(address)) for address in process.addresses]
+        process.line("event=accept-paused")
         innocent.check()
+        resource.prlimit(process.pid, resource.RLIMIT_NOFILE, (1024, 1024))
+        assert {peer.connect() for peer in waiting} == {2, 3}
         assert process.stop() == 0
 
 

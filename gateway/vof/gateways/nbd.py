@@ -23,6 +23,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from vof import __version__
+from vof.descriptors import raise_limit, shortage_in
 from vof.drivers.block import DEFAULT_QUEUES, BlockDriver
 from vof.drivers.block_geometry import check_block_device
 from vof.engine.choice import keep_thread
@@ -139,6 +140,8 @@ def format_exception(*args: Any, **kwargs: Any) -> list[str]:
     if isinstance(error, UnicodeDecodeError):
         # nbdkit itself reads parameters and export names, before anything of ours is called.
         return [f"not UTF-8 text: {printable(error.object.decode(errors='backslashreplace'))}"]
+    if shortage := shortage_in(error):
+        return [shortage]
     frames = traceback.extract_tb(error.__traceback__)
     place = f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""
     return [f"internal error: {type(error).__name__}: {error}{place}; please report it"]
@@ -283,6 +286,7 @@ class NbdGateway:
     def after_fork(self) -> None:
         """Prepare the process that serves: log to stderr, start what has a thread. Raises
         ConfigError."""
+        raise_limit()
         # A person at a terminal, or who reads what --run printed, asked nbdkit for no more.
         kept = self._block_path or is_journal(2)
         log_to_stderr("nbdkit: vof: ", logging.INFO if kept else logging.WARNING)

@@ -2,7 +2,8 @@
 """The listeners, and all connections that have not connected yet: one thread for all of them.
 
 A silent peer costs a descriptor and a deadline, never a thread. Owns the number of connections:
-beyond the limit new ones are closed at once. Must not know commands or devices.
+beyond the limit, or without a descriptor for them, new ones are closed at once. Must not know
+commands or devices.
 """
 
 from __future__ import annotations
@@ -16,10 +17,13 @@ import threading
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
+from vof.descriptors import SHORTAGES, explain
 from vof.errors import RemoteProtocolError
 from vof.logline import Throttle, event
 from vof.target.association import AssociationTable, Attachment
+from vof.target.capacity import Spare
 from vof.target.config import Settings
 from vof.target.connection import Connection
 from vof.target.handshake import Handshake, PeerClosed
@@ -28,7 +32,7 @@ from vof.target.taps import Taps
 
 _ACCEPTS_AT_ONCE = 64
 _PAUSE = 0.1
-_NO_ROOM = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+_NO_ROOM = frozenset({*SHORTAGES, errno.ENOBUFS, errno.ENOMEM})
 
 
 @dataclass(eq=False)
@@ -64,6 +68,7 @@ class Acceptor:
         self._listen()
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._selector.register(self._wake, selectors.EVENT_READ)
+        self._spare = Spare()
         self._stopping = False
         self._paused_until = 0.0
         # In the order in which they were accepted, which is mostly that of their deadlines.
@@ -111,6 +116,7 @@ class Acceptor:
         self._selector.close()
         for listener in self._listeners.values():
             listener.close()
+        self._spare.close()
 
     def _timeout(self) -> float | None:
         times = [pending.deadline for pending in self._first()]
@@ -131,7 +137,7 @@ class Acceptor:
         # A few at a time: those already accepted want their answers too.
         for _ in range(_ACCEPTS_AT_ONCE):
             try:
-                sock, address = listener.accept()
+                sock, peer = self._take(listener)
             except (BlockingIOError, InterruptedError):
                 return
             except OSError as error:
@@ -139,7 +145,20 @@ class Acceptor:
                     self._pause(error)
                     return
                 continue  # that connection failed before it was accepted (accept(2))
-            self._admit(sock, f"{_bracket(address[0])}:{address[1]}")
+            if sock:
+                self._admit(sock, peer)
+
+    def _take(self, listener: socket.socket) -> tuple[socket.socket | None, str]:
+        """Return the next connection and its peer; no connection where it had to be refused."""
+        sock = None
+        try:
+            sock, address = listener.accept()
+        except OSError as error:
+            if error.errno not in SHORTAGES:
+                raise
+            address = self._spare.refuse(listener)
+            self._full.event(logging.WARNING, "refused", peer=_peer(address), reason=explain(error))
+        return sock, _peer(address)
 
     def _admit(self, sock: socket.socket, peer: str) -> None:
         settings = self.settings
@@ -194,6 +213,7 @@ class Acceptor:
     def _expire(self) -> None:
         if self._paused_until and time.monotonic() >= self._paused_until:
             self._paused_until = 0.0
+            self._spare.renew()
             self._listen()
         for pending in expired(self._pending.values()):
             self._drop(pending)
@@ -219,5 +239,6 @@ def prepare(sock: socket.socket) -> None:
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 6)
 
 
-def _bracket(host: str) -> str:
-    return f"[{host}]" if ":" in host else host
+def _peer(address: tuple[Any, ...]) -> str:
+    host, port = address[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

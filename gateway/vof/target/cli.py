@@ -12,7 +12,6 @@ import contextlib
 import errno
 import logging
 import os
-import resource
 import signal
 import sys
 import tempfile
@@ -23,6 +22,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from vof import __version__
+from vof.descriptors import raise_limit
 from vof.errors import VofError
 from vof.logline import event, log_to_stderr, logger
 from vof.metrics.endpoint import FORM, NOWHERE, Endpoint
@@ -33,13 +33,8 @@ from vof.target.listening import check as check_listening
 from vof.target.server import STOP_TIMEOUT, Target, close_all, open_devices
 from vof.target.taps import Taps
 from vof.target.values import ports
-from vof.wire.constants import Transport
 
 _STACK_SIZE = 512 << 10
-_SPARE_DESCRIPTORS = 256
-# Of one connection: over TCP a control queue has two, and so has a native queue that waits for its
-# disk.
-_DESCRIPTORS = {Transport.TCP: 2, Transport.RDMA: 3}
 
 Words: TypeAlias = Callable[[str, Sequence[int]], str]
 """Returns what is said of a target with this address and these ports before it listens."""
@@ -159,11 +154,12 @@ def _run(
 ) -> int:
     """Serve until SIGTERM or SIGINT."""
     threading.stack_size(_STACK_SIZE)
-    _raise_descriptor_limit(config.settings)
+    raise_limit()
     with contextlib.ExitStack() as stack:
         target = Target(config, _taps() if trace else None)
         expose = _exposition(config, target, stack)
         target.start()
+        _warn_of_few_descriptors(target, config.settings)
         expose()
         return _serve(target, config, path, words)
 
@@ -211,7 +207,9 @@ def _serve(target: Target, config: Config, path: Path | None, words: Words | Non
         if path is None or (on_terminal and not _has_terminal()):
             break
         try:
-            target.reload(load(path))
+            config = load(path)
+            target.reload(config)
+            _warn_of_few_descriptors(target, config.settings)
         except VofError as error:
             event(logging.ERROR, "not-reloaded", reason=f"{error}; nothing was changed")
     notify("STOPPING=1")
@@ -222,14 +220,19 @@ def _serve(target: Target, config: Config, path: Path | None, words: Words | Non
     return 0
 
 
-def _raise_descriptor_limit(settings: Settings) -> None:
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    each = sum(_DESCRIPTORS[transport] for transport in settings.transports)
-    wanted = each * settings.connections + _SPARE_DESCRIPTORS
-    if hard != resource.RLIM_INFINITY:
-        wanted = min(wanted, hard)
-    if soft not in (resource.RLIM_INFINITY,) and soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+def _warn_of_few_descriptors(target: Target, settings: Settings) -> None:
+    capacity, wanted = target.capacity, settings.connections
+    if capacity.connections < wanted:
+        enough = capacity.wanted(wanted, settings.transports)
+        event(
+            logging.WARNING,
+            "few-descriptors",
+            serves=capacity.connections,
+            connections=wanted,
+            limit=capacity.descriptors,
+            reason="connections beyond what it serves are refused; raise the limit of file "
+            f"descriptors to {enough} (ulimit -n, or LimitNOFILE= of a unit), or lower connections",
+        )
 
 
 def _has_terminal() -> bool:

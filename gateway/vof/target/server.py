@@ -13,12 +13,14 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from vof.errors import ConfigError
 from vof.logline import event
 from vof.target.association import AssociationTable
+from vof.target.capacity import Capacity
 from vof.target.config import Config, DeviceConfig, Settings
 from vof.target.devices.device import Device
 from vof.target.listening import Listening
@@ -44,6 +46,8 @@ class Target:
         self._table = AssociationTable(config.settings.targets)
         self._listening: Listening | None = None
         self._watch = SizeWatch(self._table)
+        self.capacity: Capacity
+        """What there is room for, once started."""
         self.address = ""
         """The numeric address that is listened on, once started."""
         self.port = 0
@@ -57,7 +61,9 @@ class Target:
         try:
             for device, item in zip(devices, self._config.devices, strict=True):
                 _claim(device, item)
-            listening = Listening(self._table, self._config.settings, self._taps)
+            self.capacity = Capacity.now(self._config.settings.transports)
+            settings = self._within_capacity(self._config.settings)
+            listening = Listening(self._table, settings, self._taps)
         except BaseException:
             close_all(devices)
             raise
@@ -211,7 +217,10 @@ class Target:
                 )
         self._table.limit = settings.targets
         if self._listening:
-            self._listening.apply(settings)
+            self._listening.apply(self._within_capacity(settings))
+
+    def _within_capacity(self, settings: Settings) -> Settings:
+        return replace(settings, connections=min(settings.connections, self.capacity.connections))
 
 
 def open_devices(items: Iterable[DeviceConfig]) -> list[Device]:

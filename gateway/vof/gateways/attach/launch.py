@@ -23,6 +23,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from vof import errors
+from vof.descriptors import explain
 from vof.errors import VofError
 from vof.gateways.attach.blockdev import Kernel
 from vof.gateways.attach.plan import Plan
@@ -143,7 +144,7 @@ def _be_the_supervisor(
     except VofError as error:
         _send(channel, {"failure": str(error), "kind": type(error).__name__, "errno": error.errno})
     except OSError as error:
-        text = f"{error.filename or 'the supervisor'}: {error.strerror or error}"
+        text = f"{error.filename or 'the supervisor'}: {explain(error)}"
         number = error.errno or errno.EIO
         _send(channel, {"failure": text, "kind": "VofError", "errno": number})
     except BaseException as error:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
+from vof.descriptors import explain
 from vof.errors import VofError
 from vof.gateways.cli.arguments import arguments
 from vof.gateways.cli.exits import Exit, exit_of
@@ -26,7 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail(f"{error}{hint(given, error) if hint else ''}", exit_of(error))
     except OSError as error:
         name = f"{error.filename}: " if error.filename else ""
-        return _fail(f"{name}{error.strerror or error}", exit_of(error))
+        return _fail(f"{name}{explain(error)}", exit_of(error))
 
 
 def _fail(text: str, status: Exit) -> int:

@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from vof import __version__
+from vof.descriptors import limit, raise_limit, too_few
 from vof.errors import VofError
 from vof.gateways.fuse.configured import Configured, by_mountpoint, by_name
 from vof.gateways.fuse.daemon import in_background
@@ -28,6 +29,9 @@ HELPER_PREFIX = "mount."
 """Under a name that starts like this, mount(8) has called."""
 
 SYSLOG = "/dev/log"
+
+MIN_DESCRIPTORS = 24
+"""File descriptors that a mount of one device needs, and a few for more."""
 
 
 def main(argv: Sequence[str] | None = None, program: str | None = None) -> int:
@@ -48,6 +52,9 @@ def main(argv: Sequence[str] | None = None, program: str | None = None) -> int:
         return _fail(str(error))
     if helper and given.fake:
         return 0
+    raise_limit()
+    if limit() < MIN_DESCRIPTORS:
+        return _fail(too_few())
     # Before the background's change to /.
     options.mountpoint = str(Path(options.mountpoint).absolute())
     if not helper and given.foreground:

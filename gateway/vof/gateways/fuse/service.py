@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 import pyfuse3
 import trio
 
+from vof.descriptors import shortage_in
 from vof.errors import ConfigError, VofError
 from vof.gateways.fuse.control import FILE_NAME, Control, ControlFile
 from vof.gateways.fuse.devices import Devices
@@ -47,6 +48,8 @@ def run(options: MountOptions, ready: Callable[[], None]) -> str | None:
     try:
         trio.run(service.run)
     except Exception as error:  # noqa: BLE001 - told in one line
+        if shortage := shortage_in(error):
+            return shortage
         event(logging.ERROR, "internal-error", reason=describe(error))
         return f"internal error: {error!r}; please report it"
     if service.interrupted_by is not None:

@@ -23,6 +23,7 @@ import pyverbs.cm_enums as ce
 from pyverbs.cmid import CMID, CMEvent
 from pyverbs.pyverbs_error import PyverbsError
 
+from vof.descriptors import SHORTAGES, explain
 from vof.errors import RemoteProtocolError
 from vof.logline import Throttle, event
 from vof.target.association import AssociationTable, TransportOffer
@@ -175,8 +176,11 @@ class Acceptor:
         try:
             endpoint = self._endpoint(cmid, listener)
         except OSError as error:
-            # Often because the peer has gone again.
-            event(logging.DEBUG, "refused", reason=error.strerror)
+            if error.errno in SHORTAGES:
+                self._warn_of_refusal(None, explain(error))
+            else:
+                # Often because the peer has gone again.
+                event(logging.DEBUG, "refused", reason=error.strerror)
             self._close_id(cmid)
             return
         self._greet(endpoint, settings)
