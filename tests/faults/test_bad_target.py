@@ -84,6 +84,10 @@ def no_status_byte(command: Command) -> bytes:
     return vring_completion(command, [*answer[:-1], b""])
 
 
+def nothing_written(command: Command) -> bytes:
+    return vring_completion(command, command.connection.target.execute(command), used=0)
+
+
 VIOLATIONS: dict[str, tuple[Callable[[Command], bytes], str]] = {
     "garbage": (garbage, "protocol violation"),
     "text": (text, "not in flight"),
@@ -97,6 +101,7 @@ VIOLATIONS: dict[str, tuple[Callable[[Command], bytes], str]] = {
     "readable descriptor": (descriptor_of_the_command_only, "descriptor id 0"),
     "unknown descriptor": (descriptor_id_beyond, "not an open device-writable descriptor"),
     "no status byte": (no_status_byte, "completed without a status byte"),
+    "nothing written": (nothing_written, "completed without a status byte"),
 }
 
 KINDS = ["read", "write", "unaligned write", "flush", "trim", "zero"]

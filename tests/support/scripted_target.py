@@ -185,10 +185,14 @@ def v5_completion(opcode: int, status: int, command_id: int, value: int, generat
     return struct.pack("<HHI8x", status, command_id, value)
 
 
-def vring_completion(command: Command, buffers: Sequence[bytes]) -> bytes:
-    """Return the completion of a vring command with one buffer a device-writable descriptor."""
+def vring_completion(command: Command, buffers: Sequence[bytes], used: int | None = None) -> bytes:
+    """Return the completion of a vring command with one buffer a device-writable descriptor.
+
+    ``used`` says how much of that was written, if not all.
+    """
     data = b"".join(buffers)
-    parts = [completion(0, command.command_id, len(buffers), len(data))]
+    used = len(data) if used is None else used
+    parts = [completion(0, command.command_id, len(buffers), used)]
     addr = 0
     for descriptor, buffer in zip(command.writable, buffers, strict=True):
         parts.append(struct.pack("<QIHHI4x", addr, len(buffer), descriptor.id, descriptor.flags, 0))

@@ -6,7 +6,7 @@
 #include "initiator/statistics.h"
 #include "initiator/waiting.h"
 
-#define STATUS_UNWRITTEN 0xff
+#define STATUS_UNWRITTEN 0xff /* the status byte as it is sent: no success */
 
 static const struct {
     enum vof_blk_type type;
@@ -155,7 +155,9 @@ enum vof_result vof_block_judge(const struct vof_block_request *item, struct vof
         return VOF_REFUSED;
     unsigned last = landing->count - 1u;
     failed->arrived = failed->wanted = 0;
-    if (landing->lengths[last] != 1)
+    /* virtio's used length: what the device says it has written, whatever came back. */
+    uint32_t used = (uint32_t)landing->completion.value;
+    if (landing->lengths[last] != 1 || !used)
         return VOF_BROKEN;
     failed->status = item->status;
     if (failed->status != VOF_BLK_S_OK)
@@ -164,6 +166,8 @@ enum vof_result vof_block_judge(const struct vof_block_request *item, struct vof
         failed->arrived += landing->lengths[i];
         failed->wanted += landing->writable[i].iov_len;
     }
+    if (failed->arrived > used - 1)
+        failed->arrived = used - 1;
     return failed->arrived < failed->wanted ? VOF_BROKEN : VOF_CARRIED;
 }
 

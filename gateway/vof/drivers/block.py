@@ -67,6 +67,7 @@ DEFAULT_QUEUES = max(1, min(4, len(os.sched_getaffinity(0)) // 2))
 receive on, completions come one by one that could have come together (docs/performance.md)."""
 
 _STATUS_UNWRITTEN = 0xFF
+"""The status byte as it is sent: no success, if nobody writes it."""
 
 
 class Request(NamedTuple):
@@ -189,13 +190,14 @@ class BlockDriver:
         CompletionError if the target refused it, SessionLost.
         """
         arrival = request.queue.wait(request.pending)
-        written = sum(arrival.lengths)
-        has_status = not arrival.completion.status and arrival.lengths[-1] == 1
+        written = min(sum(arrival.lengths), arrival.used)
+        refused = arrival.completion.status
+        has_status = not refused and written > 0 and arrival.lengths[-1] == 1
         if has_status and request.status[0] != Status.OK:
             request.queue.fabric.count_failed(request.what)
         self._judge(
             request.what,
-            arrival.completion.status,
+            refused,
             request.status[0] if has_status else None,
             written - 1,
             request.data_length,
@@ -345,4 +347,6 @@ def _device_error(what: str, status: int) -> DeviceError:
         return DeviceError(f"the device does not support {what}", status, errno=errno.ENOTSUP)
     if status == Status.IOERR:
         return DeviceError(f"the device failed {what} with an I/O error", status)
+    if status == _STATUS_UNWRITTEN:
+        return DeviceError(f"the device ended {what} without writing a status", status)
     return DeviceError(f"the device ended {what} with unknown status {status}", status)

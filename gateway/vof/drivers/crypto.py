@@ -16,6 +16,7 @@ import errno
 from dataclasses import dataclass, field
 from threading import Lock
 
+from vof.drivers.crypto_errors import UNWRITTEN, device_error
 from vof.drivers.crypto_slots import Slots
 from vof.errors import (
     ConnectError,
@@ -30,10 +31,18 @@ from vof.initiator.parameters import SessionParameters
 from vof.initiator.session import Session
 from vof.initiator.virtqueue import Virtqueue
 from vof.wire.constants import VENDOR_VTGT, DeviceId
-from vof.wire.crypto import STATELESS_MODE, Config, DeviceStatus, Feature, Service, Status
+from vof.wire.crypto import (
+    STATELESS_MODE,
+    Config,
+    DataOpcode,
+    DeviceStatus,
+    Feature,
+    Service,
+    Status,
+)
 from vof.wire.crypto_operations import DataRequest
 from vof.wire.crypto_parameters import Parameters
-from vof.wire.crypto_requests import data_request
+from vof.wire.crypto_requests import STATUS_SIZE, data_request
 from vof.wire.crypto_sessions import (
     WireRequest,
     create_session_request,
@@ -61,7 +70,12 @@ MAX_SIZE = 32 << 20
 MAX_DESCRIPTORS = 7
 """Of one request: head, key, IV, source, additional data; result, status."""
 
-_UNWRITTEN = b"\xff"
+_LEAST = {
+    DataOpcode.AKCIPHER_ENCRYPT: 1,
+    DataOpcode.AKCIPHER_DECRYPT: 0,
+    DataOpcode.AKCIPHER_SIGN: 1,
+}
+"""Bytes of a result that may be shorter than its room. What was encrypted may have been nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,10 +223,9 @@ class CryptoDriver:
 
     def _created(self, request: _InFlight, arrival: Arrival) -> int:
         _check_completion(request, arrival)
+        length = min(arrival.lengths[0], arrival.used)
         try:
-            session_id, status = read_session_answer(
-                memoryview(request.buffers[0])[: arrival.lengths[0]]
-            )
+            session_id, status = read_session_answer(memoryview(request.buffers[0])[:length])
         except RemoteProtocolError as error:
             raise self._violation(str(error)) from None
         if status != Status.OK:
@@ -262,8 +275,8 @@ class CryptoDriver:
             raise
         if not operation.result_len:
             return memoryview(b"")
-        length = arrival.lengths[0]
-        if length < operation.result_len and operation.service is not Service.AKCIPHER:
+        length = min(arrival.lengths[0], arrival.used - STATUS_SIZE)
+        if length < _LEAST.get(operation.opcode, operation.result_len):
             raise self._violation(
                 f"{request.what} succeeded with {length} of {operation.result_len} bytes"
             )
@@ -272,7 +285,7 @@ class CryptoDriver:
     def _finish(self, request: _InFlight, arrival: Arrival) -> None:
         """Check an answer whose last buffer is the status byte."""
         _check_completion(request, arrival)
-        if arrival.lengths[-1] != 1:
+        if arrival.lengths[-1] != STATUS_SIZE or arrival.used < STATUS_SIZE:
             raise self._violation(f"{request.what} completed without a status byte")
         status = request.buffers[-1][0]
         if status != Status.OK:
@@ -280,7 +293,7 @@ class CryptoDriver:
 
     def _start(self, what: str, slots: Slots, wire: WireRequest, *, wait: bool) -> _InFlight:
         *results, last = wire.writable
-        buffers = (*map(bytearray, results), bytearray(_UNWRITTEN * last))
+        buffers = (*map(bytearray, results), bytearray(UNWRITTEN * last))
         queue = slots.take(wait=wait)
         if queue is None:
             raise LocalProtocolError(f"more than {slots.total} requests at a time: {what}")
@@ -383,24 +396,6 @@ def _no_session(session_id: int) -> LocalProtocolError:
     return LocalProtocolError(f"session {session_id} is not open", errno=errno.ESTALE)
 
 
-_FAILURES = {
-    Status.ERR: (errno.EIO, "failed"),
-    Status.BADMSG: (errno.EBADMSG, "found that the tag does not fit the data in"),
-    Status.NOTSUPP: (errno.EOPNOTSUPP, "does not support"),
-    Status.INVSESS: (errno.ESTALE, "does not know the session of"),
-    Status.NOSPC: (errno.ENOSPC, "has no room for"),
-    Status.KEY_REJECTED: (errno.EKEYREJECTED, "rejected the signature or key of"),
-}
-
-
 def _failed(request: _InFlight, status: int) -> DeviceError:
     request.queue.fabric.count_failed(request.what)
-    return _device_error(request.what, status)
-
-
-def _device_error(what: str, status: int) -> DeviceError:
-    try:
-        number, verb = _FAILURES[Status(status)]
-    except ValueError:
-        return DeviceError(f"the device ended {what} with unknown status {status}", status)
-    return DeviceError(f"the device {verb} {what}", status, errno=number)
+    return device_error(request.what, status)

@@ -95,7 +95,7 @@ class RngDriver:
     def _length(self, arrival: Arrival) -> int:
         if arrival.completion.status:
             raise self._queue.refusal("read", arrival.completion.status)
-        return arrival.lengths[0]
+        return min(arrival.lengths[0], arrival.used)
 
 
 def _nothing() -> DeviceError:

@@ -92,7 +92,7 @@ class KeyedForm:
         command_id: int,
         readable: Sequence[int],
         payload: Sequence[Buffer],
-        sizes: Sequence[int],
+        buffers: Sequence[memoryview],
         *,
         wait: bool,
         by_key: bool = False,
@@ -100,8 +100,12 @@ class KeyedForm:
         """Form a virtqueue's request; None where there is no memory for it now. ``by_key`` keeps it
         out of the eager range: the completion of such a one has no place for the size of a gap.
 
+        The room for the device-writable ``buffers`` begins as they are: what nobody writes is not
+        the rest of another request, and a status that nobody writes stays what it was.
+
         Raises LocalProtocolError for one that is larger than registered memory comes.
         """
+        sizes = [len(buffer) for buffer in buffers]
         by_lengths = self.framing is Framing.LENGTHS
         if by_lengths:
             message_size = COMMAND_SIZE + KEYED_DESCRIPTOR_SIZE
@@ -126,6 +130,11 @@ class KeyedForm:
             view[place:after] = part
             place = after
         assert place == out_place + out_length
+        place = in_place
+        for buffer in buffers:
+            after = place + len(buffer)
+            view[place:after] = buffer
+            place = after
         addr = extent.addr
         rkey = extent.slab.rkey
         lease = None

@@ -95,11 +95,10 @@ class RdmaQueue(BaseQueue):
         command_id = self._room.take(room, wait=wait)
         if command_id is None:
             return None
-        sizes = [len(buffer) for buffer in writable]
         carriage = None
         try:
             carriage = self._form.request(
-                what, command_id, readable, payload, sizes, wait=wait, by_key=counted
+                what, command_id, readable, payload, writable, wait=wait, by_key=counted
             )
         except SessionLost:
             if self._error is not None:
@@ -112,7 +111,7 @@ class RdmaQueue(BaseQueue):
             return None
         pending = Pending(what, command_id, (), len(readable), writable, tail)
         pending.carrier = carriage
-        pending.data_bytes = data_bytes(readable, sizes, tail)
+        pending.data_bytes = data_bytes(readable, carriage.sizes, tail)
         return pending
 
     def release(self, pending: Pending) -> None:

@@ -22,6 +22,9 @@ Where the sources differ:
 - The specification marks the stateless ``op_type`` device-writable. It is read, as its twin.
 - The header's ``algo`` means nothing: Linux sets it for AKCIPHER alone.
 - Additional data follows the source data (§5.9.7.7), except in chaining, which is not offered.
+- AKCIPHER_VERIFY has no result, and Linux sends signature and digest as one buffer. The reference
+  target takes the third buffer, whichever that is, for the status: with the digest in one of its
+  own every signature would verify.
 
 A result of AKCIPHER may be shorter than its room, and the driver learns its length from the bytes
 written; so the status byte is a buffer of its own.
@@ -171,7 +174,10 @@ def data_request(request: DataRequest, features: int) -> WireRequest:
     session_id = 0 if parameters else request.session_id
     header = DATA_HEADER.pack(request.opcode, request.algo, session_id, flag, 0)
     head = header + fixed_part(layout, fields, padded_size)
-    readable = (head, *(part for part in (key, *parts.values()) if len(part)))
+    data: tuple[Buffer, ...] = tuple(parts.values())
+    if "signed" in parts:
+        data = (b"".join(data),)
+    readable = (head, *(part for part in (key, *data) if len(part)))
     writable = (request.result_len,) if request.result_len else ()
     return WireRequest(readable, (*writable, STATUS_SIZE))
 

@@ -142,8 +142,14 @@ class Arrival(NamedTuple):
 
     completion: Completion
     lengths: Sequence[int]
-    """Bytes written into each device-writable buffer of the command, in the command's order; empty
+    """Bytes returned for each device-writable buffer of the command, in the command's order; empty
     where the target refused the command and returned none."""
+
+    @property
+    def used(self) -> int:
+        """Bytes that the device says it has written: virtio's used length. More may have come back,
+        which then says nothing."""
+        return self.completion.value & 0xFFFF_FFFF
 
 
 class Expected(NamedTuple):

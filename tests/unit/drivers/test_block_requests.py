@@ -34,7 +34,15 @@ from tests.support.protocol_numbers import (
     VRING,
     WRITE_ZEROES,
 )
-from tests.support.scripted_target import Command, Device, Hold, ScriptedTarget, completion, on
+from tests.support.scripted_target import (
+    Command,
+    Device,
+    Hold,
+    ScriptedTarget,
+    completion,
+    on,
+    vring_completion,
+)
 from tests.support.target_fixtures import Serve
 from tests.unit.drivers.opening import descriptors, device, header, open_driver
 from vof.counts import add_counts
@@ -284,7 +292,7 @@ class TestStatus:
             (1, "the device failed {} with an I/O error", errno.EIO),
             (2, "the device does not support {}", errno.ENOTSUP),
             (0x42, "the device ended {} with unknown status 66", errno.EIO),
-            (0xFF, "the device ended {} with unknown status 255", errno.EIO),
+            (0xFF, "the device ended {} without writing a status", errno.EIO),
         ],
     )
     def test_error(
@@ -330,6 +338,21 @@ class TestStatus:
             read(driver, 0, 1024)
         with pytest.raises(RemoteProtocolError, match="1023 of 1024"):
             driver.flush()
+
+    @pytest.mark.parametrize(
+        ("used", "words"),
+        [(0, "completed without a status byte"), (1, "succeeded with 0 of 1024 bytes")],
+    )
+    def test_what_comes_back_unwritten_counts_for_nothing(
+        self, target: ScriptedTarget, driver: BlockDriver, used: int, words: str
+    ) -> None:
+        def overstate(command: Command) -> None:
+            answer = vring_completion(command, [bytes(1024), b"\0"], used)
+            command.connection.send(answer)
+
+        target.hooks.append(on(VRING, overstate))
+        with pytest.raises(RemoteProtocolError, match=f"VIRTIO_BLK_T_IN {words}"):
+            read(driver, 0, 1024)
 
     def test_no_status_byte_is_a_violation(
         self, target: ScriptedTarget, driver: BlockDriver

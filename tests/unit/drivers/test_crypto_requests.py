@@ -13,7 +13,7 @@ from functools import partial
 import pytest
 
 from tests.support.protocol_numbers import VRING
-from tests.support.scripted_target import Command, ScriptedTarget, completion, on
+from tests.support.scripted_target import Command, ScriptedTarget, completion, on, vring_completion
 from tests.support.target_fixtures import Serve
 from tests.unit.drivers.crypto_device import (
     F_REVISION_1,
@@ -66,7 +66,7 @@ RSA = AkcipherParameters(RsaScheme(RsaPadding.PKCS1, RsaHash.SHA256), KeyType.PR
 CREATE_CIPHER, CREATE_HASH, CREATE_MAC = 0x002, 0x102, 0x202
 DESTROY_CIPHER, DESTROY_MAC = 0x003, 0x203
 ENCRYPT, DIGEST, CODE, OPEN = 0x000, 0x100, 0x200, 0x301
-SIGN, VERIFY = 0x402, 0x403
+DECIPHER, SIGN, VERIFY = 0x401, 0x402, 0x403
 
 
 @pytest.fixture
@@ -91,6 +91,16 @@ def digest(driver: CryptoDriver, data: bytes = b"data") -> bytes:
     return bytes(
         driver.execute(DataRequest(DataOpcode.HASH, parameters=HASH, src=data, result_len=32))
     )
+
+
+def overstating(used: int) -> Callable[[Command], None]:
+    """Return an answer of zeros in every buffer, of which the device says it wrote ``used``."""
+
+    def answer(command: Command) -> None:
+        zeros = [bytes(each.length) for each in command.writable]
+        command.connection.send(vring_completion(command, zeros, used))
+
+    return answer
 
 
 class TestSent:
@@ -187,7 +197,7 @@ class TestStatus:
             (5, errno.ENOSPC, "the device has no room for hash"),
             (6, errno.EKEYREJECTED, "the device rejected the signature or key of hash"),
             (7, errno.EIO, "the device ended hash with unknown status 7"),
-            (255, errno.EIO, "the device ended hash with unknown status 255"),
+            (255, errno.EIO, "the device ended hash without writing a status"),
         ],
     )
     def test_of_an_operation(
@@ -212,6 +222,7 @@ class TestStatus:
             (5, errno.ENOSPC),
             (6, errno.EKEYREJECTED),
             (1 << 31, errno.EIO),
+            ((1 << 32) - 1, errno.EIO),
         ],
     )
     def test_of_a_session(
@@ -272,6 +283,22 @@ class TestLies:
         answers.instead[DIGEST] = [bytes(32), b""]
         self.expect(driver, lambda: digest(driver), "hash completed without a status byte")
 
+    @pytest.mark.parametrize(
+        ("used", "text"),
+        [(0, "hash completed without a status byte"), (2, "hash succeeded with 1 of 32 bytes")],
+    )
+    def test_what_comes_back_unwritten(self, serve: Serve, used: int, text: str) -> None:
+        target = serve(device(), on(VRING, overstating(used)))
+        driver = open_driver(target)
+        self.expect(driver, lambda: digest(driver), text)
+        driver.close()
+
+    def test_a_session_that_comes_back_unwritten(self, serve: Serve) -> None:
+        target = serve(device(), on(VRING, overstating(8)))
+        driver = open_driver(target)
+        self.expect(driver, lambda: driver.create_session(CIPHER), "answered with 8 bytes instead")
+        driver.close()
+
     def test_nothing_at_all(self, driver: CryptoDriver, answers: Answers) -> None:
         answers.instead[DIGEST] = [b"", b""]
         self.expect(driver, lambda: digest(driver), "hash completed without a status byte")
@@ -327,12 +354,36 @@ class TestLies:
 
 class TestAkcipher:
     def test_a_result_may_be_shorter(self, driver: CryptoDriver, answers: Answers) -> None:
-        for length in (0, 3, 256):
-            answers.instead[SIGN] = [b"s" * length, b"\0"]
-            request = DataRequest(
-                DataOpcode.AKCIPHER_SIGN, parameters=RSA, src=bytes(32), result_len=256
-            )
+        for number, length in ((SIGN, 1), (SIGN, 256), (DECIPHER, 0), (DECIPHER, 3)):
+            answers.instead[number] = [b"s" * length, b"\0"]
+            request = DataRequest(DataOpcode(number), parameters=RSA, src=bytes(32), result_len=256)
             assert driver.execute(request) == b"s" * length
+
+    def test_no_signature_is_empty(self, driver: CryptoDriver, answers: Answers) -> None:
+        answers.instead[SIGN] = [b"", b"\0"]
+        request = DataRequest(
+            DataOpcode.AKCIPHER_SIGN, parameters=RSA, src=bytes(32), result_len=256
+        )
+        with pytest.raises(RemoteProtocolError, match="succeeded with 0 of 256 bytes"):
+            driver.execute(request)
+
+    def test_a_forgery_where_the_third_descriptor_gets_the_status(
+        self, driver: CryptoDriver, target: ScriptedTarget
+    ) -> None:
+        def refuse(command: Command) -> None:
+            # As the reference target: a status byte that is elsewhere stays as it was there, 0.
+            answers = {each.id: bytearray(each.length) for each in command.writable}
+            answers.setdefault(command.descriptors[2].id, bytearray(1))[0] = 6
+            command.complete(*(bytes(answers[each.id]) for each in command.writable))
+
+        session = driver.create_session(RSA)
+        target.hooks.insert(0, on(VRING, refuse))
+        request = DataRequest(DataOpcode.AKCIPHER_VERIFY, session, src=b"s" * 256, signed=b"d" * 32)
+        with pytest.raises(DeviceError, match="rejected the signature"):
+            driver.execute(request)
+        command = target.commands[-1]
+        assert command.payload[-288:] == b"s" * 256 + b"d" * 32
+        assert descriptors(command) == [("r", 32), ("r", 288), ("w", 1)]
 
     def test_verify_has_none(self, driver: CryptoDriver, answers: Answers) -> None:
         request = DataRequest(

@@ -11,9 +11,17 @@ import pytest
 import trio
 
 from tests.support.loopback import Background
-from tests.support.protocol_numbers import SET_STATUS
+from tests.support.protocol_numbers import SET_STATUS, VRING
 from tests.support.scripted_rng import RNG_TVQN, ScriptedRng, Source, rng_device
-from tests.support.scripted_target import Command, Device, Hold, Hook, ScriptedTarget, on
+from tests.support.scripted_target import (
+    Command,
+    Device,
+    Hold,
+    Hook,
+    ScriptedTarget,
+    on,
+    vring_completion,
+)
 from tests.support.sessions import parameters_for
 from vof.drivers.rng import EMPTY_ANSWERS, MAX_REQUEST, RngDriver
 from vof.errors import (
@@ -167,6 +175,15 @@ def test_only_empty_answers(serve_rng: ServeRng, reader: Reader) -> None:
         reader(driver, 100)
     assert len(target.requests()) == EMPTY_ANSWERS
     assert driver.session.error is None
+    driver.close()
+
+
+def test_what_comes_back_unwritten_is_not_random(serve_rng: ServeRng, reader: Reader) -> None:
+    def overstate(command: Command) -> None:
+        command.connection.send(vring_completion(command, [b"0123456789"], used=4))
+
+    driver = open_driver(serve_rng(on(VRING, overstate)))
+    assert reader(driver, 100) == b"0123"
     driver.close()
 
 

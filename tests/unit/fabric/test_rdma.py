@@ -113,6 +113,20 @@ class TestVring:
         assert bytes(one[:10]) == b"only this\0"
         assert bytes(status) == b"\x07"
 
+    def test_what_nobody_writes_stays_as_it_was(self, rig: KeyedRig) -> None:
+        """The memory has an earlier request's answer in it: a status that was success."""
+        data = status = buffer_of(0)
+        for written in (True, False):
+            data, status = memoryview(bytearray(b"?" * 64)), memoryview(bytearray(b"\xff"))
+            pending = rig.submit([HEADER], [data, status], tail=1)
+            buffers = [buffer for buffer, _ident, _flags in rig.far.receive().segments()]
+            if written:
+                rig.far.write(buffers[1], b"a secret".ljust(64, b"!"))
+                rig.far.write(buffers[2], b"\0")
+            rig.far.complete(pending.command_id, 65)
+            assert list(finish(rig, pending).lengths) == [64, 1]
+        assert (bytes(data), bytes(status)) == (b"?" * 64, b"\xff")
+
     def test_the_most_segments_fit(self, rig: KeyedRig) -> None:
         pending = rig.submit([b"x"] * (SIZE - 1), [buffer_of(1)], tail=1)
         message = rig.far.receive()

@@ -113,7 +113,7 @@ GOLDEN: list[tuple[DataRequest, str, tuple[bytes, ...], tuple[int, ...]]] = [
     (
         DataRequest(DataOpcode.AKCIPHER_VERIFY, SESSION, src=b"signature", signed=b"digest"),
         "03 04 00 00  00 00 00 00  SESSION  09 00 00 00  06 00 00 00",
-        (b"signature", b"digest"),
+        (b"signaturedigest",),
         (1,),
     ),
     (
@@ -174,7 +174,7 @@ GOLDEN: list[tuple[DataRequest, str, tuple[bytes, ...], tuple[int, ...]]] = [
         ),
         "03 04 00 00  00 00 00 00  STATELESS  02 00 00 00  01 00 00 00  06 00 00 00  04 00 00 00"
         "00 00 00 00  09 00 00 00  06 00 00 00",
-        (b"\4point", b"signature", b"digest"),
+        (b"\4point", b"signaturedigest"),
         (1,),
     ),
 ]
