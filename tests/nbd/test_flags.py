@@ -19,6 +19,7 @@ from tests.support.protocol_numbers import (
     F_FLUSH,
     F_RO,
     F_WRITE_ZEROES,
+    OUT,
     block_config,
 )
 from tests.support.scripted_target import Device, ScriptedTarget
@@ -34,8 +35,7 @@ def flag_of(name: str) -> Flag:
 
 @pytest.mark.parametrize(
     ("flag", "feature"),
-    [("can_flush", F_FLUSH), ("can_trim", F_DISCARD), ("can_zero", F_WRITE_ZEROES),
-     ("can_fast_zero", F_WRITE_ZEROES)],
+    [("can_trim", F_DISCARD), ("can_zero", F_WRITE_ZEROES), ("can_fast_zero", F_WRITE_ZEROES)],
 )  # fmt: skip
 @pytest.mark.parametrize("offered", [True, False])
 def test_flag_that_depends_on_a_feature(flag: str, feature: int, offered: bool) -> None:
@@ -68,13 +68,23 @@ def test_flag_of_an_ordinary_disk(disk: Nbdkit, flag: str, expected: bool) -> No
         assert flag_of(flag)(client) is expected
 
 
-def test_fua_without_a_write_cache(scripted: ScriptedTarget) -> None:
+def test_flush_without_a_write_cache(scripted: ScriptedTarget) -> None:
     """A device without FLUSH has every completed write on its medium."""
     scripted.device.features = EVERYTHING & ~F_FLUSH
     with nbdkit_for(scripted) as nbdkit, nbdkit.client() as client:
         assert client.can_fua()
+        assert client.can_flush()
         client.pwrite(b"x" * 512, 0, nbd.CMD_FLAG_FUA)
-    assert scripted.device.disk[:512] == b"x" * 512
+        client.flush()
+        copied = subprocess.run(
+            ["nbdcopy", "--flush", "-", nbdkit.uri],
+            input=b"y" * 512,
+            capture_output=True,
+            check=False,
+        )
+        assert (copied.returncode, copied.stderr) == (0, b"")
+    assert scripted.device.disk[:512] == b"y" * 512
+    assert {command.request[0] for command in scripted.requests()} == {OUT}
 
 
 def test_read_only_device(served: Served) -> None:

@@ -11,6 +11,7 @@ Must not know bytes that are not whole sectors, nor who asks: ``gateways`` divid
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import threading
@@ -127,6 +128,8 @@ class BlockDriver:
                 raise RemoteProtocolError(
                     f"{session.parameters.where}: the device has no virtqueue"
                 )
+            if config.writeback and not features & Feature.FLUSH:
+                _write_through(session)
             virtqueues = session.open_virtqueues(count_of_queues)
             depth = min(queue.max_descriptors for queue in virtqueues)
             geometry = geometry_of(session, features, config, depth)
@@ -258,9 +261,11 @@ class BlockDriver:
         return Lifetime(*LIFETIME.unpack(answer))
 
     def set_writeback(self, writeback: bool) -> None:
-        """Choose the device's cache mode (§5.2.5.1). Raises LocalProtocolError without
-        CONFIG_WCE."""
+        """Choose the device's cache mode (§5.2.5.1). Raises LocalProtocolError without CONFIG_WCE,
+        and for a cache that nothing could flush."""
         self._need(Feature.CONFIG_WCE)
+        if writeback:
+            self._need(Feature.FLUSH)
         self.session.control.set_config(WRITEBACK_OFFSET, 1, int(writeback))
 
     def _start(
@@ -337,6 +342,19 @@ class BlockDriver:
         )
         self.session.fail(error)
         raise error
+
+
+def _write_through(session: Session) -> None:
+    """Have a device that has a write cache, and no FLUSH for it, use none: after that a write is
+    durable when it is completed (§5.2.6.2), as where neither is offered. No device may be so
+    (§5.2.5.2). Raises RemoteProtocolError if it does not."""
+    with contextlib.suppress(CompletionError):
+        session.control.set_config(WRITEBACK_OFFSET, 1, 0)
+    if session.control.get_config(WRITEBACK_OFFSET, 1):
+        raise RemoteProtocolError(
+            f"{session.parameters.where}: the device's config is impossible: a write cache that "
+            "cannot be turned off (writeback) nor flushed (no FLUSH)"
+        )
 
 
 _NAMES = {kind: f"VIRTIO_BLK_T_{kind.name}" for kind in RequestType}

@@ -175,9 +175,9 @@ class Export:
     def can_write(self) -> bool:
         return not self.disk.driver.read_only
 
-    def can_flush(self) -> bool:
-        """Without FLUSH a device has no volatile cache: there is nothing to flush (virtio 1.2
-        §5.2.6.2)."""
+    def has_write_cache(self) -> bool:
+        """Return whether a completed write may be volatile. Without FLUSH none is, and a flush has
+        nothing to do (virtio 1.2 §5.2.6.2)."""
         return self._offers(Feature.FLUSH)
 
     def can_trim(self) -> bool:

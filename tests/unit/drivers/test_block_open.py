@@ -11,7 +11,9 @@ import pytest
 from tests.support.protocol_numbers import (
     EVERYTHING,
     F_BLK_SIZE,
+    F_CONFIG_WCE,
     F_DISCARD,
+    F_FLUSH,
     F_MQ,
     F_RO,
     F_SECURE_ERASE,
@@ -21,14 +23,16 @@ from tests.support.protocol_numbers import (
     F_VERSION_1,
     F_WRITE_ZEROES,
     GET_CONFIG,
+    SET_CONFIG,
     SET_DRIVER_FEATURE,
 )
+from tests.support.scripted_target import on
 from tests.support.sessions import parameters_for
 from tests.support.target_fixtures import Serve
 from tests.unit.drivers.opening import device, open_driver
 from vof.drivers.block import BlockDriver
 from vof.drivers.block_geometry import Geometry
-from vof.errors import ConfigError, RemoteProtocolError, VofError
+from vof.errors import ConfigError, LocalProtocolError, RemoteProtocolError, VofError
 from vof.initiator.session import State
 
 
@@ -207,3 +211,28 @@ def test_a_ready_driver(serve: Serve) -> None:
     driver.close()
     driver.close()
     assert [*states, driver.session.state] == [State.READY, State.CLOSED]
+
+
+class TestWriteCache:
+    """CONFIG_WCE is not to be offered without FLUSH (virtio 1.2 §5.2.5.2)."""
+
+    def test_what_cannot_be_flushed_is_turned_off(self, serve: Serve) -> None:
+        target = serve(device(F_CONFIG_WCE, writeback=1))
+        driver = open_driver(target)
+        assert target.device.config[32] == 0
+        with pytest.raises(LocalProtocolError, match="does not offer FLUSH"):
+            driver.set_writeback(True)
+        driver.close()
+
+    @pytest.mark.parametrize(("features", "mode"), [(F_CONFIG_WCE | F_FLUSH, 1), (F_CONFIG_WCE, 0)])
+    def test_what_is_good_stays_as_it_is(self, serve: Serve, features: int, mode: int) -> None:
+        target = serve(device(features, writeback=mode))
+        BlockDriver.open(parameters_for(target)).close()
+        assert SET_CONFIG not in target.opcodes()
+
+    @pytest.mark.parametrize("status", [0, 22])
+    def test_what_stays_on_is_refused(self, serve: Serve, status: int) -> None:
+        keep = on(SET_CONFIG, lambda command: command.reply(status=status))
+        target = serve(device(F_CONFIG_WCE, writeback=1), keep)
+        with pytest.raises(RemoteProtocolError, match="write cache that cannot be turned off"):
+            open_driver(target)

@@ -150,7 +150,7 @@ class TestExport:
     @pytest.mark.parametrize(
         ("feature", "flag"),
         [
-            (Feature.FLUSH, Export.can_flush),
+            (Feature.FLUSH, Export.has_write_cache),
             (Feature.DISCARD, Export.can_trim),
             (Feature.WRITE_ZEROES, Export.can_zero),
         ],
