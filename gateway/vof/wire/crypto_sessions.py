@@ -177,6 +177,8 @@ def parse_control_request(
     except ValueError:
         raise BadRequest(Status.NOTSUPP, f"opcode {number:#x} is no control request") from None
     service = service_of(opcode)
+    if not config.crypto_services >> service & 1:
+        raise BadRequest(Status.NOTSUPP, f"the service {service.name} is not offered")
     creates = opcode == CREATE_SESSION[service]
     layout = SESSION_LAYOUTS[service] if creates else DESTROY_LAYOUT
     fields, place = read_fixed_part(layout, readable, CONTROL_HEADER.size, _padded_size(features))

@@ -67,6 +67,8 @@ class CryptoDeviceOptions:
     sessions: int = 256
     """Sessions of one association."""
     max_size: int = DEFAULT_SIZE
+    services: frozenset[Service] = frozenset(Service)
+    """Offered of what the backend can do."""
 
     @classmethod
     def take(cls, values: Values) -> Self:
@@ -75,7 +77,16 @@ class CryptoDeviceOptions:
             queues=values.take("queues", integer(1, MAX_QUEUES), 1),
             sessions=values.take("sessions", integer(1, MAX_SESSIONS), 256),
             max_size=values.take("max_size", size_within(MIN_SIZE, MAX_SIZE), DEFAULT_SIZE),
+            services=values.take("services", _services, frozenset(Service)),
         )
+
+
+def _services(text: str) -> frozenset[Service]:
+    known = {service.name.lower(): service for service in Service}
+    names = text.split("+")
+    if not known.keys() >= set(names):
+        raise ValueError(f"is not a list of services; join some of these by +: {', '.join(known)}")
+    return frozenset(known[name] for name in names)
 
 
 class CryptoDevice(Device):
@@ -102,7 +113,9 @@ class CryptoDevice(Device):
             max_cipher_key_len=MAX_CIPHER_KEY,
             max_auth_key_len=MAX_MAC_KEY,
             max_size=options.max_size,
-        ).with_algorithms(backend.offer)
+        ).with_algorithms(
+            {each: algos for each, algos in backend.offer.items() if each in options.services}
+        )
         self.features = self._offer(mask)
         self._ids = itertools.count(1)
 
