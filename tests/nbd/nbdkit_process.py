@@ -45,7 +45,13 @@ class Nbdkit:
     way = WAYS["plain"]
     """The one that tests take from now on: a fixture goes through all."""
 
-    def __init__(self, *arguments: str, daemon: bool = False, options: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        *arguments: str,
+        daemon: bool = False,
+        options: Sequence[str] = (),
+        pass_fds: Sequence[int] = (),
+    ) -> None:
         self._folder = TemporaryDirectory(prefix="vof-nbd-")
         folder = Path(self._folder.name)
         self.socket = folder / "nbd.sock"
@@ -59,6 +65,7 @@ class Nbdkit:
                 stderr=log,
                 stdout=log,
                 env=os.environ | self.way.environment,
+                pass_fds=pass_fds,
             )
         try:
             # nbdkit writes the file when it is ready for connections.

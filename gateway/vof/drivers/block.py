@@ -28,7 +28,7 @@ from vof.drivers.block_geometry import (
     geometry_of,
     read_block_config,
 )
-from vof.errors import DeviceError, LocalProtocolError, RemoteProtocolError
+from vof.errors import CompletionError, DeviceError, LocalProtocolError, RemoteProtocolError
 from vof.fabric.pending import Pending
 from vof.initiator.parameters import SessionParameters
 from vof.initiator.session import Session

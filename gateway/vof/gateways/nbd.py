@@ -33,6 +33,7 @@ from vof.gateways.disk import Disk
 from vof.gateways.disks_only import disks_only
 from vof.gateways.session_book import SessionBook
 from vof.gateways.session_log import log_ended, log_opened, log_resized
+from vof.gateways.session_status import StatusWriter
 from vof.gateways.suggestion import unknown
 from vof.initiator.parameters import (
     PARAMETERS as SESSION_PARAMETERS,
@@ -44,6 +45,7 @@ from vof.metrics.endpoint import FORM, Endpoint
 from vof.trace.place import FORM as TRACE_FORM
 from vof.trace.place import parse_place
 from vof.wire.blk import Feature
+from vof.wire.constants import Transport
 from vof.wire.dialect import DIALECT_NAMES
 from vof.wire.names import check_name
 
@@ -72,6 +74,7 @@ PARAMETERS = SESSION_PARAMETERS | {
     "queues": f"virtqueues to use at most, 1 to {MAX_QUEUES} (default: one for two CPUs, up to 4)",
     "block_path": "yes where this kernel's own nbd is the client: see the manual (default no)",
     "growing": "yes where the client learns the size elsewhere: see the manual (default no)",
+    "status_fd": "descriptor of the socket to tell a supervisor of the session: see the manual",
 }
 """Every parameter of the plugin, with a line of help."""
 
@@ -100,20 +103,11 @@ _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
 
-def _resize_reporter(tvqn: str, growing: bool) -> Callable[[int, int], None]:
-    """Return what says that a device has another size now. NBD has no words for it, nor nbdkit."""
-
-    def report(before: int, now: int) -> None:
-        advice: str | None
-        if now > before and growing:
-            advice = None
-        elif now > before:
-            advice = "clients see it when they connect again"
-        else:
-            advice = "requests beyond its end fail, and clients have to connect again"
-        log_resized(tvqn, before, now, advice)
-
-    return report
+def _resize_advice(before: int, now: int, *, growing: bool) -> str | None:
+    """Return what another size means to clients. NBD has no words for it, nor nbdkit."""
+    if now < before:
+        return "requests beyond its end fail, and clients have to connect again"
+    return None if growing else "clients see it when they connect again"
 
 
 def nbd_errno(error: BaseException, zero: bool = False) -> int:
@@ -207,13 +201,18 @@ class Export:
             self._set_error(nbd_errno(error, zero=True))
             raise
 
-    def lend(self) -> bool:
+    def lend(self) -> str:
         """Let nbdkit-vof-filter, if it is there, carry the requests of the connection being opened.
 
-        Returns whether it will. Raises ConfigError for a filter of another version.
+        Returns why it will not, empty if it will. Raises ConfigError for a filter of another
+        version.
         """
         carrier = self.disk.driver.carrier
-        return carrier is not None and carrier.lend(nbd_errno)
+        if carrier is not None:
+            return "" if carrier.lend(nbd_errno) else "nbdkit runs without the vof filter"
+        if self.disk.driver.session.parameters.transport == Transport.RDMA.value:
+            return "over RDMA requests go through Python"
+        return "the engine in Python is in use"
 
     def _call(self, function: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
         try:
@@ -247,6 +246,7 @@ class NbdGateway:
         self._book = SessionBook()
         self._metrics: Endpoint | None = None
         self._exposition: Exposition | None = None
+        self._status: StatusWriter | None = None
         self._trace = ""
         self._taps: Taps | None = None
 
@@ -258,6 +258,8 @@ class NbdGateway:
             self._block_path = _parse_flag(key, value)
         elif key == "growing":
             self._growing = _parse_flag(key, value)
+        elif key == "status_fd":
+            self._status = StatusWriter(parse_integer(key, value, 3, 1 << 20))
         elif key == "metrics":
             self._metrics = Endpoint.parse(key, _as_path(value))
         elif key == "trace":
@@ -295,9 +297,13 @@ class NbdGateway:
             enter_block_path()  # first: threads inherit it
         if self._exposition is not None:
             self._exposition.start()
+        if self._status is not None:
+            self._status.start()
 
     def cleanup(self) -> None:
-        """Serve metrics no more."""
+        """Serve metrics and tell of sessions no more."""
+        if self._status is not None:
+            self._status.stop()
         if self._exposition is not None:
             self._exposition.stop()
 
@@ -335,23 +341,36 @@ class NbdGateway:
                 parameters = dataclasses.replace(self._parameters, tvqn=tvqn)
                 with disks_only():
                     disk = Disk(BlockDriver.open(parameters, self._queues))
-                disk.driver.on_resize = _resize_reporter(tvqn, self._growing)
+                disk.driver.on_resize = functools.partial(self._resized, disk.driver.session)
                 self._follow(disk.driver.session)
                 self._disks[tvqn] = disk
                 self._debug(_describe(disk))
             self._users[disk] = self._users.get(disk, 0) + 1
         export = Export(disk, self._set_error, self._growing)
         try:
-            export.lend()
+            reason = export.lend()
         except BaseException:
             self.close(export)
             raise
+        if self._status is not None:
+            self._status.opened(disk, reason)
         return export
 
     def _follow(self, session: Session) -> None:
         self._book.enter(session)
         log_opened(session)
-        session.when_ended(functools.partial(log_ended, session))
+        session.when_ended(functools.partial(self._ended, session))
+
+    def _ended(self, session: Session, error: VofError) -> None:
+        log_ended(session, error)
+        if self._status is not None:
+            self._status.ended(session, error)
+
+    def _resized(self, session: Session, before: int, now: int) -> None:
+        advice = _resize_advice(before, now, growing=self._growing)
+        log_resized(session.tvqn, before, now, advice)
+        if self._status is not None:
+            self._status.resized(session, now)
 
     def close(self, export: Export) -> None:
         """End one NBD connection's use of its device."""

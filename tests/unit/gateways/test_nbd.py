@@ -6,8 +6,10 @@ from __future__ import annotations
 import errno
 import re
 import select
+import socket
 import sys
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import cast
 
 import pytest
@@ -172,6 +174,14 @@ class TestExport:
         driver.geometry = type(driver.geometry)(**(driver.geometry.__dict__ | {limit: 0}))
         assert not flag(Export(driver.disk, print))
 
+    @pytest.mark.parametrize(("transport", "why"), [("rdma", "over RDMA"), ("tcp", "in Python is")])
+    def test_nothing_to_lend(
+        self, driver: MemoryDriver, export: Export, transport: str, why: str
+    ) -> None:
+        parameters = SimpleNamespace(transport=transport)
+        driver.session = SimpleNamespace(parameters=parameters)  # type: ignore[attr-defined]
+        assert why in export.lend()
+
     def test_can_write(self, driver: MemoryDriver, export: Export) -> None:
         assert export.can_write()
         driver.read_only = True
@@ -224,15 +234,21 @@ class TestExport:
 
 class TestParameters:
     def test_each_is_taken(self) -> None:
+        supervisor, status = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         values = {
             "tvqn": "a", "ivqn": "b", "taddr": "c", "tport": "1", "transport": "tcp",
             "iaddr": "d", "iport": "2", "dialect": "auto", "timeout": "3", "queues": "4",
             "queue_size": "64", "eager": "off", "metrics": "host:1", "block_path": "no",
-            "trace": "./t", "growing": "no",
+            "trace": "./t", "growing": "no", "status_fd": str(status.fileno()),
         }  # fmt: skip
         assert set(values) == set(PARAMETERS)
+        gateway = NbdGateway(print, print)
         for key, value in values.items():
-            NbdGateway(print, print).config(key, value)
+            gateway.config(key, value)
+        status.detach()  # it is the gateway's
+        gateway.cleanup()
+        assert supervisor.recv(1) == b""
+        supervisor.close()
 
     @pytest.mark.parametrize("value", ["0", "129", "many", ""])
     def test_queues_that_cannot_be(self, value: str) -> None:
@@ -250,7 +266,7 @@ class TestParameters:
         assert str(caught.value) == (
             "unknown parameter 'disk'; known are tvqn, taddr, tport, transport, ivqn, iaddr, "
             "iport, dialect, queue_size, eager, timeout, metrics, trace, queues, block_path, "
-            "growing"
+            "growing, status_fd"
         )
 
     def test_help_and_dump_name_them_all(self) -> None:

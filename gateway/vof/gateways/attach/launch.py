@@ -113,8 +113,13 @@ def run_in_foreground(plan: Plan, folder: StateFolder, kernel: Kernel) -> None:
         notify(f"READY=1\nSTATUS='{printable(record.tvqn)}' is {record.device}")
         say(f"{record.device}\n")
 
+    def changed(record: Record) -> None:
+        failing = record.state not in {"connected", "disconnecting"} and record.error
+        said = f", {record.state}: {record.error}" if failing else ""
+        notify(f"STATUS='{printable(record.tvqn)}' is {record.device}{printable(said)}")
+
     try:
-        supervise(plan, claim, kernel, ready)
+        supervise(plan, claim, kernel, ready, changed)
     finally:
         notify("STOPPING=1")
 

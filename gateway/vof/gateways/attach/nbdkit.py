@@ -11,6 +11,7 @@ import logging
 import os
 import select
 import shutil
+import socket
 import subprocess
 import sys
 import threading
@@ -22,6 +23,7 @@ from pathlib import Path
 from vof.errors import ConfigError, VofError
 from vof.gateways.attach.plan import Plan
 from vof.gateways.nbdkit_filter import filter_path
+from vof.gateways.session_status import LARGEST, SessionStatus
 
 logger = logging.getLogger(__name__)
 
@@ -58,17 +60,18 @@ def plugin_path() -> Path:
     raise ConfigError(f"{PLUGIN} is not in {installed.parent}: this installation is not whole")
 
 
-def find_filter(fast_path: str) -> Path | None:
-    """Return the filter, None to do without. Raises ConfigError or VofError if it must be there."""
+def find_filter(fast_path: str) -> tuple[Path | None, str]:
+    """Return the filter, or None to do without and why. Raises ConfigError or VofError if it must
+    be there."""
     if fast_path == "off":
-        return None
+        return None, "filter=off"
     try:
-        return filter_path()
+        return filter_path(), ""
     except (VofError, OSError) as error:
         if fast_path == "on":
             raise
         logger.warning("nbdkit's fast path is not used: %s", error)
-        return None
+        return None, str(error)
 
 
 def metrics_place(plan: Plan, folder: Path) -> str:
@@ -108,6 +111,9 @@ def environment() -> dict[str, str]:
 class Nbdkit:
     """One nbdkit that runs. It dies with the thread that starts it, whatever becomes of that."""
 
+    status: SessionStatus | None = None
+    """What its plugin has said last of the session; see ``ends_within``."""
+
     def __init__(self, command: Command, folder: Path, tell: Callable[[str], None]) -> None:
         """``tell`` gets each line that it writes, in a thread. Raises VofError."""
         try:
@@ -119,9 +125,11 @@ class Nbdkit:
         for path in (self.socket, self._pid_file):
             path.unlink(missing_ok=True)
         parent = os.getpid()
+        self._channel, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         try:
             self._process = subprocess.Popen(
-                command.arguments,
+                [*command.arguments, f"status_fd={its.fileno()}"],
+                pass_fds=[its.fileno()],
                 env=command.environment,
                 cwd="/",
                 stdin=subprocess.DEVNULL,
@@ -133,7 +141,10 @@ class Nbdkit:
                 preexec_fn=lambda: process.die_with(parent),  # noqa: PLW1509 - and nothing else
             )
         except (OSError, subprocess.SubprocessError) as error:
+            self._channel.close()
             raise VofError(f"nbdkit cannot be started: {error}") from None
+        finally:
+            its.close()
         self._last: collections.deque[str] = collections.deque(maxlen=_LAST_WORDS)
         self._listener = threading.Thread(target=self._listen, args=(tell,), daemon=True)
         self._listener.start()
@@ -154,17 +165,22 @@ class Nbdkit:
             time.sleep(_POLL)
 
     def ends_within(self, seconds: float) -> bool:
-        """Return whether it ends in that time."""
+        """Return whether it ends in that time; sooner where it says something of its session."""
         fd = os.pidfd_open(self.pid)
         try:
             poll = select.poll()
             poll.register(fd, select.POLLIN)
-            ended = bool(poll.poll(seconds * 1000))
+            if self._channel.fileno() >= 0:
+                poll.register(self._channel, select.POLLIN)
+            ready = {ready for ready, _event in poll.poll(seconds * 1000)}
         finally:
             os.close(fd)
-        if ended:
+        if ready - {fd}:
+            self.hear()
+        if fd in ready:
             self._process.wait()
-        return ended
+            self._channel.close()
+        return fd in ready
 
     def last_words(self) -> str:
         """Return what it said of its end, in one line."""
@@ -180,6 +196,7 @@ class Nbdkit:
         """End it at once: its connections break, and with them whatever waits for the target."""
         self._process.kill()
         self._process.wait()
+        self._channel.close()
 
     def end(self) -> None:
         """End it in peace; at once if that takes long."""
@@ -188,6 +205,18 @@ class Nbdkit:
             self._process.wait(_END_TIMEOUT)
         except subprocess.TimeoutExpired:
             self.kill()
+        self._channel.close()
+
+    def hear(self) -> None:
+        """Take what the plugin has said of its session, without waiting."""
+        try:
+            while data := self._channel.recv(LARGEST, socket.MSG_DONTWAIT):
+                self.status = SessionStatus.decode(data) or self.status
+        except BlockingIOError:
+            return
+        except OSError:
+            pass
+        self._channel.close()  # it says no more
 
     def _listen(self, tell: Callable[[str], None]) -> None:
         assert self._process.stdout is not None

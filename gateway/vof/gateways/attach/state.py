@@ -52,7 +52,9 @@ class Record:
     target: str
     """Its address, as ``host:port``."""
     state: str
-    """``connecting``, ``connected``, ``restarting`` or ``disconnecting``."""
+    """``connecting``, ``connected``, ``lost``, ``restarting`` or ``disconnecting``."""
+    state_since: str = ""
+    """When it came to that: ISO 8601, UTC."""
     device: str = ""
     identifier: str = ""
     size: int = 0
@@ -61,12 +63,14 @@ class Record:
     nbdkit: int = 0
     """Its process number."""
     fast_path: bool = False
+    fast_path_reason: str = ""
+    """Why requests do not take it."""
     since: str = ""
     """When it was attached: ISO 8601, UTC."""
     restarts: int = 0
     """How often nbdkit was started again."""
     error: str = ""
-    """Why, the last time."""
+    """Why the session was lost, or nbdkit was started again the last time."""
     metrics: str = ""
     """Where nbdkit serves them."""
     settings: list[dict[str, str]] = field(default_factory=list)

@@ -7,14 +7,13 @@ again, and the kernel sends what was in flight over the new connections, so a mo
 stays. A session that nbdkit has lost is not made again here.
 
 nbdkit announces more bytes than any disk has, for it could not announce others later. The kernel is
-told how many there are, here, and again when the disk has grown.
+told how many there are, here, and again when nbdkit's plugin says that the disk has grown.
 
 Must not know who waits for the outcome.
 """
 
 from __future__ import annotations
 
-import datetime as dt
 import logging
 from collections.abc import Callable
 from contextlib import suppress
@@ -35,14 +34,12 @@ from vof.gateways.attach.plan import Plan
 from vof.gateways.attach.signals import Ended, Signals
 from vof.gateways.attach.state import Claim, Record
 from vof.gateways.attach.udev import wait_for_links
+from vof.gateways.session_status import LOST, SessionStatus, now
 
 logger = logging.getLogger(__name__)
 
 _START_TIMEOUT = 60.0
 _LOOK_INTERVAL = 5.0
-
-RESIZED = " event=resized"
-"""In what nbdkit's plugin says when the disk has another size (see ``log_resized``)."""
 
 _BACKOFF = (0.0, 1.0, 2.0, 4.0, 8.0, 10.0)
 
@@ -60,16 +57,27 @@ class Parts:
     clock: Clock = CLOCK
 
 
-def supervise(plan: Plan, claim: Claim, kernel: Kernel, ready: Callable[[Record], None]) -> None:
-    """Attach the disk, call ``ready``, and return after it was detached again.
+def supervise(
+    plan: Plan,
+    claim: Claim,
+    kernel: Kernel,
+    ready: Callable[[Record], None],
+    changed: Callable[[Record], None] = lambda _record: None,
+) -> None:
+    """Attach the disk, call ``ready``, and return after it was detached again; ``changed`` is
+    called with each other state that it comes to afterwards.
 
     To be called in a process's main thread. Raises VofError if it cannot be attached, or if nbdkit
     ends and is not to be started again, and Interrupted if it was ended before it was attached.
     """
-    run(Supervisor(plan, claim, Attachment(plan, kernel)), ready)
+    run(Supervisor(plan, claim, Attachment(plan, kernel)), ready, changed)
 
 
-def run(disk: Supervisor, ready: Callable[[Record], None]) -> None:
+def run(
+    disk: Supervisor,
+    ready: Callable[[Record], None],
+    changed: Callable[[Record], None] = lambda _record: None,
+) -> None:
     """See `supervise`."""
     signals = Signals(disk.break_off)
     force = True
@@ -78,6 +86,7 @@ def run(disk: Supervisor, ready: Callable[[Record], None]) -> None:
             with signals.armed():
                 disk.attach()
                 ready(disk.record)
+                disk.changed = changed
                 force = False
                 disk.watch()
         except Ended as ended:
@@ -103,8 +112,12 @@ class Supervisor:
         self._device: BlockDevice | None = None
         self._fence = Fence(())
         self._failed = False
-        self._resized = False
-        """Whether nbdkit has said so, in its listener's thread."""
+        self._heard: SessionStatus | None = None
+        """What nbdkit's plugin has said and was acted upon."""
+        self._no_filter = ""
+        """Why nbdkit runs without our filter."""
+        self.changed: Callable[[Record], None] = lambda _record: None
+        """Called with each state that the disk comes to."""
         self.record = Record(
             claim.folder.name,
             plan.tvqn,
@@ -123,21 +136,21 @@ class Supervisor:
         facts = self._parts.look(self._plan)
         serial = safe_serial(facts.serial, self._plan.tvqn)
         identifier = make_identifier(self.record.name, serial)
-        filter_file = find_filter(self._plan.fast_path)
+        filter_file, self._no_filter = find_filter(self._plan.fast_path)
         self._command = command(self._plan, self._claim.folder, filter_file)
-        self._note(identifier=identifier, fast_path=filter_file is not None)
+        self._note(identifier=identifier, fast_path_reason=self._no_filter)
         self._attachment.identifier = identifier
         self._start_nbdkit()
         device = self._device = self._adopt(facts) or self._connect(facts)
         self._note(device=str(device.path))
         self._attachment.wait_until_usable(device, self.record.size)
         self._parts.wait_for_links(device, self.record.name)
-        now = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
-        self._note(state="connected", since=now)
+        self._connected(device, since=now())
         logger.info("connected: '%s' is %s", self._plan.tvqn, device.path)
 
     def watch(self) -> None:
-        """Start nbdkit again whenever it ends; return when the device is not ours any more.
+        """Start nbdkit again whenever it ends, and follow what it says of its session; return when
+        the device is not ours any more.
 
         Raises VofError when nbdkit ends and is not to be started again.
         """
@@ -156,9 +169,8 @@ class Supervisor:
             if not self._attachment.holds(device):
                 logger.warning("%s was detached by somebody else", device.path)
                 return
-            if self._resized:
-                self._resized = False
-                self._follow_size(device)
+            if self._nbdkit.status != self._heard:
+                self._follow(device)
 
     def detach(self, *, force: bool) -> None:
         """Undo all that was done, within a few seconds. Nothing is raised, and nothing waits for
@@ -184,7 +196,8 @@ class Supervisor:
 
     def _start_nbdkit(self) -> None:
         assert self._command is not None
-        self._nbdkit = self._parts.nbdkit(self._command, self._claim.folder, self._tell)
+        self._heard = None
+        self._nbdkit = self._parts.nbdkit(self._command, self._claim.folder, _tell)
         self._nbdkit.wait_until_ready(_START_TIMEOUT)
         self._note(nbdkit=self._nbdkit.pid)
 
@@ -217,14 +230,41 @@ class Supervisor:
         self._put_up_fence()
         self._note(size=facts.size)
 
-    def _follow_size(self, device: BlockDevice) -> None:
-        """Pass the disk's size on to the kernel if it has grown."""
+    def _connected(self, device: BlockDevice, **changes: object) -> None:
+        """The disk is usable, as far as nbdkit's plugin has not said otherwise by now."""
+        assert self._nbdkit is not None
+        self._note(state="connected", **changes)
+        self._nbdkit.hear()
+        self._follow(device)
+
+    def _follow(self, device: BlockDevice) -> None:
+        """Take over what nbdkit's plugin says of the session."""
+        assert self._nbdkit is not None
+        status = self._heard = self._nbdkit.status
+        if status is None:
+            return
+        if status.size > device.size:
+            self._grow(device, status.size)
+        changes: dict[str, object] = {"state": status.state, "state_since": status.since}
+        if status.state == LOST:
+            changes["error"] = status.reason
+        changes["fast_path"] = status.fast_path
+        changes["fast_path_reason"] = self._no_filter or status.fast_path_reason
+        if status.state == LOST != self.record.state:
+            logger.error(
+                "%s fails from now on: the session is lost (%s); disconnect it and connect it "
+                "again when the target is back",
+                device.path,
+                status.reason,
+            )
+        self._note(**changes)
+
+    def _grow(self, device: BlockDevice, size: int) -> None:
+        """Pass the disk's size on to the kernel."""
         try:
-            size = self._parts.look(self._plan).size
-            if size > device.size:
-                self._attachment.grow(device, size)
-                self._note(size=size)
-                logger.info("%s has %d bytes now", device.path, size)
+            self._attachment.grow(device, size)
+            self._note(size=size)
+            logger.info("%s has %d bytes now", device.path, size)
         except VofError as error:
             logger.warning("%s keeps its size: %s", device.path, error)
 
@@ -254,7 +294,7 @@ class Supervisor:
                 self._note(error=str(error))
                 attempt += 1
             else:
-                self._note(state="connected")
+                self._connected(device)
                 logger.info("connected again: '%s' is %s", self._plan.tvqn, device.path)
                 return
 
@@ -281,10 +321,14 @@ class Supervisor:
             logger.warning("%s", error)
 
     def _note(self, **changes: object) -> None:
+        before = self.record.state
+        if changes.get("state", before) != before:
+            changes = {"state_since": now()} | changes
         self.record = replace(self.record, **changes)  # type: ignore[arg-type]
         self._claim.write(self.record)
+        if self.record.state != before:
+            self.changed(self.record)
 
-    def _tell(self, line: str) -> None:
-        logger.info("%s", line)
-        if RESIZED in line:
-            self._resized = True
+
+def _tell(line: str) -> None:
+    logger.info("%s", line)

@@ -116,7 +116,7 @@ def _show(plan: Plan, given: argparse.Namespace) -> None:
     """Write what would be run."""
     name = plan.name or plan.default_name
     folder = (given.state_dir or DEFAULT_FOLDER) / "devices" / name
-    arguments = command(plan, Path(folder), find_filter(plan.fast_path)).arguments
+    arguments = command(plan, Path(folder), find_filter(plan.fast_path)[0]).arguments
     device = "any" if plan.index is None else f"/dev/nbd{plan.index}"
     facts: dict[str, object] = {
         "name": name,

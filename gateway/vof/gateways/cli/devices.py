@@ -70,6 +70,8 @@ def run_status(given: argparse.Namespace) -> Exit:
 
 def _write(disk: dict[str, Any]) -> None:
     settings = disk.pop("settings", [])
+    if reason := disk.pop("fast_path_reason", None):
+        disk["fast_path"] = f"no ({reason})"
     for key in _LISTS:
         disk[key] = ", ".join(disk.get(key, [])) or None
     write_facts(disk.items())

@@ -116,7 +116,8 @@ DEVICE_KEYS: Mapping[str, Key] = {
     **{
         key: Key(text, _check_plugin)
         for key, text in nbd.PARAMETERS.items()
-        if key not in {"block_path", "growing"}  # `connect` says so itself, for it knows
+        if key
+        not in {"block_path", "growing", "status_fd"}  # `connect` says so itself, for it knows
     },
     "filter": Key("nbdkit's fast path: auto, on or off (default auto)", _check_choice),
     "device": Key("nbd device to attach to (default: the first free one)", _check_nbd_device),

@@ -7,7 +7,9 @@ import os
 import signal
 import socket
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from vof.errors import ConfigError, VofError
 from vof.gateways.attach.blockdev import Kernel
@@ -16,12 +18,15 @@ from vof.gateways.attach.fence import Fence
 from vof.gateways.attach.handshake import Connection
 from vof.gateways.attach.nbdkit import Command, Nbdkit
 from vof.gateways.attach.plan import DEFAULT_TIMEOUT, Plan
+from vof.gateways.session_status import SessionStatus
 from vof.gateways.settings import effective
 from vof.gateways.settings.merged import load
 
 SIZE = 1 << 20
 TVQN = "virtio-target/block/disk0.service"
 IDENTIFIER = "vof:disk0:serial"
+
+STATUS = SessionStatus("connected", "2024-01-01T00:00:00+00:00", SIZE, fast_path=True)
 
 
 def plan(**options: str) -> Plan:
@@ -93,6 +98,8 @@ class FakeNbdkit(Nbdkit):
         self.story = story
         self.number = number
         self.alive = True
+        self.said = STATUS
+        """What its plugin says."""
         self.socket = Path("/nowhere")
 
     @property
@@ -104,7 +111,11 @@ class FakeNbdkit(Nbdkit):
 
     def ends_within(self, seconds: float) -> bool:
         self.story.note("watch")
+        self.hear()
         return not self.alive
+
+    def hear(self) -> None:
+        self.status = self.said
 
     def last_words(self) -> str:
         return "it fell"
@@ -127,9 +138,12 @@ class Workshop:
 
     def __call__(self, _command: Command, _folder: Path, tell: Callable[[str], None]) -> FakeNbdkit:
         self.story.note("start")
-        self.say = tell
         self.made.append(FakeNbdkit(self.story, len(self.made) + 1))
         return self.made[-1]
+
+    def say(self, **changes: Any) -> None:
+        """The last one's plugin says something of its session from now on."""
+        self.made[-1].said = replace(self.made[-1].said, **changes)
 
     def die(self) -> None:
         """The last one ends by itself."""

@@ -26,14 +26,13 @@ from tests.unit.gateways.attach.stage import (
     send,
 )
 from vof.errors import ConfigError, VofError
-from vof.gateways.attach import blockdev
+from vof.gateways.attach import blockdev, supervisor
 from vof.gateways.attach.attachment import Attachment
 from vof.gateways.attach.facts import Facts
 from vof.gateways.attach.handshake import Connection
 from vof.gateways.attach.signals import hold_back
 from vof.gateways.attach.state import END, END_NOW, Record, StateFolder
 from vof.gateways.attach.supervisor import Parts, Supervisor, run
-from vof.logline import line
 from vof.program import Interrupted
 
 ENDS = (END, END_NOW, signal.SIGINT, signal.SIGHUP)
@@ -417,7 +416,7 @@ def resized(disk: Disk, size: int) -> Callable[[], object]:
 
     def act() -> None:
         disk.size = size
-        disk.workshop.say(f"nbdkit: vof: {line('resized', tvqn='a/b', bytes=size, before=SIZE)}")
+        disk.workshop.say(size=size)
 
     return act
 
@@ -437,10 +436,8 @@ def test_a_disk_that_shrinks(disk: Disk) -> None:
     assert disk.seen[0]["size"] == SIZE
 
 
-@pytest.mark.parametrize("moment", ["look", "resize"])
-def test_a_size_that_cannot_be_passed_on(disk: Disk, moment: str) -> None:
-    disk.story.on("look", lambda: None)
-    disk.story.at.setdefault(moment, []).append(fail("no"))
+def test_a_size_that_cannot_be_passed_on(disk: Disk) -> None:
+    disk.story.on("resize", fail("no"))
     disk.story.on("watch", resized(disk, 2 * SIZE), disk.look, term)
     disk.run()
     assert (disk.seen[0]["size"], disk.seen[0]["state"]) == (SIZE, "connected")
@@ -461,3 +458,66 @@ def test_a_target_that_is_away_while_nbdkit_is_started_again(disk: Disk) -> None
     disk.run()
     assert disk.story.events.count("look") == 5
     assert len(disk.workshop.made) == 2
+
+
+def test_a_session_that_is_lost(disk: Disk, caplog: pytest.LogCaptureFixture) -> None:
+    """Said once with the reason and the time, and no more once there is another session."""
+    at = "2024-01-02T03:04:05+00:00"
+    disk.story.on(
+        "watch",
+        partial(disk.workshop.say, state="lost", since=at, reason="closed by the target"),
+        disk.look,
+        partial(disk.workshop.say, state="connected", since="2024-02-02T00:00:00+00:00"),
+        disk.look,
+        term,
+    )
+    told: list[Record] = []
+    run(disk.claim(), disk.records.append, told.append)
+    lost, again = disk.seen
+    assert (lost["state"], lost["error"], lost["state_since"]) == (
+        "lost",
+        "closed by the target",
+        at,
+    )
+    assert lost["since"] == disk.records[0].since
+    assert (again["state"], again["state_since"]) == ("connected", "2024-02-02T00:00:00+00:00")
+    assert [record.state for record in told] == ["lost", "connected", "disconnecting"]
+    assert caplog.text.count("the session is lost (closed by the target); disconnect it and") == 1
+    disk.assert_nothing_is_left()
+
+
+def test_a_session_that_was_lost_before_the_disk_was_usable(disk: Disk) -> None:
+    disk.story.on("links", lambda: disk.workshop.say(state="lost", reason="gone"))
+    disk.story.on("watch", disk.look, term)
+    disk.run()
+    assert [record.state for record in disk.records] == ["lost"]
+    assert disk.seen[0]["state"] == "lost"
+
+
+def test_nbdkit_dies_after_its_session_was_lost(disk: Disk) -> None:
+    def lose_and_die() -> None:
+        disk.workshop.say(state="lost", reason="gone")
+        disk.die()
+
+    disk.story.on("watch", lose_and_die, disk.look, term)
+    disk.run()
+    assert (disk.seen[0]["state"], disk.seen[0]["error"]) == ("connected", "it fell")
+
+
+def test_the_fast_path_is_what_nbdkit_says(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a filter; without one, why there is none."""
+    monkeypatch.setattr(supervisor, "find_filter", lambda _how: (Path("/filter.so"), ""))
+    why = "over RDMA requests go through Python"
+    disk.story.on("links", lambda: disk.workshop.say(fast_path=False, fast_path_reason=why))
+    disk.story.on("watch", term)
+    disk.run()
+    [record] = disk.records
+    assert (record.fast_path, record.fast_path_reason) == (False, why)
+
+
+def test_the_fast_path_that_is_off(disk: Disk) -> None:
+    why = "nbdkit runs without the vof filter"
+    disk.story.on("links", lambda: disk.workshop.say(fast_path=False, fast_path_reason=why))
+    disk.story.on("watch", term)
+    disk.run()
+    assert disk.records[0].fast_path_reason == "filter=off"

@@ -27,7 +27,7 @@ STRING = f"command=create,transport=tcp,taddr=h,tvqn={TVQN}"
 DISK_KEYS = {
     *("name", "state", "device", "size", "tvqn", "target", "read_only", "identifier", "links"),
     *("uses", "connections", "fast_path", "supervisor", "nbdkit", "since", "restarts", "error"),
-    *("metrics", "settings"),
+    *("metrics", "settings", "state_since", "fast_path_reason"),
 }
 """Of a disk in `status -o json`: keys may be added, and none goes or changes its meaning."""
 
@@ -323,6 +323,28 @@ def test_status(run: Run, by: str) -> None:
     assert disk["metrics"].endswith("/devices/disk0/metrics.sock")
     _status, output, _errors = run("status", by)
     assert b"taddr    h      command line" in output
+
+
+def test_a_disk_whose_session_is_lost(run: Run, attached: Claim) -> None:
+    since = "2024-01-02T03:04:05+00:00"
+    record = Record(
+        *("disk0", TVQN, "h:15771", "lost"),
+        state_since=since,
+        error="h:15771: connection lost: closed by the target",
+        fast_path_reason="over RDMA requests go through Python",
+    )
+    attached.write(record)
+    assert one_disk(run("list", "-o", "json")[1])["state"] == "lost"
+    disk = one_disk(run("status", "-o", "json")[1])
+    assert (disk["state"], disk["state_since"], disk["error"]) == ("lost", since, record.error)
+    assert (disk["fast_path"], disk["fast_path_reason"]) == (False, record.fast_path_reason)
+    lines = run("status")[1].decode().splitlines()
+    assert {
+        "state: lost",
+        f"state_since: {since}",
+        f"error: {record.error}",
+        f"fast_path: no ({record.fast_path_reason})",
+    } <= set(lines)
 
 
 def test_a_stale_disk(run: Run, attached: Claim) -> None:
