@@ -190,13 +190,15 @@ def test_poll_of_other_files(held: Held) -> None:
 
 
 def test_the_wait_is_bounded(mount: MakeMount) -> None:
-    """Silence ends in an error for the reader, and the mount is as before, but for the device."""
-    held = Held(mount, timeout=0.5)
-    with opened(held.path) as fd, refused(errno.EIO):
-        os.read(fd, 10)
-    info = held.mounted.info("rng0")
-    assert info["state"] == "lost"
-    assert "no answer to read within 0.5 s" in info["reason"]
+    """Silence ends in an error for the reader. A device that is merely slow stays, and what comes
+    late is for the next."""
+    held = Held(mount, timeout=0.2)
+    with opened(held.path) as fd:
+        with refused(errno.EIO):
+            os.read(fd, 10)
+        held.give()
+        assert len(os.read(fd, 10)) == 10
+    assert held.mounted.info("rng0")["state"] == "ready"
     held.target.stop()
 
 
@@ -309,7 +311,7 @@ backend = driver=rng-random
 [slow]
 tvqn = real/slow.service
 model = rng
-backend = driver=rng-random,bytes=2000,period=200
+backend = driver=rng-random,bytes=1000,period=100
 
 [alphabet]
 tvqn = real/alphabet.service
@@ -329,6 +331,9 @@ def test_our_own_target(mount: MakeMount, tmp_path: Path) -> None:
         with opened(fast) as fd:
             data = read_fully(fd, 4 << 20)
         assert all(data.count(byte) > len(data) // 300 for byte in range(256))
+        # Fewer at a time than the start-up test takes.
+        small = subprocess.run(["head", "-c32", slow], capture_output=True, timeout=30, check=True)
+        assert len(small.stdout) == 32
         with opened(slow) as fd:
             began = time.monotonic()
             found = 0

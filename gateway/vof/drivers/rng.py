@@ -5,9 +5,14 @@ A request is one device-writable buffer, of which the device fills as much as it
 answer is legal; one of no bytes at all is asked again, a bounded number of times. Requests may be
 made from threads or from trio tasks, several at a time within the queue's size. Must not judge the
 bytes: whoever hands them on does.
+
+A request waits as long as the device has nothing (§5.4.6 sets no time): a slow device is no lost
+session, whatever the session's timeout. ``check`` tells the one from the other.
 """
 
 from __future__ import annotations
+
+import contextlib
 
 from vof.errors import (
     DeviceError,
@@ -58,6 +63,7 @@ class RngDriver:
                     f"{session.parameters.where}: the device has no virtqueue"
                 )
             queue = session.open_virtqueues(1)[0]
+            queue.fabric.set_timeout(None)
             session.driver_ok()
         except BaseException:
             session.close()
@@ -67,6 +73,13 @@ class RngDriver:
     def close(self) -> None:
         """Close the session. Idempotent; requests in flight fail."""
         self.session.close()
+
+    def check(self) -> None:
+        """Ask the target for a sign of life. Without one in the time that a control command may
+        take the session ends, and with it the reads in flight. Raises SessionLost.
+        """
+        with contextlib.suppress(CompletionError):
+            self.session.control.get_status()
 
     def read(self, data: memoryview) -> int:
         """Fill ``data`` from its start, at most ``MAX_REQUEST`` bytes; return how many, at least 1.

@@ -5,6 +5,10 @@ Owns how much is fetched ahead and how many requests that takes, the tests every
 anyone gets it, and who gets which: each byte goes to one reader, once, readers in the order they
 came. Must not know the device (a function fetches) nor the file.
 
+Nothing is known of how the device answers: with what it has, or not before a request is full. So a
+request is small until the device has shown itself quick, and a slow device has always answered soon
+enough for someone who wants little.
+
 Only trio tasks use it. A reader waits for what is on its way, never for the device itself, so that
 its patience may be shorter than the device's.
 """
@@ -21,11 +25,24 @@ from vof.errors import DeviceError, VofError
 from vof.gateways.fuse.health import START_UP_SAMPLES, StreamTests
 
 MIN_REQUEST = 1 << 10
-"""Bytes asked of the device at least, so that small reads share a request.
+"""Bytes asked of a quick device at least, so that small reads share a request.
 
 Doubled each time that the device has filled a request and its bytes were wanted: a device that is
 read much is asked for much at a time, and never for more ahead than was read of it.
 """
+
+FIRST_REQUEST = 64
+"""Bytes asked at most of a device that has not answered yet."""
+
+SMALLEST_REQUEST = 8
+"""Bytes asked at most of the slowest of devices."""
+
+QUICK, SLOW = 0.1, 1.0
+"""Seconds for an answer. One that comes within the first lets the next request be ``GROWTH`` times
+as large, which then takes no more than about ``SLOW``; one that was full and took longer than the
+second halves it. A short one says that the device does not wait until a request is full."""
+
+GROWTH = 16
 
 READ_AHEAD = 4 << 10
 """Bytes fetched for whoever polls or does not want to wait."""
@@ -76,8 +93,11 @@ class Reservoir:
         self._pooled = 0
         self._asked = 0
         self._requests = 0
-        self._ahead = START_UP_SAMPLES
+        self._ahead = 0
         self._least = MIN_REQUEST
+        self._most = min(FIRST_REQUEST, max_request)
+        self._heard_at = 0.0
+        """When something last came, or was asked for after nothing was."""
         self._readers: deque[_Reader] = deque()
         self._watchers: list[Callable[[], None]] = []
         self._wanted = trio.Event()
@@ -92,11 +112,18 @@ class Reservoir:
         """Whether a read would return at once, with bytes or with an error."""
         return self.error is not None or bool(self._available())
 
+    @property
+    def waiting(self) -> float:
+        """Seconds for which the device has answered nothing, though it was asked."""
+        return trio.current_time() - self._heard_at if self._requests else 0.0
+
     async def run(self) -> None:
         """Fetch what is wanted."""
         async with trio.open_nursery() as nursery:
             while True:
                 while (size := self._request_size()) > 0:
+                    if not self._requests:
+                        self._heard_at = trio.current_time()
                     self._asked += size
                     self._requests += 1
                     nursery.start_soon(self._request, size)
@@ -117,8 +144,8 @@ class Reservoir:
     async def take(self, size: int, interrupted: Callable[[], bool] = lambda: False) -> bytes:
         """Return 1 to ``size`` bytes: all of them, unless the device is slow to give more.
 
-        Raises what ended the stream, EIO if nothing came while patience lasted, or EINTR if
-        ``interrupted()`` was true before anything came.
+        Raises what ended the stream, EIO if the device gave nothing at all while patience lasted,
+        or EINTR if ``interrupted()`` was true before anything came.
         """
         self._raise_error()
         if not size:
@@ -154,13 +181,14 @@ class Reservoir:
         self._fetch_ahead()
 
     async def _wait_for_first(self, reader: _Reader, interrupted: Callable[[], bool]) -> None:
-        with trio.move_on_after(self._patience):
-            while True:
-                with trio.move_on_after(INTERRUPT_INTERVAL):
-                    await reader.first.wait()
-                    return
-                if interrupted():
-                    raise InterruptedError(errno.EINTR, "the reader has a signal to see to")
+        began = trio.current_time()
+        # What comes may be for others, or for the start-up test; the reader's turn comes nearer.
+        while (left := max(began, self._heard_at) + self._patience - trio.current_time()) > 0:
+            with trio.move_on_after(min(INTERRUPT_INTERVAL, left)):
+                await reader.first.wait()
+                return
+            if interrupted():
+                raise InterruptedError(errno.EINTR, "the reader has a signal to see to")
 
     async def _wait_for_more(self, reader: _Reader) -> None:
         with trio.move_on_after(MAX_LINGER):
@@ -173,6 +201,7 @@ class Reservoir:
 
     async def _request(self, size: int) -> None:
         data = bytearray(size)
+        began = trio.current_time()
         try:
             count = await self._fetch(memoryview(data))
         except VofError as error:
@@ -182,16 +211,27 @@ class Reservoir:
             self._asked -= size
             self._requests -= 1
             self._wanted.set()
-        self._least = min(2 * size, self._max_request) if count == size else MIN_REQUEST
+        self._learn(size, count, trio.current_time() - began)
         self._arrived(bytes(data[:count]))
 
+    def _learn(self, size: int, count: int, seconds: float) -> None:
+        """Take from an answer of ``count`` bytes to ``size`` how much to ask for."""
+        full = count == size
+        self._least = min(2 * size, self._max_request) if full else MIN_REQUEST
+        if seconds < QUICK or not full:
+            self._most = min(max(self._most, GROWTH * size), self._max_request)
+        elif seconds > SLOW:
+            self._most = max(SMALLEST_REQUEST, size // 2)
+
     def _arrived(self, data: bytes) -> None:
+        self._heard_at = trio.current_time()
         if not self.tests.feed(data):
             self.fail(DeviceError(f"health test failed: {self.tests.failure}", 0))
         if self.error is None:
             self._pool.append(data)
             self._pooled += len(data)
-            self._ahead = max(0, self._ahead - len(data))
+            if self._pooled >= self._ahead:
+                self._ahead = 0
             self._serve()
             if self.ready:
                 self._tell_watchers()
@@ -200,10 +240,10 @@ class Reservoir:
         """Return the size of the next request; 0 if nothing more is to be asked for now."""
         if self.error is not None or self._requests >= self._depth:
             return 0
-        missing = self._ahead + sum(reader.missing for reader in self._readers)
-        if missing <= self._pooled + self._asked:
-            return 0
-        return min(self._max_request, max(self._least, missing - self._pooled - self._asked))
+        wanted = self._ahead + sum(reader.missing for reader in self._readers)
+        # The bytes of the start-up test are given away after it.
+        missing = max(wanted - self._pooled, START_UP_SAMPLES - self.tests.tested) - self._asked
+        return min(self._most, max(self._least, missing)) if missing > 0 else 0
 
     def _available(self) -> int:
         """Bytes that a newcomer could have."""

@@ -6,11 +6,15 @@ Offsets mean nothing, as for /dev/urandom. Owns the file and the lines of ``info
 
 from __future__ import annotations
 
+import contextlib
 import select
 from collections.abc import Callable
 from functools import partial
 
+import trio
+
 from vof.drivers.rng import MAX_REQUEST, RngDriver
+from vof.errors import VofError
 from vof.gateways.fuse.contents import Contents, Facts
 from vof.gateways.fuse.health import START_UP_SAMPLES
 from vof.gateways.fuse.nodes import Access, File, Handle, Opening
@@ -38,12 +42,29 @@ def open_rng(session: Session) -> Contents:
         yield "bytes_tested", reservoir.tests.tested
         yield "bytes_delivered", reservoir.delivered
 
+    async def run() -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(reservoir.run)
+            if timeout is not None:
+                nursery.start_soon(_watch, driver, reservoir, timeout)
+
     return Contents(
         children={"random": RandomFile(reservoir)},
         facts=facts,
-        run=reservoir.run,
+        run=run,
         lost=reservoir.fail,
     )
+
+
+async def _watch(driver: RngDriver, reservoir: Reservoir, timeout: float) -> None:
+    """See that somebody is there while the device lets us wait."""
+    while reservoir.error is None:
+        left = timeout - reservoir.waiting
+        if left <= 0:
+            left = timeout
+            with contextlib.suppress(VofError):  # the session has ended, and says so itself
+                await trio.to_thread.run_sync(driver.check, abandon_on_cancel=True)
+        await trio.sleep(left)
 
 
 class RandomFile(File):

@@ -4,20 +4,22 @@
 A request is filled from its beginning with what there is, at least one byte, across as many
 descriptors as it has; how fast, ``rng_pace`` says. Device-readable bytes, or no device-writable
 ones, are a violation: there is no status byte that could carry an error. For the same reason a
-source that fails, or has nothing for too long, ends the association with a log line. An answer of
-no bytes would leave the Linux initiator waiting for ever.
+source that fails ends the association with a log line; one that has nothing yet lets requests wait,
+and a log line tells of it.
 
 Must not know sockets, associations or where the bytes come from.
 """
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from typing import Self
 
+from vof.logline import event
 from vof.target.backends.rng_interface import RngSource
 from vof.target.devices.device import Device, DeviceFailure, Seat
-from vof.target.devices.rng_pace import Clock, Pace, RateLimit, Waiter
+from vof.target.devices.rng_pace import PATIENCE, Clock, Pace, RateLimit, Waiter
 from vof.target.values import Values, integer, size
 from vof.wire.constants import CommonFeature, DeviceId
 from vof.wire.rng import NUM_QUEUES, request_size
@@ -75,7 +77,7 @@ class RngDevice(Device):
         self.features = int(CommonFeature.VERSION_1) & (mask or -1)
         self.source = source
         limit = RateLimit(options.amount, options.period / 1000) if options.amount else None
-        self.pace = Pace(limit, clock)
+        self.pace = Pace(limit, clock, self._tell_dry)
 
     def outdated(self) -> str:
         return self.source.outdated()
@@ -91,6 +93,10 @@ class RngDevice(Device):
 
     def close(self) -> None:
         self.source.close()
+
+    def _tell_dry(self) -> None:
+        reason = f"the source has had nothing for {PATIENCE:g} s; requests wait"
+        event(logging.WARNING, "source-dry", tvqn=self.tvqn, reason=reason)
 
 
 class RngSeat(Seat):

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """How fast the rng device gives bytes: its rate limit, and the waiting that comes of it.
 
-Owns all waiting of the device, each with its bound and ended at once by ``stop``: where the limit
-leaves nothing, and where the source has nothing. A waiting request holds its queue's thread and
-nobody else's. Must not know virtio, nor where bytes come from.
+Owns all waiting of the device, ended at once by ``stop``: where the limit leaves nothing, and where
+the source has nothing. A request has no time (virtio 1.2 §5.4.6): it waits as long as its
+association lives, holds its queue's thread and nobody else's, and a source that lets it wait long
+is told of. Must not know virtio, nor where bytes come from.
 
 The limit is one for all initiators of a device, at most so many bytes in a period; the first
 request after a period begins the next one (ours, after libvirt's ``bytes`` and ``period``). Where
@@ -19,10 +20,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from threading import Condition
 
-from vof.target.devices.device import DeviceFailure, Unanswered
+from vof.target.devices.device import Unanswered
 
 PATIENCE = 20.0
-"""Seconds a request waits for its first byte, unless two periods of the limit are longer."""
+"""Seconds for which the source has nothing before that is told."""
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.001, 0.1
 
@@ -75,10 +76,16 @@ class Waiter:
 class Pace:
     """Reads from sources no faster than allowed, and waits where there is nothing."""
 
-    def __init__(self, limit: RateLimit | None, clock: Clock | None = None) -> None:
+    def __init__(
+        self,
+        limit: RateLimit | None,
+        clock: Clock | None = None,
+        on_dry: Callable[[], None] = lambda: None,
+    ) -> None:
+        """``on_dry`` is called for a request that waits for the source longer than ``PATIENCE``."""
         self._limit = limit
         self._clock = clock or Clock()
-        self._patience = max(PATIENCE, 2 * limit.period) if limit else PATIENCE
+        self._on_dry = on_dry
         self._changed = Condition()
         self._line: deque[object] = deque()
 
@@ -91,7 +98,7 @@ class Pace:
     def fill(self, waiter: Waiter, buffer: memoryview, read: Callable[[memoryview], int]) -> int:
         """Fill ``buffer`` from its beginning by ``read``; return how much, at least 1 byte.
 
-        Raises DeviceFailure where nothing came in time, Unanswered, and what ``read`` raises.
+        Raises Unanswered, and what ``read`` raises.
         """
         if self._limit is None:
             return self._fill(waiter, buffer, read)
@@ -100,7 +107,7 @@ class Pace:
 
     @contextmanager
     def _turn(self, waiter: Waiter) -> Iterator[None]:
-        """Wait for those who came before. Each of them has its patience and no more."""
+        """Wait for those who came before."""
         place = object()
         with self._changed:
             self._line.append(place)
@@ -114,7 +121,7 @@ class Pace:
 
     def _fill(self, waiter: Waiter, buffer: memoryview, read: Callable[[memoryview], int]) -> int:
         limit, now = self._limit, self._clock.now
-        end = now() + self._patience
+        tell_at: float | None = None
         pause = _FIRST_PAUSE
         while True:
             granted = limit.grant(len(buffer), now()) if limit else len(buffer)
@@ -124,12 +131,15 @@ class Pace:
                     limit.give_back(granted - count)
                 if count:
                     return count
+                if tell_at is None:
+                    tell_at = now() + PATIENCE
+                elif now() >= tell_at:
+                    tell_at = float("inf")
+                    self._on_dry()
                 delay, pause = pause, min(2 * pause, _LONGEST_PAUSE)
             else:
                 assert limit is not None
                 delay = limit.until_next(now())
-            if now() + delay > end:
-                raise DeviceFailure(f"no random bytes were to be had in {self._patience:g} s")
             self._wait(waiter, lambda: False, delay)
 
     def _wait(self, waiter: Waiter, until: Callable[[], bool], seconds: float | None) -> None:

@@ -14,7 +14,15 @@ import trio.testing
 
 from vof.errors import DeviceError, SessionLost
 from vof.gateways.fuse.health import START_UP_SAMPLES
-from vof.gateways.fuse.reservoir import LINGER, MAX_LINGER, MIN_REQUEST, READ_AHEAD, Reservoir
+from vof.gateways.fuse.reservoir import (
+    FIRST_REQUEST,
+    LINGER,
+    MAX_LINGER,
+    MIN_REQUEST,
+    READ_AHEAD,
+    SMALLEST_REQUEST,
+    Reservoir,
+)
 
 MAX_REQUEST = 1 << 16
 
@@ -94,7 +102,7 @@ def test_the_start_up_test_comes_first() -> None:
     async def main() -> None:
         device = Device(prompt=False)
         async with running(device) as reservoir:
-            assert device.asked == [START_UP_SAMPLES]
+            assert device.asked == [FIRST_REQUEST] * 4
             got: list[bytes] = []
 
             async def read() -> None:
@@ -103,7 +111,10 @@ def test_the_start_up_test_comes_first() -> None:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(read)
                 await settle()
-                device.give(START_UP_SAMPLES - 1)
+                for _ in range(START_UP_SAMPLES // FIRST_REQUEST - 1):
+                    device.give(FIRST_REQUEST)
+                    await settle()
+                device.give(FIRST_REQUEST - 1)
                 await settle()
                 assert not reservoir.started
                 assert not reservoir.ready
@@ -142,7 +153,10 @@ def test_the_order_of_the_stream() -> None:
 def test_a_large_read_is_several_requests_at_once() -> None:
     async def main() -> None:
         device = Device()
-        async with started(device) as reservoir, trio.open_nursery() as nursery:
+        async with running(device) as reservoir, trio.open_nursery() as nursery:
+            await reservoir.take(MAX_REQUEST)
+            device.prompt = False
+            device.asked.clear()
             nursery.start_soon(reservoir.take, 1 << 20)
             await settle()
             assert device.asked == [MAX_REQUEST] * 4
@@ -180,6 +194,56 @@ def test_a_slow_device_is_asked_for_little() -> None:
                 device.give(10)
                 await settle()
             assert device.asked[-2:] == [MIN_REQUEST, MIN_REQUEST]
+            nursery.cancel_scope.cancel()
+
+    simulate(main)
+
+
+def test_less_than_the_start_up_test_takes_at_a_time() -> None:
+    """What is there already and may not be given away yet counts for no reader."""
+
+    async def main() -> None:
+        device = Device(prompt=False)
+        async with running(device) as reservoir, trio.open_nursery() as nursery:
+
+            async def limited() -> None:
+                while True:
+                    device.give(24)
+                    await trio.sleep(1)
+
+            nursery.start_soon(limited)
+            assert await reservoir.take(32) == device.stream[:32]
+            assert reservoir.started
+            nursery.cancel_scope.cancel()
+
+    simulate(main)
+
+
+def test_a_device_that_fills_every_request_slowly() -> None:
+    """It is asked for no more than it gives in about a second, and a small read is served."""
+
+    async def main() -> None:
+        asked: list[int] = []
+        noise = random.Random(1)
+        line = trio.Lock()
+
+        async def fetch(data: memoryview) -> int:
+            asked.append(len(data))
+            async with line:
+                await trio.sleep(len(data) / 10)
+            data[:] = noise.randbytes(len(data))
+            return len(data)
+
+        reservoir = Reservoir(fetch, depth=4, max_request=MAX_REQUEST, patience=30.0)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(reservoir.run)
+            assert len(await reservoir.take(32)) == 32
+            assert max(asked) == FIRST_REQUEST
+            asked.clear()
+            # What the start-up test left over goes first.
+            while len(asked) < 10:
+                await reservoir.take(8)
+            assert set(asked) == {SMALLEST_REQUEST}
             nursery.cancel_scope.cancel()
 
     simulate(main)
@@ -254,6 +318,32 @@ def test_patience() -> None:
             with pytest.raises(OSError, match="no random bytes within 3 s"):
                 await reservoir.take(10)
             assert trio.current_time() - began == pytest.approx(3.0)
+
+    simulate(main)
+
+
+def test_patience_is_for_silence() -> None:
+    """A reader whose turn is far goes on waiting while the device gives to others."""
+
+    async def main() -> None:
+        device = Device()
+        async with started(device, patience=3.0) as reservoir, trio.open_nursery() as nursery:
+            got: list[bytes] = []
+
+            async def read(size: int) -> None:
+                got.append(await reservoir.take(size))
+
+            for _ in range(5):
+                nursery.start_soon(read, 10)
+                await settle()
+            assert reservoir.waiting == 0
+            for _ in range(5):
+                await trio.sleep(2)
+                assert reservoir.waiting == pytest.approx(2)
+                device.give(10)
+            await trio.sleep(1)
+            assert len(got) == 5
+            nursery.cancel_scope.cancel()
 
     simulate(main)
 
