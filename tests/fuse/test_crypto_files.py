@@ -304,6 +304,7 @@ class TestOperations:
             assert session.failure() == f"EINVAL: {reason}"
 
     def test_too_much(self, crypto: CryptoFiles) -> None:
+        """A part of the input has no result, however often it is asked for."""
         limits = {name: int(pairs["max_size"]) for name, pairs in crypto.algorithms().items()}
         for algorithm in ("sha256", "aes-128-ctr"):
             key, given = (KEY, {"iv": IV}) if algorithm != "sha256" else (None, {})
@@ -315,22 +316,48 @@ class TestOperations:
                 os.write(fd, bytes(limits[algorithm] % 4096))
                 refused(errno.EFBIG, os.write, fd, b"x")
                 assert "EFBIG: the device takes" in session.failure()
-                # What was taken before is not lost.
-                assert read_all(fd)
+                for _ in range(2):
+                    refused(errno.EFBIG, os.read, fd, 100)
+                refused(errno.EFBIG, os.pread, fd, 100, 0)
+                refused(errno.EFBIG, os.write, fd, b"y")
                 os.close(fd)
+                assert session.run(operation, b"once more")
 
     def test_writers(self, crypto: CryptoFiles) -> None:
         with crypto.session("sha256") as session:
+            for number, place in ((errno.EBUSY, 0), (errno.EINVAL, 5), (errno.EINVAL, 1 << 62)):
+                fd = session.open("digest")
+                os.write(fd, b"one")
+                refused(number, os.pwrite, fd, b"two", place)
+                refused(number, os.read, fd, 100)
+                os.close(fd)
             fd = session.open("digest")
             os.write(fd, b"one")
-            refused(errno.EBUSY, os.pwrite, fd, b"two", 0)
-            refused(errno.EINVAL, os.pwrite, fd, b"two", 5)
-            refused(errno.EINVAL, os.pwrite, fd, b"two", 1 << 62)
             assert os.read(fd, 100) == oracle.digest("sha256", b"one", 32)
             refused(errno.EBUSY, os.write, fd, b"more")
+            refused(errno.EBUSY, os.pread, fd, 100, 0)
             os.close(fd)
             refused(errno.EINVAL, (session.path / "digest").write_bytes, b"lost")
             assert "opened for reading and writing" in session.failure()
+
+    def test_values_of_a_part(self, crypto: CryptoFiles) -> None:
+        """A key or attribute whose end is refused is not used without it, nor the one before."""
+        with crypto.session("aes-128-gcm", bytes(16), iv=IV[:12], aad=b"before") as session:
+            for name, start, rest, good in (
+                ("key", KEY, KEY, KEY),
+                ("aad", b"00" * 1000, b"0", b"00"),
+                ("iv", b"11" * 12, b"0" * 200_000, b"11" * 12),
+            ):
+                fd = session.open(name, os.O_WRONLY)
+                os.write(fd, start)
+                with pytest.raises(OSError, match=r"Errno (22|27)"):
+                    os.write(fd, rest)
+                os.close(fd)
+                assert session.status()["state"] == f"wants another {name}"
+                refused(errno.EINVAL, session.run, "encrypt", b"text")
+                assert f"{name} was refused" in session.failure()
+                session.set(name, good)
+                assert session.run("encrypt", b"text")
 
     def test_a_failed_tag(self, crypto: CryptoFiles) -> None:
         for algorithm in ("aes-128-gcm", "aes-128-ccm"):

@@ -68,6 +68,19 @@ def test_each_comparison_can_fail(crypto: CryptoFiles, tmp_path: Path) -> None:
         walk(f"{first}find $S -mindepth 1 -maxdepth 1 -exec rmdir {{}} +", tmp_path)
 
 
+def test_input_that_is_refused(crypto: CryptoFiles, tmp_path: Path) -> None:
+    """The page's own function fails, and gives nothing; and so does one that goes on regardless."""
+    first, *_rest = examples("vof-crypto.7")
+    first = first.replace("/mnt/", f"{crypto.mount.path}/")
+    regardless = 'careless() ( exec 3<>"$1"; cat >&3; cat <&3 )\n'
+    with crypto.session("sha256") as session:
+        for name in ("run", "careless"):
+            script = f"head -c 2000000 /dev/zero | {name} {session.path}/digest"
+            run = walk(first + regardless + script, tmp_path)
+            assert (run.returncode, run.stdout) == (1, "")
+            assert "File too large" in run.stderr
+
+
 def test_control_program(crypto: CryptoFiles, tmp_path: Path) -> None:
     every = examples("vofctl-crypto.8")
     first = next(number for number, display in enumerate(every) if display.startswith("T="))

@@ -11,7 +11,7 @@ PLAIN_TEXT = 65536
 
 _SCRIPT = """
 set -eu
-run() ( exec 3<>"$1"; cat >&3; cat <&3 )
+run() ( exec 3<>"$1"; cat >&3 && cat <&3 )
 K=000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f
 IV=f0f1f2f3f4f5f6f7f8f9fafbfcfdfeff
 cd /run

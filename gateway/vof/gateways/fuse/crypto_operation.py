@@ -4,6 +4,10 @@
 What the operation is done with, key and all, is fixed when the file is opened. The first read has
 it done. The output begins where the input ended, so that a shell's descriptor can write and go on
 reading; after a seek, or a read at an offset before that, it begins at 0.
+
+A write that is refused ends the operation with its error, for every call that follows: what would
+come out would be the result of a part of the input, and many a writer's exit status is not looked
+at.
 """
 
 from __future__ import annotations
@@ -68,22 +72,23 @@ class OperationHandle(Handle):
         self._one_at_a_time = trio.Lock()
         self._output: bytes | None = None
         self._error: OSError | None = None
+        """What ended the operation: nothing is to be had of it any more."""
         sessions.hold()
 
     async def write(self, offset: int, data: bytes) -> int:
+        self._raise_error()
         place = len(self._input)
         if self._reading:
-            raise OSError(errno.EBUSY, "the operation has begun")
-        if offset < place:
-            raise OSError(errno.EBUSY, "another writer was there before")
-        if offset > place:
-            raise OSError(errno.EINVAL, "input is written from its beginning, without holes")
-        if place + len(data) > self._limit:
-            error = OSError(
+            self._refuse(errno.EBUSY, "the operation has begun")
+        elif offset < place:
+            self._refuse(errno.EBUSY, "another writer was there before")
+        elif offset > place:
+            self._refuse(errno.EINVAL, "input is written from its beginning, without holes")
+        elif place + len(data) > self._limit:
+            self._refuse(
                 errno.EFBIG, f"the device takes {self._limit} bytes of input to {self._operation}"
             )
-            self._report(error)
-            raise error
+        self._raise_error()
         self._input += data
         return len(data)
 
@@ -94,8 +99,7 @@ class OperationHandle(Handle):
         async with self._one_at_a_time:
             if self._output is None and self._error is None:
                 await self._perform()
-        if self._error is not None:
-            raise OSError(self._error.errno, self._error.strerror)
+        self._raise_error()
         assert self._output is not None
         if offset < self._start:
             self._start = 0
@@ -106,6 +110,14 @@ class OperationHandle(Handle):
         self._input[:] = bytes(len(self._input))
         await self._sessions.release()
 
+    def _refuse(self, number: int, reason: str) -> None:
+        self._error = OSError(number, reason)
+        self._report(self._error)
+
+    def _raise_error(self) -> None:
+        if self._error is not None:
+            raise OSError(self._error.errno, self._error.strerror)
+
     async def _perform(self) -> None:
         try:
             if len(self._input) < LONG_INPUT:
@@ -114,9 +126,13 @@ class OperationHandle(Handle):
                 job = await trio.to_thread.run_sync(
                     make_job, self._setup, self._operation, self._input
                 )
-            self._output = await self._sessions.run(job)
+            output = await self._sessions.run(job)
         except (VofError, OSError) as error:
-            self._error = OSError(fuse_errno(error), str(error))
-            self._report(error)
+            if self._error is None:
+                self._error = OSError(fuse_errno(error), str(error))
+                self._report(error)
         else:
-            self._report(None)
+            # A write may have been refused meanwhile.
+            if self._error is None:
+                self._output = output
+                self._report(None)

@@ -3,6 +3,9 @@
 
 What is there depends on the algorithm; before it is chosen there are only ``algorithm`` and
 ``status``. Choosing another one drops key and attributes.
+
+A value that is refused leaves the one before, or a part of itself if it came in several writes. So
+nothing can be done with the session until a value is taken in its place.
 """
 
 from __future__ import annotations
@@ -11,6 +14,7 @@ import errno
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from functools import partial
+from typing import TypeVar
 
 import trio
 
@@ -35,7 +39,9 @@ from vof.gateways.fuse.nodes import (
     Handle,
     Node,
     Opening,
+    Refused,
     TextFile,
+    telling,
 )
 from vof.initiator.parameters import parse_integer
 from vof.logline import printable
@@ -49,6 +55,9 @@ _HEX_LIMIT = 3 * MAX_AAD
 
 _NAMES = {**errno.errorcode, errno.EOPNOTSUPP: "EOPNOTSUPP"}
 """Of two names with one number the one that the manual has."""
+
+
+_Value = TypeVar("_Value", bytes, bytearray)
 
 
 class SessionFolder(Folder):
@@ -66,10 +75,12 @@ class SessionFolder(Folder):
         self._operations = 0
         self._failures = 0
         self._last_failure = ""
+        self._refused: dict[str, str] = {}
+        """Attributes whose last value was refused, and why."""
         status = TextFile(self._status)
         status.public = False
         self._always: dict[str, Node] = {
-            "algorithm": AttributeFile(self._noting(self._set_algorithm), self._algorithm),
+            "algorithm": self._attribute("algorithm", self._set_algorithm, self._algorithm),
             "status": status,
         }
         self._children = dict(self._always)
@@ -93,6 +104,7 @@ class SessionFolder(Folder):
             raise OSError(errno.ESTALE, "the session was removed")
         if self._setup is None or self._setup.algorithm is not algorithm:
             await self._replace(Setup(algorithm))
+            self._refused.clear()
             self._children = self._always | self._files(algorithm)
 
     async def _set_key(self, value: bytearray) -> None:
@@ -148,18 +160,20 @@ class SessionFolder(Folder):
     def _files(self, algorithm: Algorithm) -> dict[str, Node]:
         files: dict[str, Node] = {}
         if algorithm.has_key:
-            files["key"] = KeyFile(self._noting_key())
+            files["key"] = KeyFile(self._taking("key", self._set_key), self._refusal("key"))
         if algorithm.iv_lengths:
-            files["iv"] = AttributeFile(
-                self._noting(self._set_iv), lambda: _line(self._current().iv), limit=_HEX_LIMIT
+            files["iv"] = self._attribute(
+                "iv", self._set_iv, lambda: _line(self._current().iv), limit=_HEX_LIMIT
             )
         if algorithm.has_aad:
-            files["aad"] = AttributeFile(
-                self._noting(self._set_aad), lambda: _line(self._current().aad), limit=_HEX_LIMIT
+            files["aad"] = self._attribute(
+                "aad", self._set_aad, lambda: _line(self._current().aad), limit=_HEX_LIMIT
             )
         if algorithm.tag_lengths:
-            files["tag_length"] = AttributeFile(
-                self._noting(self._set_tag_length), lambda: f"{self._current().result_length}\n"
+            files["tag_length"] = self._attribute(
+                "tag_length",
+                self._set_tag_length,
+                lambda: f"{self._current().result_length}\n",
             )
         for operation in algorithm.operations:
             files[operation.value] = OperationFile(partial(self._begin, operation), self._report)
@@ -170,6 +184,10 @@ class SessionFolder(Folder):
         assert self._sessions is not None
         if operation not in setup.algorithm.operations:
             raise OSError(errno.ENOENT, "the algorithm was changed")
+        for name, reason in self._refused.items():
+            error = ConfigError(f"{name} was refused, and wants another value: {reason}")
+            self._report(error)
+            raise error
         limit = max_input(self._device.driver, setup, operation)
         return OperationHandle(operation, setup, self._sessions, limit, self._report)
 
@@ -178,27 +196,32 @@ class SessionFolder(Folder):
 
     # How it is doing.
 
-    def _noting(
-        self, store: Callable[[bytes], Awaitable[None]]
-    ) -> Callable[[bytes], Awaitable[None]]:
-        async def storing(value: bytes) -> None:
-            try:
-                await store(value)
-            except (VofError, OSError) as error:
-                self._note(error)
-                raise
+    def _attribute(
+        self,
+        name: str,
+        store: Callable[[bytes], Awaitable[None]],
+        show: Callable[[], str],
+        *,
+        limit: int = 4096,
+    ) -> AttributeFile:
+        taking = self._taking(name, store)
+        return AttributeFile(taking, show, limit=limit, refused=self._refusal(name))
 
-        return storing
+    def _taking(
+        self, name: str, store: Callable[[_Value], Awaitable[None]]
+    ) -> Callable[[_Value], Awaitable[None]]:
+        async def taking(value: _Value) -> None:
+            await store(value)
+            self._refused.pop(name, None)
 
-    def _noting_key(self) -> Callable[[bytearray], Awaitable[None]]:
-        async def storing(value: bytearray) -> None:
-            try:
-                await self._set_key(value)
-            except (VofError, OSError) as error:
-                self._note(error)
-                raise
+        return taking
 
-        return storing
+    def _refusal(self, name: str) -> Refused:
+        def refused(error: BaseException) -> None:
+            self._note(error)
+            self._refused[name] = _reason(error)
+
+        return refused
 
     def _report(self, error: BaseException | None) -> None:
         self._operations += 1
@@ -208,8 +231,7 @@ class SessionFolder(Folder):
 
     def _note(self, error: BaseException) -> None:
         number = fuse_errno(error)
-        text = error.strerror if isinstance(error, OSError) else str(error)
-        self._last_failure = f"{_NAMES.get(number, number)}: {text}"
+        self._last_failure = f"{_NAMES.get(number, number)}: {_reason(error)}"
 
     def _status(self) -> str:
         setup = self._setup
@@ -234,6 +256,8 @@ class SessionFolder(Folder):
             return "wants a key"
         if self._setup.algorithm.iv_lengths and self._setup.iv is None:
             return "wants an iv"
+        for name in self._refused:
+            return f"wants another {name}"
         error = self._device.driver.session.error
         return "ready" if error is None else f"lost: {error}"
 
@@ -243,21 +267,27 @@ class KeyFile(File):
 
     access = Access.WRITE
 
-    def __init__(self, store: Callable[[bytearray], Awaitable[None]]) -> None:
+    def __init__(self, store: Callable[[bytearray], Awaitable[None]], refused: Refused) -> None:
         super().__init__()
         self._store = store
+        self._refused = refused
 
     async def open(self, opening: Opening) -> Handle:
-        return _KeyHandle(self._store)
+        return _KeyHandle(self._store, self._refused)
 
 
 class _KeyHandle(Handle):
-    def __init__(self, store: Callable[[bytearray], Awaitable[None]]) -> None:
+    def __init__(self, store: Callable[[bytearray], Awaitable[None]], refused: Refused) -> None:
         self._store = store
+        self._refused = refused
         self._value = bytearray(MAX_KEY_FILE)
         self._length = 0
 
     async def write(self, offset: int, data: bytes) -> int:
+        with telling(self._refused):
+            return await self._write(offset, data)
+
+    async def _write(self, offset: int, data: bytes) -> int:
         end = offset + len(data)
         if offset != self._length:
             raise OSError(errno.EINVAL, "a key is written from its beginning, without holes")
@@ -274,6 +304,10 @@ class _KeyHandle(Handle):
 
     async def release(self) -> None:
         self._value[:] = bytes(MAX_KEY_FILE)
+
+
+def _reason(error: BaseException) -> str:
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)
 
 
 def _from_hex(value: bytes) -> bytes:

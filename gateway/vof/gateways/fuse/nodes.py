@@ -8,13 +8,16 @@ VofError; ``errnos`` turns both into what the caller's system call returns.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import select
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import IntFlag
+
+from vof.errors import VofError
 
 
 class Access(IntFlag):
@@ -186,12 +189,30 @@ class BytesHandle(Handle):
         return self._content[offset : offset + size]
 
 
+Refused = Callable[[BaseException], None]
+"""Told of a write that failed, with the reason."""
+
+
+def _ignore(_error: BaseException) -> None:
+    pass
+
+
+@contextlib.contextmanager
+def telling(refused: Refused) -> Iterator[None]:
+    """Tell ``refused`` of an error on its way to the writer."""
+    try:
+        yield
+    except (VofError, OSError) as error:
+        refused(error)
+        raise
+
+
 class AttributeFile(File):
     """A value that is set by writing it, and read back where ``show`` is given.
 
     ``store`` gets all that was written through one open(2) so far, each time that something is: a
     value may come in several writes, and an error is that of the write(2). More than ``limit``
-    bytes are refused with EFBIG.
+    bytes are refused with EFBIG. ``refused`` is told of every write that fails.
     """
 
     def __init__(
@@ -200,28 +221,39 @@ class AttributeFile(File):
         show: Callable[[], str] | None = None,
         *,
         limit: int = 4096,
+        refused: Refused = _ignore,
     ) -> None:
         super().__init__()
         self.access = Access.BOTH if show else Access.WRITE
+        self._refused = refused
         self._store = store
         self._show = show
         self._limit = limit
 
     async def open(self, opening: Opening) -> Handle:
         content = self._show().encode() if opening.read and self._show else b""
-        return _AttributeHandle(self._store, content, self._limit)
+        return _AttributeHandle(self._store, content, self._limit, self._refused)
 
 
 class _AttributeHandle(BytesHandle):
     def __init__(
-        self, store: Callable[[bytes], Awaitable[None]], content: bytes, limit: int
+        self,
+        store: Callable[[bytes], Awaitable[None]],
+        content: bytes,
+        limit: int,
+        refused: Refused,
     ) -> None:
         super().__init__(content)
         self._store = store
         self._limit = limit
+        self._refused = refused
         self._value = bytearray()
 
     async def write(self, offset: int, data: bytes) -> int:
+        with telling(self._refused):
+            return await self._write(offset, data)
+
+    async def _write(self, offset: int, data: bytes) -> int:
         if offset + len(data) > self._limit:
             raise OSError(errno.EFBIG, f"a value has at most {self._limit} bytes")
         if offset > len(self._value):
