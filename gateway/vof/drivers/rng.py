@@ -15,6 +15,7 @@ from __future__ import annotations
 import contextlib
 
 from vof.errors import (
+    CompletionError,
     DeviceError,
     LocalProtocolError,
     RemoteProtocolError,
