@@ -217,9 +217,10 @@ def _keep_streams() -> _Output:
             os.fstat(fd)
         except OSError:
             os.set_inheritable(os.open(os.devnull, mode), True)
-    sys.stdin = _text(sys.stdin, io.BufferedReader(_Input(0, "r", closefd=False)), "strict")
+    given = io.BufferedReader(_Input(0, "r", closefd=False))
+    sys.stdin = _text(sys.stdin, given, "surrogateescape")
     output = _Output(1, "w", closefd=False)
-    # A letter that the locale has not got is no reason to fail.
+    # A letter that the locale has not got, or what is no text at all, is written as an escape.
     sys.stdout = _text(sys.stdout, io.BufferedWriter(output), "backslashreplace")
     errors = io.BufferedWriter(_Errors(2, "w", closefd=False))
     sys.stderr = _text(sys.stderr, errors, "backslashreplace")
@@ -227,15 +228,13 @@ def _keep_streams() -> _Output:
 
 
 def _text(
-    before: TextIO | None, buffer: io.BufferedReader[Any] | io.BufferedWriter[Any], strict: str
+    before: TextIO | None, buffer: io.BufferedReader[Any] | io.BufferedWriter[Any], on_error: str
 ) -> io.TextIOWrapper:
-    """Return the stream over ``buffer`` in the place of Python's, which is None for a closed one;
-    ``strict`` says how it errs where that is strict."""
-    if before is None:
-        return io.TextIOWrapper(buffer, errors=strict)
+    """Return the stream over ``buffer`` in the place of Python's, which is None for a closed
+    one."""
     return io.TextIOWrapper(
         buffer,
-        encoding=before.encoding,
-        errors=strict if before.errors == "strict" else before.errors,
+        encoding=getattr(before, "encoding", None),
+        errors=on_error,
         line_buffering=getattr(before, "line_buffering", False),
     )

@@ -22,7 +22,7 @@ from vof.gateways.cli.output import (
     write_table,
 )
 
-VOFCTL = "vof.gateways.cli.main"
+VOFCTL = (sys.executable, "-m", "vof", "vofctl")
 
 Capture = pytest.CaptureFixture[str]
 
@@ -77,7 +77,7 @@ def test_any_name_in_any_locale(tmp_path: Path, locale: dict[str, str]) -> None:
     shown = []
     for form in ("json", "text"):
         done = subprocess.run(
-            [sys.executable, "-m", VOFCTL, "connect", "--dry-run", "-o", form, name],
+            [*VOFCTL, "connect", "--dry-run", "-o", form, name],
             env={**os.environ, "VOF_CONFIG_DIR": str(tmp_path), **locale},
             capture_output=True,
             check=False,
