@@ -378,7 +378,9 @@ class ScriptedTarget:
         connected = command.connection.queue is not None
         if command.opcode == CONNECT:
             return connected
-        flush = command.opcode == VRING and command.request[0] == FLUSH
+        flush = (
+            self.device.device_id == 2 and command.opcode == VRING and command.request[0] == FLUSH
+        )
         return not connected or flush
 
     def _refuse_form(self, command: Command) -> None:

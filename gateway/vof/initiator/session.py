@@ -23,7 +23,6 @@ from vof.errors import (
     CompletionError,
     ConfigError,
     ConnectError,
-    NoAnswer,
     RemoteProtocolError,
     SessionLost,
     VofError,
@@ -36,6 +35,7 @@ from vof.initiator.connections import CONTROL_SIZE, connections_of, destination_
 from vof.initiator.control import ControlQueue
 from vof.initiator.parameters import SessionParameters
 from vof.initiator.queue_sizes import QueueSizes
+from vof.initiator.refusals import may_be_of_later, refusal_of
 from vof.initiator.virtqueue import Virtqueue
 from vof.wire.connect import Names
 from vof.wire.constants import (
@@ -47,7 +47,7 @@ from vof.wire.constants import (
     DeviceStatus,
 )
 from vof.wire.dialect import PROPOSAL, V5, Dialect, Framing, dialect_by_name
-from vof.wire.status import OTHER, SENTENCES, Reason
+from vof.wire.status import SENTENCES, Reason
 
 CONTROL = "control"
 """What the control queue is called."""
@@ -155,7 +155,7 @@ class Session:
             try:
                 session._connect_control()
             except (CompletionError, SessionLost) as error:
-                if not _may_be_of_later(error):
+                if not may_be_of_later(error):
                     raise
                 foreign = session._as_connect_error(error)
             else:
@@ -204,7 +204,10 @@ class Session:
 
     def _as_connect_error(self, error: CompletionError | SessionLost) -> ConnectError:
         if isinstance(error, CompletionError):
-            return ConnectError(self._refusal(error), errno=error.errno)
+            return ConnectError(
+                refusal_of(self.parameters, self._dialect, error, first=self.target_id is None),
+                errno=error.errno,
+            )
         return ConnectError(
             f"{self.parameters.where} did not answer as a Virtio-oF target: {error}",
             errno=error.errno,
@@ -437,20 +440,3 @@ class Session:
                 raise self._error.again()
             assert self.state is _STEPS[state]
             self.state = state
-
-    def _refusal(self, error: CompletionError) -> str:
-        where = self.parameters.where
-        if error.errno == Reason.NO_TARGET.errno:
-            return f"{where} has no device '{self.tvqn}'; check tvqn= against its configuration"
-        if error.errno == Reason.FOREIGN_FORM.errno and self.target_id is None:
-            spoken = f"dialect {self._dialect.name} over {self.parameters.transport}"
-            return f"{where} refused {spoken}: {error}; use dialect=auto"
-        return f"{where} refused '{self.tvqn}': {error}"
-
-
-def _may_be_of_later(error: CompletionError | SessionLost) -> bool:
-    """Return whether a *proposal* Connect ended as with a target that knows later revisions only:
-    closed, or refused for its form. A refusal of the device is an answer."""
-    if isinstance(error, CompletionError):
-        return error.errno == Reason.FOREIGN_FORM.errno or error.status > OTHER
-    return not isinstance(error, NoAnswer | RemoteProtocolError)

@@ -233,4 +233,7 @@ def _open(parameters: SessionParameters) -> tuple[Session, Contents]:
             f"files; what can: {shown}",
             errno=errno.EOPNOTSUPP,
         )
-    return session, opener(session)
+    contents = opener(session)
+    # For ``info``, which must not ask: in *v5* that takes commands, and a session may be lost.
+    session.queue_sizes.count()
+    return session, contents

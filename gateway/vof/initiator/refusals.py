@@ -1,0 +1,33 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""What it means that a target has refused a Connect, for whoever asked and for who connects next.
+
+Must not know a session.
+"""
+
+from __future__ import annotations
+
+from vof.errors import CompletionError, NoAnswer, RemoteProtocolError, SessionLost
+from vof.initiator.parameters import SessionParameters
+from vof.wire.dialect import Dialect
+from vof.wire.status import OTHER, Reason
+
+
+def refusal_of(
+    parameters: SessionParameters, dialect: Dialect, error: CompletionError, *, first: bool
+) -> str:
+    """Return the message of a refusal; ``first`` says that no Connect has been taken before."""
+    where, tvqn = parameters.where, parameters.tvqn
+    if error.errno == Reason.NO_TARGET.errno:
+        return f"{where} has no device '{tvqn}'; check tvqn= against its configuration"
+    if error.errno == Reason.FOREIGN_FORM.errno and first:
+        spoken = f"dialect {dialect.name} over {parameters.transport}"
+        return f"{where} refused {spoken}: {error}; use dialect=auto"
+    return f"{where} refused '{tvqn}': {error}"
+
+
+def may_be_of_later(error: CompletionError | SessionLost) -> bool:
+    """Return whether a *proposal* Connect ended as with a target that knows later revisions only:
+    closed, or refused for its form. A refusal of the device is an answer."""
+    if isinstance(error, CompletionError):
+        return error.errno == Reason.FOREIGN_FORM.errno or error.status > OTHER
+    return not isinstance(error, NoAnswer | RemoteProtocolError)
