@@ -158,10 +158,24 @@ def _run(
     with contextlib.ExitStack() as stack:
         target = Target(config, _taps() if trace else None)
         expose = _exposition(config, target, stack)
+        target.open()
+        # Until here a start that hangs is ended at once; from here on somebody may be served.
+        ignored = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+        # A demonstration has nothing to read again, and is told to go on by nohup(1) alone.
+        wait_for_order = orders(
+            *(each for each in ENDING if path or each != signal.SIGHUP or not ignored)
+        )
+        on_terminal = _has_terminal() and not ignored
         target.start()
         _warn_of_few_descriptors(target, config.settings)
         expose()
-        return _serve(target, config, path, words)
+        _announce(target, words)
+        while wait_for_order() == signal.SIGHUP:
+            if path is None or (on_terminal and not _has_terminal()):
+                break
+            _reload(target, path)
+        _stop(target)
+        return 0
 
 
 def _taps() -> Taps:
@@ -193,31 +207,28 @@ def _exposition(config: Config, target: Target, stack: contextlib.ExitStack) -> 
     return start
 
 
-def _serve(target: Target, config: Config, path: Path | None, words: Words | None) -> int:
-    ignored = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
-    on_terminal = _has_terminal() and not ignored
-    # A demonstration has nothing to read again, and is told to go on by nohup(1) alone.
-    wanted = [each for each in ENDING if path or each != signal.SIGHUP or not ignored]
-    wait_for_order = orders(*wanted)
+def _announce(target: Target, words: Words | None) -> None:
     if words:
         say(words(target.address, target.ports))
     say(f"vof-target: listening on {target.listening_on}\n")
     notify(f"READY=1\nSTATUS=listening on {target.listening_on}")
-    while wait_for_order() == signal.SIGHUP:
-        if path is None or (on_terminal and not _has_terminal()):
-            break
-        try:
-            config = load(path)
-            target.reload(config)
-            _warn_of_few_descriptors(target, config.settings)
-        except VofError as error:
-            event(logging.ERROR, "not-reloaded", reason=f"{error}; nothing was changed")
+
+
+def _reload(target: Target, path: Path) -> None:
+    try:
+        config = load(path)
+        target.reload(config)
+        _warn_of_few_descriptors(target, config.settings)
+    except VofError as error:
+        event(logging.ERROR, "not-reloaded", reason=f"{error}; nothing was changed")
+
+
+def _stop(target: Target) -> None:
     notify("STOPPING=1")
     # In a thread of its own, because a disk that hangs must not keep the process.
     stopper = threading.Thread(target=target.stop, name="vof-stop", daemon=True)
     stopper.start()
     stopper.join(STOP_TIMEOUT + 1)
-    return 0
 
 
 def _warn_of_few_descriptors(target: Target, settings: Settings) -> None:

@@ -55,8 +55,9 @@ class Target:
         self.ports: tuple[int, ...] = ()
         """Those that are listened on, once started."""
 
-    def start(self) -> None:
-        """Open every device and listen. Raises VofError, with nothing left open."""
+    def open(self) -> None:
+        """Open every device and listen; nobody is answered yet. Raises VofError, with nothing left
+        open."""
         devices = open_devices(self._config.devices)
         try:
             for device, item in zip(devices, self._config.devices, strict=True):
@@ -72,7 +73,13 @@ class Target:
         for device in devices:
             self._table.add(device)
         self._listening = listening
-        listening.start()
+
+    def start(self) -> None:
+        """Serve, having opened what is not open yet. Raises VofError, as that does."""
+        if self._listening is None:
+            self.open()
+        assert self._listening is not None
+        self._listening.start()
         self._watch = SizeWatch(self._table)
         self._watch.start()
 
