@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """An address as a user writes it: IPv4, IPv6 with or without brackets, or a host's name.
 
-Owns what can be said of one without asking anybody. Must not resolve or connect.
+Owns what can be said of one without asking anybody, as what follows the address in a message. Must
+not resolve or connect.
 """
 
 from __future__ import annotations
@@ -10,48 +11,48 @@ import re
 import socket
 from ipaddress import IPv6Address
 
-from vof.errors import ConfigError
+MAX_LENGTH = 253 + 1 + 15
+"""Characters of the longest host name, or of an address and its interface."""
 
 _WITH_PORT = re.compile(r"(\[.*\]|[^:]*):([0-9]*)", re.DOTALL)
 
 
-def parse_address(key: str, text: str, port_key: str) -> str:
-    """Return an address without its brackets. Raises ConfigError naming ``key``; ``port_key`` is
-    where a port would belong."""
+def parse_address(text: str, key: str, port_key: str) -> str:
+    """Return the address without its brackets, where it stands under ``key`` and its port under
+    ``port_key``. Raises ValueError."""
     if not text:
-        raise ConfigError(f"{key} is empty; give an address or a host name")
+        raise ValueError("is empty; give an address or a host name")
+    if len(text) > MAX_LENGTH:
+        raise ValueError(f"is {len(text)} characters long, more than any address or host name")
     if found := _WITH_PORT.fullmatch(text):
-        raise ConfigError(
-            f"{key}={text}: a port does not belong here; use {key}={found[1]} "
+        raise ValueError(
+            f"has a port, which does not belong here; use {key}={found[1]} and "
             f"{port_key}={found[2] or 'PORT'}"
         )
     bare = text
     if text[0] == "[" and text[-1] == "]":
         bare = text[1:-1]
         if ":" not in bare:
-            raise ConfigError(f"{key}={text}: only an IPv6 address stands in brackets")
+            raise ValueError("has brackets, which are for an IPv6 address")
     if not bare.isprintable() or set(bare) & set(" /,@[]"):
-        raise ConfigError(f"{key}={text}: not an address or a host name")
-    check_interface(key, bare)
+        raise ValueError("is not an address or a host name")
+    check_interface(bare)
     return bare
 
 
-def check_interface(key: str, address: str) -> None:
-    """Raise ConfigError where an address does not say at which interface it is, or one that is not
-    there."""
+def check_interface(address: str) -> None:
+    """Raise ValueError where an IPv6 address should say which interface it belongs to and does not,
+    or says one that is not there."""
     bare, percent, interface = address.partition("%")
     try:
         number = IPv6Address(bare)
     except ValueError:
         return  # a name, or IPv4
-    here = sorted(name for _index, name in socket.if_nameindex())
-    if percent and interface not in here and not interface.isdecimal():
-        raise ConfigError(
-            f"{key}={address}: there is no interface {interface!r} here; there are "
-            f"{', '.join(here)}"
-        )
+    here = ", ".join(sorted(name for _index, name in socket.if_nameindex()))
     if number.is_link_local and not percent:
-        raise ConfigError(
-            f"{key}={address}: a link-local address needs its interface: {bare}%INTERFACE, with "
-            f"one of {', '.join(here)}"
+        raise ValueError(
+            f"is a link-local address, and needs its interface: {bare}%INTERFACE, with one of "
+            f"{here}"
         )
+    if percent and not interface.isdecimal() and interface not in here.split(", "):
+        raise ValueError(f"names an interface that is not here; there are {here}")

@@ -14,7 +14,8 @@ import select
 import threading
 from collections.abc import Callable
 
-from vof.errors import VofError
+from vof.descriptors import explain
+from vof.errors import ConnectError, VofError
 from vof.fabric.interface import Queue
 
 _PAUSE = 10
@@ -26,11 +27,15 @@ class ConfigWatch:
     it raises are the session's to report."""
 
     def __init__(self, queue: Queue, changed: Callable[[], None]) -> None:
+        """Raises ConnectError."""
         self._queue = queue
         self._changed = changed
         self._seen = 0
-        # What changed while nobody watched may have been read before it did.
-        self._wake = os.eventfd(queue.config_changes, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        try:
+            # What changed while nobody watched may have been read before it did.
+            self._wake = os.eventfd(queue.config_changes, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        except OSError as error:
+            raise ConnectError(f"{queue.name}: {explain(error)}", errno=error.errno) from None
         self._lock = threading.Lock()
         self._stopping = False
         self._gone = False

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 from vof.addresses import check_interface
 from vof.descriptors import explain, none_left
-from vof.errors import ConnectError
+from vof.errors import ConfigError, ConnectError
 from vof.fabric.deadline import Deadline
 
 
@@ -81,7 +81,7 @@ def resolve(key: str, name: str, port: int, deadline: Deadline) -> list[Address]
 
     Raises ConnectError, ConfigError.
     """
-    check_interface(key, name)
+    _check(key, name, name)
     try:
         found = socket.getaddrinfo(name, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
     except (OSError, UnicodeError):
@@ -89,8 +89,16 @@ def resolve(key: str, name: str, port: int, deadline: Deadline) -> list[Address]
     addresses = [Address(item[0], item[4]) for item in found]
     usable = [item for item in addresses if not _lacks_interface(item)]
     if not usable:
-        check_interface(key, addresses[0].host)
+        _check(key, name, addresses[0].host)
     return usable
+
+
+def _check(key: str, name: str, address: str) -> None:
+    try:
+        check_interface(address)
+    except ValueError as error:
+        where = f"{key}={name}" if address == name else f"{key}={name}: {address}"
+        raise ConfigError(f"{where} {error}") from None
 
 
 def _ask(key: str, name: str, port: int, deadline: Deadline) -> list[Any]:

@@ -44,10 +44,10 @@ class ControlQueue:
     connection ends (which includes the fabric queue's timeout).
     """
 
-    def __init__(self, fabric: Queue, dialect: Dialect) -> None:
+    def __init__(self, fabric: Queue, dialect: Dialect, deadline: Deadline | None = None) -> None:
         self._fabric = fabric
         self._dialect = dialect
-        self.deadline: Deadline | None = None
+        self.deadline = deadline
         """Bounds every command together, while the session is being opened."""
         self.after_command: Callable[[], None] = lambda: None
         """Called after every command, whose wait may have received an event along with it."""

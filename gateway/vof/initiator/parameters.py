@@ -8,9 +8,10 @@ not open anything.
 
 from __future__ import annotations
 
-import math
+import re
 from dataclasses import dataclass, field
 
+from vof.addresses import MAX_LENGTH, parse_address
 from vof.errors import ConfigError
 from vof.fabric.taps import Taps
 from vof.wire.constants import DEFAULT_PORT, Transport
@@ -47,6 +48,13 @@ PARAMETERS = {
 """Every key that ``SessionParameters.set`` takes, with a line of help."""
 
 
+# What Python takes beyond these, as digits of other scripts and underscores, nobody means.
+_DECIMAL = re.compile(r"[0-9]{1,19}")
+_SECONDS = re.compile(r"[0-9]{1,9}(\.[0-9]{0,9})?|\.[0-9]{1,9}")
+
+MAX_TIMEOUT = 86400
+"""Seconds; there is none beside it."""
+
 _SWITCH = {"on": True, "off": False}
 
 
@@ -78,9 +86,11 @@ class SessionParameters:
             case "tvqn" | "ivqn":
                 setattr(self, key, check_name(key, value))
             case "taddr" | "iaddr":
-                if not value:
-                    raise ConfigError(f"{key} is empty")
-                setattr(self, key, value)
+                try:
+                    setattr(self, key, parse_address(value, key, f"{key[0]}port"))
+                except ValueError as error:
+                    shown = value if len(value) <= MAX_LENGTH else f"{value[:MAX_LENGTH]}..."
+                    raise ConfigError(f"{key}={shown} {error}") from None
             case "tport":
                 self.tport = parse_integer(key, value, 1, 65535)
             case "iport":
@@ -101,7 +111,7 @@ class SessionParameters:
                     raise ConfigError(f"eager={value}: not known; use on or off")
                 self.eager = _SWITCH[value]
             case "timeout":
-                self.timeout = _parse_seconds(key, value) or None
+                self.timeout = parse_seconds(key, value, 0, MAX_TIMEOUT) or None
             case _:
                 raise ConfigError(f"unknown parameter '{key}'; known are {', '.join(PARAMETERS)}")
 
@@ -114,26 +124,26 @@ class SessionParameters:
 
 def parse_integer(key: str, value: str, low: int, high: int) -> int:
     """Return a decimal number from ``low`` to ``high``. Raises ConfigError naming the key."""
-    if not (value.isascii() and value.isdigit() and len(value) < 20 and low <= int(value) <= high):
+    number = _decimal(value)
+    if number is None or not low <= number <= high:
         raise ConfigError(f"{key}={value}: not a number from {low} to {high}")
-    return int(value)
+    return number
+
+
+def parse_seconds(key: str, value: str, low: float, high: float) -> float:
+    """Return a number of seconds from ``low`` to ``high``. Raises ConfigError naming the key."""
+    seconds = float(value) if _SECONDS.fullmatch(value) else -1.0
+    if not low <= seconds <= high:
+        raise ConfigError(f"{key}={value}: not a number of seconds from {low:g} to {high:g}")
+    return seconds
 
 
 def _parse_power_of_two(key: str, value: str, low: int, high: int) -> int:
-    if not value.isascii() or not value.isdigit() or len(value) > 19:
-        number = 0
-    else:
-        number = int(value)
+    number = _decimal(value) or 0
     if not low <= number <= high or number & (number - 1):
         raise ConfigError(f"{key}={value}: not a power of two from {low} to {high}")
     return number
 
 
-def _parse_seconds(key: str, value: str) -> float:
-    try:
-        seconds = float(value)
-    except ValueError:
-        seconds = math.nan
-    if not 0 <= seconds <= 86400:
-        raise ConfigError(f"{key}={value}: not a number of seconds from 0 to 86400")
-    return seconds
+def _decimal(value: str) -> int | None:
+    return int(value) if _DECIMAL.fullmatch(value) else None

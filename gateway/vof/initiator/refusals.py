@@ -30,4 +30,9 @@ def may_be_of_later(error: CompletionError | SessionLost) -> bool:
     closed, or refused for its form. A refusal of the device is an answer."""
     if isinstance(error, CompletionError):
         return error.errno == Reason.FOREIGN_FORM.errno or error.status > OTHER
+    return is_closed(error)
+
+
+def is_closed(error: SessionLost) -> bool:
+    """Return whether the target has closed the connection, and said nothing that cannot be."""
     return not isinstance(error, NoAnswer | RemoteProtocolError)

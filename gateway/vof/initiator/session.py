@@ -18,7 +18,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from enum import Enum
 from threading import Lock
 
-from vof.descriptors import explain
 from vof.errors import (
     CompletionError,
     ConfigError,
@@ -35,7 +34,7 @@ from vof.initiator.connections import CONTROL_SIZE, connections_of, destination_
 from vof.initiator.control import ControlQueue
 from vof.initiator.parameters import SessionParameters
 from vof.initiator.queue_sizes import QueueSizes
-from vof.initiator.refusals import may_be_of_later, refusal_of
+from vof.initiator.refusals import is_closed, may_be_of_later, refusal_of
 from vof.initiator.virtqueue import Virtqueue
 from vof.wire.connect import Names
 from vof.wire.constants import (
@@ -87,11 +86,7 @@ class Session:
     """An association. Made by ``open``; a context manager that closes it."""
 
     def __init__(
-        self,
-        parameters: SessionParameters,
-        tvqn: str,
-        dialect: Dialect,
-        destination: Destination,
+        self, parameters: SessionParameters, tvqn: str, dialect: Dialect, destination: Destination
     ) -> None:
         self.parameters = parameters
         self.tvqn = tvqn
@@ -113,8 +108,8 @@ class Session:
         self.target_id: int | None = None
         self.features = 0
         """The feature bits both sides have, once negotiated."""
-        self.control = ControlQueue(self._connect("control queue", 0, CONTROL_SIZE), dialect)
-        self.control.deadline = destination.deadline
+        queue = self._connect("control queue", 0, CONTROL_SIZE)
+        self.control = ControlQueue(queue, dialect, destination.deadline)
 
     @classmethod
     def open(cls, parameters: SessionParameters) -> Session:
@@ -208,10 +203,10 @@ class Session:
                 refusal_of(self.parameters, self._dialect, error, first=self.target_id is None),
                 errno=error.errno,
             )
-        return ConnectError(
-            f"{self.parameters.where} did not answer as a Virtio-oF target: {error}",
-            errno=error.errno,
-        )
+        # One that is full says so in its log alone.
+        hint = "; if it is one, see its log" if is_closed(error) else ""
+        text = f"{self.parameters.where} did not answer as a Virtio-oF target: {error}{hint}"
+        return ConnectError(text, errno=error.errno)
 
     def _connect_control(self) -> None:
         self.target_id = self.control.connect(self._names)
@@ -309,8 +304,7 @@ class Session:
             size, asked = self._choose_queue_size(index)
             fabric = self._connect(f"virtqueue {index}", index + 1, size)
             assert self.target_id is not None
-            queue = ControlQueue(fabric, self._dialect)
-            queue.deadline = self._destination.deadline
+            queue = ControlQueue(fabric, self._dialect, self._destination.deadline)
             try:
                 queue.connect_virtqueue(self.target_id, index, self._names, asked)
             except CompletionError as error:
@@ -350,12 +344,7 @@ class Session:
         that the target tells of. In a dialect that has no such events it never is.
         """
         if self._dialect.has_async_events:
-            try:
-                self._watch = watch = ConfigWatch(self._queues[0], changed)
-            except OSError as error:
-                raise ConnectError(
-                    f"{self.parameters.where}: {explain(error)}", errno=error.errno
-                ) from None
+            self._watch = watch = ConfigWatch(self._queues[0], changed)
             self.control.after_command = watch.wake
 
     def driver_ok(self) -> None:

@@ -16,6 +16,7 @@ import stat
 from pathlib import Path
 from typing import NamedTuple
 
+from vof.addresses import check_interface
 from vof.errors import ConfigError, ConnectError, VofError
 
 FORM = "ADDR:PORT or unix:/PATH"
@@ -41,16 +42,22 @@ class Endpoint(NamedTuple):
     def parse(cls, key: str, text: str) -> Endpoint:
         """Return what ``text`` says. Raises ConfigError naming ``key``."""
         path = text.removeprefix("unix:")
-        if path != text or "/" in text:
+        if path != text or ("/" in text and "://" not in text):
             return cls(path=_check_path(key, text, path))
         found = _INTERNET.fullmatch(text)
-        if not found or int(found["port"]) > 65535:
+        if not found:
             raise ConfigError(f"{key}={text}: not {FORM}")
+        if int(found["port"]) > 65535:
+            raise ConfigError(f"{key}={text}: port {found['port']} is not from 0 to 65535")
         host = found["six"] or found["host"]
         try:
             host.encode("idna")  # what no resolver could be asked for
         except UnicodeError:
             raise ConfigError(f"{key}={text}: not {FORM}; that is no host name") from None
+        try:
+            check_interface(host)
+        except ValueError as error:
+            raise ConfigError(f"{key}={text} {error}") from None
         return cls(host, int(found["port"]))
 
     def __str__(self) -> str:

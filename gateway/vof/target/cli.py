@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from vof import __version__
+from vof.addresses import parse_address
 from vof.descriptors import raise_limit
 from vof.errors import VofError
 from vof.logline import event, log_to_stderr, logger
@@ -76,7 +77,10 @@ def _arguments() -> argparse.ArgumentParser:
         help="serve a ready-made set of devices, with images in DIR or else for this run only",
     )
     parser.add_argument(
-        "--address", default="127.0.0.1", help="with --demo: where to listen (%(default)s)"
+        "--address",
+        type=_address,
+        default="127.0.0.1",
+        help="with --demo: where to listen (%(default)s)",
     )
     parser.add_argument(
         "--port",
@@ -100,6 +104,13 @@ def _arguments() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"vof-target {__version__}")
     return parser
+
+
+def _address(text: str) -> str:
+    try:
+        return parse_address(text, "--address", "--port")
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} {error}") from None
 
 
 def _ports(text: str) -> tuple[int, ...]:

@@ -15,11 +15,13 @@ from __future__ import annotations
 
 import configparser
 import re
+from codecs import BOM_UTF8
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
+from vof.addresses import parse_address
 from vof.errors import ConfigError
 from vof.metrics.endpoint import NOWHERE, Endpoint
 from vof.target.backends import CRYPTO_DRIVERS, DRIVERS, RNG_DRIVERS
@@ -30,7 +32,7 @@ from vof.target.devices.block import BlockDevice, BlockOptions
 from vof.target.devices.crypto import CryptoDevice, CryptoDeviceOptions
 from vof.target.devices.device import Device
 from vof.target.devices.rng import RngDevice, RngDeviceOptions
-from vof.target.values import Values, integer, not_empty, one_of, ports, seconds, size
+from vof.target.values import Values, integer, one_of, ports, seconds, size
 from vof.wire.constants import CONTROL_QUEUE_TARGET_ID, DEFAULT_PORT, V5_PORT, Transport
 from vof.wire.names import check_name
 
@@ -151,7 +153,7 @@ def load(path: Path) -> Config:
     """Read the file. Raises ConfigError naming file, section and key, and what is allowed."""
     try:
         # A path may be any bytes; what has to be text says so itself.
-        text = path.read_bytes().decode(errors="surrogateescape")
+        text = path.read_bytes().removeprefix(BOM_UTF8).decode(errors="surrogateescape")
     except OSError as error:
         raise ConfigError(f"cannot read {path}: {error.strerror}") from None
     return parse(text, str(path))
@@ -193,7 +195,7 @@ def _settings(values: Values) -> Settings:
     default = Settings()
     settings = Settings(
         transport=values.take("transport", _transport, default.transport),
-        address=values.take("address", not_empty, default.address),
+        address=values.take("address", _address, default.address),
         ports=values.take("port", ports, default.ports),
         threads=values.take("threads", integer(1, 64), default.threads),
         targets=values.take("targets", integer(1, CONTROL_QUEUE_TARGET_ID), default.targets),
@@ -224,6 +226,10 @@ def _device(section: str, values: Values, places: _Places) -> DeviceConfig:
         options=options,
         backend=driver,
     )
+
+
+def _address(text: str) -> str:
+    return parse_address(text, "address", "port")
 
 
 def _transport(text: str) -> str:

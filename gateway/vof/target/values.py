@@ -16,6 +16,18 @@ from vof.errors import ConfigError
 T = TypeVar("T")
 
 _SIZE = re.compile(r"([0-9]+)([KMGT]?)(?:i?B)?", re.IGNORECASE)
+_DIGITS = 20
+_DECIMAL = re.compile(f"[0-9]{{1,{_DIGITS}}}")
+_HEXADECIMAL = re.compile(r"0[xX][0-9a-fA-F]{1,16}")
+_SECONDS = re.compile(r"[0-9]{1,5}(\.[0-9]{0,9})?|\.[0-9]{1,9}")
+# What Python takes beyond these, as digits of other scripts and underscores, nobody means.
+
+MAX_SHOWN = 300
+"""Characters of a value that a message shows."""
+
+MAX_SIZE = (1 << 63) - 1
+"""Bytes that a file can have at most."""
+
 _SUFFIXES = {"": 0, "K": 10, "M": 20, "G": 30, "T": 40}
 _FLAGS = {"yes": True, "no": False, "true": True, "false": False, "on": True, "off": False}
 
@@ -24,10 +36,11 @@ def integer(low: int, high: int) -> Callable[[str], int]:
     """Return a parser of whole numbers, decimal or ``0x``, from ``low`` to ``high``."""
 
     def parse(text: str) -> int:
-        try:
-            number = int(text, 16 if text[:2].lower() == "0x" else 10)
-        except ValueError:
-            number = low - 1
+        number = low - 1
+        if _DECIMAL.fullmatch(text):
+            number = int(text)
+        elif _HEXADECIMAL.fullmatch(text):
+            number = int(text, 16)
         if not low <= number <= high:
             raise ValueError(f"is not a whole number from {low} to {high}")
         return number
@@ -52,11 +65,7 @@ def ports(text: str) -> tuple[int, ...]:
 
 def seconds(text: str) -> float:
     """Parse a time of 0.1 to 86,400 seconds."""
-    try:
-        number = float(text)
-    except ValueError:
-        number = 0.0
-    # Written so that a NaN, which compares false with everything, is refused too.
+    number = float(text) if _SECONDS.fullmatch(text) else 0.0
     if not 0.1 <= number <= 86400:
         raise ValueError("is not a number of seconds from 0.1 to 86400")
     return number
@@ -67,7 +76,11 @@ def size(text: str) -> int:
     found = _SIZE.fullmatch(text)
     if not found:
         raise ValueError("is not a size: digits, then K, M, G, T or nothing (64M, 1073741824)")
-    return int(found[1]) << _SUFFIXES[found[2].upper()]
+    digits = found[1].lstrip("0") or "0"
+    number = int(digits[:_DIGITS]) << _SUFFIXES[found[2].upper()]
+    if len(digits) > _DIGITS or number > MAX_SIZE:
+        raise ValueError(f"is too large: a size is at most {MAX_SIZE >> 40}T")
+    return number
 
 
 def size_within(low: int, high: int) -> Callable[[str], int]:
@@ -135,6 +148,11 @@ def not_empty(text: str) -> str:
     return text
 
 
+def _shown(text: str) -> str:
+    quoted = repr(text)
+    return quoted if len(quoted) <= MAX_SHOWN else f"{quoted[:MAX_SHOWN]}..."
+
+
 class Values:
     """Keys and values of one place in the file, each to be taken once; what is left over is
     unknown.
@@ -162,7 +180,7 @@ class Values:
         try:
             return parse(text)
         except ValueError as error:
-            raise ConfigError(f"{self._where(key)}: {text!r} {error}") from None
+            raise ConfigError(f"{self._where(key)}: {_shown(text)} {error}") from None
 
     def finish(self) -> None:
         """Raise ConfigError where a key was given that nobody took."""

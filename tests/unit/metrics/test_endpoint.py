@@ -37,13 +37,26 @@ def test_a_relative_path_is_made_whole(tmp_path: Path, monkeypatch: pytest.Monke
 
 @pytest.mark.parametrize(
     "text",
-    ["", "9100", ":9100", "host:", "host:65536", "host:-1", "host:x", "::1:9100", "[]:1", "unix:",
-     "unix:/", "/tmp/a\0b", "a b:٣", "a..b:1", "\udcff:1", f"{'x' * 64}:1"],
+    ["", "9100", ":9100", "host:", "host:-1", "host:x", "::1:9100", "[]:1", "unix:",
+     "unix:/", "/tmp/a\0b", "a b:٣", "a..b:1", "\udcff:1", f"{'x' * 64}:1", "tcp://host:1"],
 )  # fmt: skip
 def test_what_is_none(text: str) -> None:
     with pytest.raises(ConfigError, match="metrics=") as caught:
         Endpoint.parse("metrics", text)
     assert FORM in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("host:65536", "port 65536 is not from 0 to 65535"),
+        ("[fe80::1]:9100", "needs its interface"),
+        ("[fe80::1%none]:9100", "names an interface that is not here"),
+    ],
+)
+def test_ports_and_interfaces_there_are_not(text: str, words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        Endpoint.parse("metrics", text)
 
 
 def test_a_name_too_long_for_a_socket() -> None:

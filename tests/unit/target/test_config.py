@@ -253,6 +253,8 @@ def test_load(tmp_path: Path) -> None:
     path = tmp_path / "vtgt.conf"
     path.write_text(REFERENCE, encoding="utf-8")
     assert load(path) == parse(REFERENCE, str(path))
+    path.write_text(REFERENCE, encoding="utf-8-sig")  # with a byte order mark
+    assert load(path) == parse(REFERENCE, str(path))
     with pytest.raises(ConfigError, match="Is a directory"):
         load(tmp_path)
 

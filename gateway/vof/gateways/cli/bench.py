@@ -22,7 +22,7 @@ from vof.gateways.cli.progress import Progress
 from vof.gateways.cli.target_options import add_target_argument, target_settings
 from vof.gateways.nbd import MAX_QUEUES
 from vof.gateways.settings.effective import Effective
-from vof.initiator.parameters import parse_integer
+from vof.initiator.parameters import parse_integer, parse_seconds
 from vof.program import undone
 
 DEFAULTS = LoadPlan(seconds=5.0)
@@ -106,7 +106,9 @@ def _plan(given: argparse.Namespace) -> LoadPlan:
         depth=DEFAULTS.depth
         if given.depth is None
         else parse_integer("--depth", given.depth, 1, MAX_DEPTH),
-        seconds=DEFAULTS.seconds if given.seconds is None else _seconds("--seconds", given.seconds),
+        seconds=DEFAULTS.seconds
+        if given.seconds is None
+        else parse_seconds("--seconds", given.seconds, 0.1, MAX_SECONDS),
     )
 
 
@@ -171,14 +173,3 @@ def _bytes(key: str, text: str) -> int:
     if not size:
         raise ConfigError(f"{key}={text}: not a number of bytes, such as 4096 or 64K")
     return size
-
-
-def _seconds(key: str, text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = 0.0
-    # Written so that a NaN, which compares false with everything, is refused too.
-    if not 0.1 <= seconds <= MAX_SECONDS:
-        raise ConfigError(f"{key}={text}: not a number of seconds from 0.1 to {MAX_SECONDS}")
-    return seconds

@@ -22,6 +22,7 @@ from vof.gateways.cli.exits import Exit
 from vof.gateways.cli.output import add_output_option, wants_json, write_json
 from vof.gateways.cli.scrape import scrape
 from vof.gateways.cli.top_view import View, describe, show
+from vof.initiator.parameters import parse_seconds
 from vof.metrics.endpoint import FORM, Endpoint
 from vof.program import Interrupted, undone
 
@@ -65,7 +66,7 @@ class Place(NamedTuple):
 
 def run(given: argparse.Namespace) -> Exit:
     """Show it. Raises ConfigError."""
-    interval = _interval(given.interval)
+    interval = parse_seconds("--interval", given.interval, 0.1, 3600)
     named = [Place(Endpoint.parse("PLACE", text)) for text in given.places]
 
     def places() -> Sequence[Place]:
@@ -94,16 +95,6 @@ def _of_disks(given: argparse.Namespace) -> list[Place]:
     if not found:
         raise ConfigError("no disk is attached; name the PLACE of a program", errno=errno.ENOENT)
     return found
-
-
-def _interval(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = 0.0
-    if not 0.1 <= seconds <= 3600:
-        raise ConfigError(f"--interval {text}: not a number of seconds from 0.1 to 3600")
-    return seconds
 
 
 def _write_json(places: Sequence[Place]) -> Exit:

@@ -159,7 +159,7 @@ def _user(value: str) -> int:
         return _number("uid", value)
     try:
         return pwd.getpwnam(value).pw_uid
-    except KeyError:
+    except (KeyError, ValueError):
         raise ConfigError(f"uid={value}: no such user") from None
 
 
@@ -168,7 +168,7 @@ def _group(value: str) -> int:
         return _number("gid", value)
     try:
         return grp.getgrnam(value).gr_gid
-    except KeyError:
+    except (KeyError, ValueError):
         raise ConfigError(f"gid={value}: no such group") from None
 
 

@@ -7,6 +7,7 @@ count. Must not know what is in them, but for the one line of ``initiator-name``
 
 from __future__ import annotations
 
+import codecs
 import os
 import stat
 from pathlib import Path
@@ -72,7 +73,8 @@ def read_file(path: Path) -> bytes:
         os.close(descriptor)
     if len(data) > MAX_FILE:
         raise ConfigError(f"{path} is longer than {MAX_FILE} bytes")
-    return data
+    # Some editors begin a file so that is UTF-8.
+    return data.removeprefix(codecs.BOM_UTF8)
 
 
 def initiator_name(folder: Path) -> Value | None:

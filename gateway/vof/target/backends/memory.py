@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Self
 
 from vof.errors import ConfigError
 from vof.target.backends.interface import Backend, NativeLimits
-from vof.target.values import Values, size
+from vof.target.values import MAX_SIZE, Values, size_within
 from vof.wire.blk import Lifetime
 
 if TYPE_CHECKING:
@@ -102,10 +102,12 @@ class MemoryOptions:
     @classmethod
     def take(cls, values: Values, *, readonly: bool) -> Self:
         """Take the driver's keys. A read-only one is of no use but harmless."""
-        return cls(length=values.take("size", size))
+        return cls(length=values.take("size", size_within(1, MAX_SIZE)))
 
     def open(self) -> Backend:
         try:
             return MemoryBackend(self.length)
-        except (OSError, ValueError, OverflowError) as error:
-            raise ConfigError(f"cannot get size={self.length} bytes of memory: {error}") from None
+        except OSError as error:
+            raise ConfigError(
+                f"cannot get size={self.length} bytes of memory: {error.strerror}; set fewer"
+            ) from None

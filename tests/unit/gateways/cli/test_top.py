@@ -225,8 +225,8 @@ def test_a_place_where_nobody_is(
     ("words", "text"),
     [
         (["top", "9100"], "PLACE=9100: not ADDR:PORT"),
-        (["top", "-n", "0", "/m"], "--interval 0: not a number of seconds from 0.1 to 3600"),
-        (["top", "-n", "nan", "/m"], "--interval nan: not a number"),
+        (["top", "-n", "0", "/m"], "--interval=0: not a number of seconds from 0.1 to 3600"),
+        (["top", "-n", "nan", "/m"], "--interval=nan: not a number"),
     ],
 )
 def test_words_that_cannot_be_used(

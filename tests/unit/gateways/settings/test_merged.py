@@ -104,6 +104,14 @@ class TestInitiatorName:
         assert settings.initiator_name.origin.source is Source.INITIATOR_NAME
         assert str(settings.initiator_name.origin) == f"{tmp_path}/initiator-name:3"
 
+    def test_it_may_have_a_byte_order_mark(self, tmp_path: Path) -> None:
+        text = "[device a]\ntvqn = x\n"
+        settings = load(write(tmp_path, main="\ufeff" + text, name="\ufeffvqn.uuid:1"))
+        assert not settings.problems
+        assert settings.devices == ["a"]
+        assert settings.initiator_name is not None
+        assert settings.initiator_name.text == "vqn.uuid:1"
+
     @pytest.mark.parametrize(
         ("content", "words"),
         [
