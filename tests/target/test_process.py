@@ -63,7 +63,8 @@ MISTAKES = {
     "driver": ("driver=block-posix", "driver=block-ceph", "use block-posix or block-memory"),
     "driver key": ("queues=4", "queus=4", "queus: unknown key; allowed here: driver, queues"),
     "size": ("size=4M", "size=4X", "'4X' is not a size"),
-    "memory": ("size=64M", "size=9999999T", "bytes of memory"),
+    "memory": ("size=64M", "size=8388607T", "bytes of memory: Cannot allocate memory; set fewer"),
+    "a size no disk has": ("size=64M", "size=9999999T", "is too large: a size is at most 8388607T"),
     "serial": ("vof-000001", "x" * 21, "is 21 bytes long; at most 20 are allowed"),
     "missing image": ("block0.img", "gone.img", "gone.img: No such file or directory"),
     "a folder": ("/block0.img", "", "Is a directory"),
@@ -146,7 +147,7 @@ def test_bytes_that_are_no_text(tmp_path: Path) -> None:
     assert (result.returncode, result.stderr) == (0, "")
     for old, words in (
         ("port = 0", "[target] port: '\\udcff' is not a port"),
-        ("address = 127.0.0.1", "cannot find the address"),
+        ("address = 127.0.0.1", "address: '\\udcff' is not an address or a host name"),
         ("tvqn = virtio-target/block/block0.service", "the name is not valid UTF-8"),
         ("model = block", "model: '\\udcff' is not known"),
         ("backend = driver=block-memory,size=4M,serial=vof-000002", "'\\udcff' where key=value"),
