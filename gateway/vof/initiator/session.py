@@ -178,10 +178,7 @@ class Session:
             self._connections.leave_port(control)
         if self.target_id is not None:
             self.control.deadline = None
-            control.set_timeout(DISCONNECT_TIMEOUT)
-            with contextlib.suppress(VofError):
-                self._closing = True
-                self.control.disconnect()
+            self._disconnect()
             await_end(control, DISCONNECT_TIMEOUT)
         self._end(State.CLOSED, SessionLost(f"session with '{self.tvqn}' is closed"))
 
