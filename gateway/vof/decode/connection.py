@@ -23,10 +23,9 @@ from vof.decode.fields import (
     value_in,
 )
 from vof.decode.message import UNKNOWN, Bytes, Direction, Kind, Message, Where, named
-from vof.decode.plausible import CONNECT
 from vof.decode.requests import Description
 from vof.errors import RemoteProtocolError
-from vof.wire.connect import ForeignConnect, Names, decode_connect
+from vof.wire.connect import CONNECT, ForeignConnect, Names, decode_connect
 from vof.wire.constants import (
     CONTROL_QUEUE_DEPTH,
     CONTROL_QUEUE_TARGET_ID,

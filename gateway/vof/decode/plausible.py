@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 from vof.decode.budget import MAX_DATA
 from vof.decode.descriptors import Descriptor, segment_descriptors
+from vof.wire.connect import CONNECT
 from vof.wire.constants import (
     CONFIG_WIDTHS,
     FIRST_RESERVED_COMMAND_ID,
@@ -45,9 +46,6 @@ _MAX_ERRNO = 133
 _MAX_OFTYPE = 2
 
 _NEXT, _WRITE = int(DescriptorFlag.NEXT), int(DescriptorFlag.WRITE)
-
-CONNECT = PROPOSAL.forms[Command.CONNECT].opcode
-"""The same in every dialect."""
 
 
 def may_be_connect(data: bytes, transport: Transport) -> bool:

@@ -49,8 +49,6 @@ Handler = Callable[[Association, Any], Answer]
 
 _DONE: Answer = {}
 
-_ON_ANY_QUEUE = frozenset({Command.CONNECT, Command.DISCONNECT})
-
 _KNOWN_STATUS = sum(DeviceStatus)
 
 
@@ -69,7 +67,7 @@ def execute(association: Association, head: bytes, *, on_control_queue: bool = T
     if command is Command.CONNECT:
         raise RemoteProtocolError("a second Connect on one connection")
     if dialect.has_status_list:
-        if command in REQUESTS or not (on_control_queue or command in _ON_ANY_QUEUE):
+        if command in REQUESTS or not (on_control_queue or command is Command.DISCONNECT):
             command = None
     elif command is None:
         raise RemoteProtocolError(f"opcode {opcode:#06x} is not one of dialect {dialect.name}")

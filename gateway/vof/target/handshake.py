@@ -17,15 +17,13 @@ from vof.target.connecting import MAX_REFUSALS, answer_connect, answer_foreign
 from vof.wire.connect import (
     Connect,
     ForeignConnect,
+    check_opcode,
     decode_connect,
     decode_stream_rest,
     stream_rest,
 )
 from vof.wire.constants import Transport
 from vof.wire.structs import COMMAND_SIZE, CONNECT_BODY_SIZE, DESCRIPTOR_SIZE, HEAD
-
-_CONNECT = 0
-"""The opcode of a Connect, in every revision."""
 
 _FOREIGN_REST = DESCRIPTOR_SIZE + CONNECT_BODY_SIZE
 """Bytes behind a Connect of the earlier form, whatever its ``oftype``."""
@@ -67,9 +65,7 @@ class Handshake:
         self._received += data
         if len(self._received) >= HEAD.size:
             # At once, and not when all of a command is there: it might never come.
-            opcode, _command_id = HEAD.unpack_from(self._received)
-            if opcode != _CONNECT:
-                raise RemoteProtocolError(f"opcode {opcode:#06x} before a Connect")
+            check_opcode(self._received)
         if len(self._received) == COMMAND_SIZE and self._connect is None:
             self._take_head()
         if self._connect is None or len(self._received) < self._wanted:

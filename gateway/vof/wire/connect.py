@@ -21,6 +21,7 @@ from vof.wire.structs import (
     COMMAND_SIZE,
     CONNECT_BODY_SIZE,
     DESCRIPTOR_SIZE,
+    HEAD,
     Buffer,
     ConnectBody,
     ConnectCommand,
@@ -29,6 +30,9 @@ from vof.wire.structs import (
     unpack,
 )
 from vof.wire.v5 import KEYED_DESCRIPTOR_SIZE, InstanceConnectCommand, KeyedDescriptor
+
+CONNECT = 0x0000
+"""The opcode, in every revision."""
 
 
 class Names(NamedTuple):
@@ -57,6 +61,14 @@ class ForeignConnect(Exception):
 
     def __init__(self, transport: Transport, oftype: int) -> None:
         super().__init__(f"oftype {oftype} is not {transport.name}")
+
+
+def check_opcode(begin: Buffer) -> None:
+    """Raise RemoteProtocolError for a command that is no Connect; ``begin`` is what there is of it,
+    4 bytes at least."""
+    opcode, _command_id = HEAD.unpack_from(begin)
+    if opcode != CONNECT:
+        raise RemoteProtocolError(f"opcode {opcode:#06x} before a Connect")
 
 
 def decode_connect(head: Buffer, transport: Transport) -> Connect:

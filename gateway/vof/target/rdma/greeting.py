@@ -23,6 +23,7 @@ from vof.wire.connect import (
     Connect,
     ForeignConnect,
     Names,
+    check_opcode,
     decode_body,
     decode_connect,
     decode_keyed_rest,
@@ -36,9 +37,6 @@ MESSAGE_SIZE = 256
 _BODY = 1024
 _COMPLETIONS = _BODY + CONNECT_BODY_SIZE
 _DESK = round_up(_COMPLETIONS + SEND_ROOM * COMPLETION_SIZE, PAGE)
-
-_CONNECT = 0
-"""The opcode of a Connect, in every revision."""
 
 
 class Welcome(NamedTuple):
@@ -90,9 +88,8 @@ class Greeting:
 
     def _received(self, length: int) -> None:
         message = self._desk.view[:length]
-        opcode = HEAD.unpack_from(message)[0] if length >= HEAD.size else _CONNECT
-        if opcode != _CONNECT:
-            raise RemoteProtocolError(f"opcode {opcode:#06x} before a Connect")
+        if length >= HEAD.size:
+            check_opcode(message)
         if length < COMMAND_SIZE:
             raise RemoteProtocolError(f"a command of {length} bytes; the shortest has 16")
         try:
