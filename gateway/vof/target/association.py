@@ -24,7 +24,13 @@ from vof.logline import event
 from vof.target.devices.device import Device
 from vof.target.work import Ledger, Work
 from vof.wire.connect import Names
-from vof.wire.constants import CONTROL_QUEUE_TARGET_ID, AsyncEvent, DeviceStatus, Transport
+from vof.wire.constants import (
+    CONTROL_QUEUE_DEPTH,
+    CONTROL_QUEUE_TARGET_ID,
+    AsyncEvent,
+    DeviceStatus,
+    Transport,
+)
 from vof.wire.dialect import Dialect
 from vof.wire.status import Reason
 
@@ -120,6 +126,13 @@ class Association:
                 return False
             self.transport_features = features
             return True
+
+    def depth(self, index: int | None) -> int | None:
+        """Return how many commands a connected queue may have in flight, the control queue without
+        ``index``: in *v5* that is its size. None before, where nobody counts them here."""
+        if self.dialect.framing.has_descriptors:
+            return None
+        return CONTROL_QUEUE_DEPTH if index is None else self.queue_sizes[index]
 
     def notify(self, event: AsyncEvent) -> None:
         """Send the event to the initiator, if its dialect has any. Of config changes one at most is

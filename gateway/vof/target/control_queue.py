@@ -14,7 +14,7 @@ from vof.target.association import Association
 from vof.target.async_events import Mailbox
 from vof.target.channel import Channel
 from vof.target.commands import execute, refuse
-from vof.wire.constants import CONTROL_QUEUE_DEPTH, Command
+from vof.wire.constants import Command
 from vof.wire.status import Reason
 from vof.wire.structs import COMMAND_SIZE, HEAD
 
@@ -86,7 +86,7 @@ class ControlQueue:
         return True
 
     def _answer(self, head: bytes, in_flight: int) -> bytes:
-        dialect = self._association.dialect
-        if dialect.has_status_list and in_flight > CONTROL_QUEUE_DEPTH:
+        depth = self._association.depth(None)
+        if depth is not None and in_flight > depth:
             return refuse(self._association, head, Reason.TOO_MANY_COMMANDS)
         return execute(self._association, head)

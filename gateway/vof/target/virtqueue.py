@@ -65,9 +65,7 @@ class Virtqueue:
         self._threads = threads
         self._name = name
         self._failed = failed
-        # What a queue holds are commands in v5; what it is before, nobody counts here.
-        counted = association.dialect.has_status_list
-        self._depth = association.queue_sizes[index] if counted else None
+        self._depth = association.depth(index)
         self._responses = ResponseBuffer()
         self._in_flight: set[int] = set()
         self._workers: Workers[ReceivedCommand] | None = None

@@ -29,7 +29,7 @@ from vof.target.rdma.eager import EagerRange
 from vof.target.rdma.memory import Chunk, NotRegistered, Pool
 from vof.target.rdma.send_queue import SendQueue, pieces
 from vof.target.work import Work
-from vof.wire.constants import CONTROL_QUEUE_DEPTH, REQUESTS, Command, TransportFeature
+from vof.wire.constants import REQUESTS, Command, TransportFeature
 from vof.wire.keyed_commands import (
     KeyedCommand,
     KeyedLimits,
@@ -105,11 +105,7 @@ class KeyedQueue:
         self._limits = limits
         self._largest = largest
         self._work = work
-        # In v5 what a queue holds are commands; what it is before, nobody counts here.
-        self._depth: int | None = None
-        if association.dialect.has_status_list:
-            sizes = association.queue_sizes
-            self._depth = CONTROL_QUEUE_DEPTH if index is None else sizes[index]
+        self._depth = association.depth(index)
         self._in_flight: set[int] = set()
         self._batch: set[int] = set()
         self._starved: deque[_Request] = deque()
