@@ -40,6 +40,11 @@ def parse_address(text: str, key: str, port_key: str) -> str:
     return bare
 
 
+def with_port(address: str, port: int) -> str:
+    """Return an address and its port in one, as messages name them."""
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+
+
 def check_interface(address: str) -> None:
     """Raise ValueError where an IPv6 address should say which interface it belongs to and does not,
     or says one that is not there."""

@@ -16,7 +16,7 @@ from queue import Empty, SimpleQueue
 from threading import Thread
 from typing import Any, NamedTuple
 
-from vof.addresses import check_interface
+from vof.addresses import check_interface, with_port
 from vof.descriptors import explain, none_left
 from vof.errors import ConfigError, ConnectError
 from vof.fabric.deadline import Deadline
@@ -41,8 +41,7 @@ class Destination:
     def __init__(self, taddr: str, tport: int, seconds: float) -> None:
         self.taddr = taddr
         self.tport = tport
-        host = f"[{taddr}]" if ":" in taddr else taddr
-        self.where = f"{host}:{tport}"
+        self.where = with_port(taddr, tport)
         """As messages name it."""
         self._seconds = seconds
         self._addresses: Sequence[Address] = ()

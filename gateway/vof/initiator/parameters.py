@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
-from vof.addresses import MAX_LENGTH, parse_address
+from vof.addresses import MAX_LENGTH, parse_address, with_port
 from vof.errors import ConfigError
 from vof.fabric.taps import Taps
 from vof.wire.constants import DEFAULT_PORT, Transport
@@ -118,8 +118,7 @@ class SessionParameters:
     @property
     def where(self) -> str:
         """The target as ``host:port``, for messages."""
-        host = f"[{self.taddr}]" if ":" in self.taddr else self.taddr
-        return f"{host}:{self.tport}"
+        return with_port(self.taddr, self.tport)
 
 
 def parse_integer(key: str, value: str, low: int, high: int) -> int:

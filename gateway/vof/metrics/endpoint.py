@@ -16,7 +16,7 @@ import stat
 from pathlib import Path
 from typing import NamedTuple
 
-from vof.addresses import check_interface
+from vof.addresses import check_interface, with_port
 from vof.errors import ConfigError, ConnectError, VofError
 
 FORM = "ADDR:PORT or unix:/PATH"
@@ -65,7 +65,7 @@ class Endpoint(NamedTuple):
             return "nowhere"
         if self.path:
             return f"unix:{self.path}"
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+        return with_port(self.host, self.port)
 
 
 NOWHERE = Endpoint()

@@ -19,6 +19,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from vof.addresses import with_port
 from vof.descriptors import SHORTAGES, explain
 from vof.errors import RemoteProtocolError
 from vof.logline import Throttle, event
@@ -240,5 +241,4 @@ def prepare(sock: socket.socket) -> None:
 
 
 def _peer(address: tuple[Any, ...]) -> str:
-    host, port = address[:2]
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    return with_port(*address[:2])

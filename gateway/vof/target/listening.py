@@ -13,6 +13,7 @@ import socket
 from collections.abc import Iterable, Sequence
 from typing import Protocol
 
+from vof.addresses import with_port
 from vof.errors import ConfigError, VofError
 from vof.target import acceptor as tcp
 from vof.target.association import AssociationTable
@@ -130,8 +131,7 @@ class Listening:
         self.address = self.address or address
         if port not in self.ports:
             self.ports.append(port)
-        place = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
-        self.places.append(f"{place} ({transport.value})")
+        self.places.append(f"{with_port(address, port)} ({transport.value})")
 
 
 def check(settings: Settings) -> None:

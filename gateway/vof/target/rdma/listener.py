@@ -14,6 +14,7 @@ import pyverbs.cm_enums as ce
 from pyverbs.cmid import CMID, AddrInfo, CMEventChannel
 from pyverbs.pyverbs_error import PyverbsError
 
+from vof.addresses import with_port
 from vof.errors import ConfigError, VofError
 from vof.rdma.descriptors import EVENT_CHANNEL, close_with_descriptor, with_descriptor
 from vof.rdma.failures import os_error
@@ -56,8 +57,7 @@ class Listener:
     @property
     def place(self) -> str:
         """Address and port, as in log lines."""
-        host = f"[{self.address}]" if ":" in self.address else self.address
-        return f"{host}:{self.port}"
+        return with_port(self.address, self.port)
 
     def fileno(self) -> int:
         """Return the descriptor that is readable while there are events."""
