@@ -13,12 +13,11 @@ import json
 import logging
 import logging.handlers
 import os
-import select
 import signal
 import socket
 import sys
 import threading
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import asdict
 from pathlib import Path
 
@@ -26,6 +25,7 @@ from vof import errors
 from vof.descriptors import explain
 from vof.errors import VofError
 from vof.gateways.attach.blockdev import Kernel
+from vof.gateways.attach.ending import Supervisor
 from vof.gateways.attach.plan import Plan
 from vof.gateways.attach.signals import hold_back
 from vof.gateways.attach.state import END, Claim, Record, StateFolder
@@ -97,9 +97,8 @@ class Launch:
 
     def wait_until_undone(self, seconds: float) -> None:
         """Wait for the supervisor's end, which comes by itself once it was abandoned."""
-        poll = select.poll()
-        poll.register(os.pidfd_open(self.pid), select.POLLIN)
-        poll.poll(seconds * 1000)
+        with closing(Supervisor(self.pid)) as supervisor:
+            supervisor.ends_within(seconds)
 
 
 def run_in_foreground(plan: Plan, folder: StateFolder, kernel: Kernel) -> None:
