@@ -29,6 +29,7 @@ from pyverbs.pyverbs_error import PyverbsRDMAError
 from pyverbs.qp import QP, QPAttr, QPCap, QPInitAttr
 from pyverbs.wr import SGE, RecvWR, SendWR
 
+from tests.support.keyed_messages import keyed_request
 from tests.target.peer import BLOCK0, CONTROL, IVQN, Completion, header, name_field
 from vof.rdma.descriptors import close_with_descriptor, with_descriptor
 from vof.wire.connect import Connect, encode_connect, encode_keyed_rest
@@ -37,8 +38,6 @@ from vof.wire.dialect import PROPOSAL, V5, Dialect
 from vof.wire.keyed import (
     encode_eager,
     encode_get_keyed_eager_buf,
-    encode_keyed_vq,
-    encode_keyed_vring,
 )
 from vof.wire.structs import unpack
 from vof.wire.v5 import KeyedDescriptor
@@ -73,19 +72,6 @@ class Memory(NamedTuple):
 
     def part(self, offset: int, length: int) -> KeyedDescriptor:
         return KeyedDescriptor(self.address + offset, length, self.region.rkey)
-
-
-def encode_request(
-    dialect: Dialect,
-    command_id: int,
-    readable: Sequence[KeyedDescriptor],
-    writable: Sequence[KeyedDescriptor],
-) -> bytes:
-    """The message of a request in a dialect."""
-    if dialect is V5:
-        out_length = sum(item.length for item in readable)
-        return encode_keyed_vq(command_id, out_length, [*readable, *writable])
-    return encode_keyed_vring(dialect.framing, command_id, readable, writable)
 
 
 class KeyedPeer:
@@ -345,7 +331,7 @@ class KeyedPeer:
         writable: Sequence[KeyedDescriptor],
     ) -> bytes:
         """The message of a request with these buffers."""
-        return encode_request(self.dialect, command_id, readable, writable)
+        return keyed_request(self.dialect, command_id, readable, writable)
 
     def eager_buffers(self, queue: int, descs: int = 8, room: int = 1024) -> list[KeyedDescriptor]:
         """Ask for the eager buffers of a virtqueue, with `room` bytes for the answer."""

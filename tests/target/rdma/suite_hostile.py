@@ -13,11 +13,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.keyed_messages import keyed_request
 from tests.target.conftest import Log, address_of
 from tests.target.peer import BLOCK1, FLUSH, IN, OK, OUT
 from tests.target.rdma.association import EAGER_BUF, NUM_DESCS, KeyedAssociation
 from tests.target.rdma.conftest import EAGER, Attach, rdma_config
-from tests.target.rdma.keyed_peer import Closed, KeyedPeer, Refused, encode_request
+from tests.target.rdma.keyed_peer import Closed, KeyedPeer, Refused
 from vof.target.config import parse
 from vof.target.server import Target
 from vof.wire.constants import Command
@@ -265,7 +266,7 @@ def test_an_eager_command_without_the_feature(attach: Attach, log: Log) -> None:
 def test_a_command_of_v5_on_an_association_of_the_proposal(attach: Attach, log: Log) -> None:
     association = attach(dialect=PROPOSAL)
     peer = association.queue
-    peer.send(encode_request(V5, 1, parts(peer, 1), parts(peer, 1)))
+    peer.send(keyed_request(V5, 1, parts(peer, 1), parts(peer, 1)))
     check_ended(association, log, "opcode 0x0fff is not one of dialect proposal")
 
 

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from tests.support.keyed_messages import keyed_request
 from tests.target.peer import FLUSH, GET_ID, IN, IOERR, OK, OUT, header
 from tests.unit.target.disk import NotingBackend
 from tests.unit.target.place import NotingLink, caller
@@ -27,7 +28,6 @@ from vof.wire.keyed import (
     encode_eager,
     encode_get_keyed_eager_buf,
     encode_keyed_vq,
-    encode_keyed_vring,
 )
 from vof.wire.keyed_commands import KeyedLimits
 from vof.wire.structs import unpack
@@ -47,18 +47,6 @@ class Answer(NamedTuple):
     command_id: int
     value: int
     """Bytes written."""
-
-
-def keyed_request(
-    dialect: Dialect,
-    command_id: int,
-    readable: Sequence[KeyedDescriptor],
-    writable: Sequence[KeyedDescriptor],
-) -> bytes:
-    if dialect is V5:
-        out_length = sum(item.length for item in readable)
-        return encode_keyed_vq(command_id, out_length, [*readable, *writable])
-    return encode_keyed_vring(dialect.framing, command_id, readable, writable)
 
 
 class Rig:
