@@ -382,6 +382,11 @@ class AssociationTable:
         with self._changed:
             return list(self._devices.values())
 
+    def device(self, tvqn: str) -> Device:
+        """Return one of them."""
+        with self._changed:
+            return self._devices[tvqn]
+
     def users(self) -> dict[str, int]:
         """Return how many associations each device has now."""
         with self._changed:

@@ -108,7 +108,7 @@ class Target:
         opened = list(zip(appearing, open_devices(appearing), strict=True))
         for item in leaving:
             self._remove(item)
-        renewed, kept = self._renew(item for item in config.devices if item not in appearing)
+        renewed, kept = self._renew(item for item in config.devices if old.get(item.tvqn) == item)
         opened += renewed
         served = list(config.devices)
         for item, device in opened:
@@ -175,7 +175,7 @@ class Target:
         renewed: list[tuple[DeviceConfig, Device]] = []
         kept = 0
         for item in items:
-            device = self._device(item)
+            device = self._table.device(item.tvqn)
             try:
                 reason = device.outdated()
                 if not reason:
@@ -195,11 +195,8 @@ class Target:
             event(logging.WARNING, "outdated", tvqn=item.tvqn, reason=reason)
         return renewed, kept
 
-    def _device(self, item: DeviceConfig) -> Device:
-        return next(one for one in self._table.devices() if one.tvqn == item.tvqn)
-
     def _remove(self, item: DeviceConfig) -> None:
-        device = self._device(item)
+        device = self._table.device(item.tvqn)
         if self._table.remove(item.tvqn, STOP_TIMEOUT):
             _retire(device)
         else:
