@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""How many file descriptors this process may have, and the words for having too few.
+"""The limit of file descriptors of this process, and the words for having too few.
 
 A program raises its limit itself, as far as the system's administrator lets it: the lower one is
 there for programs that use select(2).

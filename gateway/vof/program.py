@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""How every program of ours begins and ends: its standard streams, its signals, its exit status.
+"""Begins and ends a program: its standard streams, its signals, its exit status.
 
 Streams: a descriptor 0, 1 or 2 that is closed is taken before a socket or a file can get its
 number. Standard output that cannot be written to ends the program, as coreutils do: quietly where

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""What a virtio-crypto device's status means to whoever asked (virtio 1.2 §5.9.7.1), as an error.
+"""Errors for the statuses of a virtio-crypto device (virtio 1.2 §5.9.7.1).
 
 A status that nobody wrote is none: it is as it was sent.
 """

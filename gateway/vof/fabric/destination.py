@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Where the connections of an opening go: a target's addresses, and the one that all of them use.
+"""The destination of an opening: a target's addresses, and the one that all connections use.
 
 Two addresses may be two machines, so the first connection that succeeds settles it for the others.
 Owns name resolution, by a thread where a name service is asked, since nothing else bounds that; and

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Several ways to the same end, begun one after another until one gets there (RFC 8305 section 5).
+"""Begins several attempts one after another until one succeeds (RFC 8305 section 5).
 
 Owns when each begins and what becomes of the others. An attempt is a generator that yields what it
 waits for: it must not block, and closes what it has opened when it is closed itself. So there are

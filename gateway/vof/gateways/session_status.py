@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""How a gateway's session stands, told to whoever supervises the gateway (ours).
+"""Tells whoever supervises a gateway how its session stands (ours).
 
 Owns the records and the writing end. Each is one message of a connected socket (AF_UNIX,
 SOCK_SEQPACKET), whose descriptor the gateway has inherited, and says all there is: the last one

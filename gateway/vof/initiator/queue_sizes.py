@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Which virtqueues a device has, and how large they are.
+"""The virtqueues of a device: their number and their sizes.
 
 *proposal* and *v2* say how many there are; in *v5* a size is asked for, and one virtqueue too far
 is refused. Owns what was asked already. Must not know a device type, whose config space may say the

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""What it means that a target has refused a Connect, for whoever asked and for who connects next.
+"""Reads the refusal of a Connect: what to tell the user, and whether to try another revision.
 
 Must not know a session.
 """

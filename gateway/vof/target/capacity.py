@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""How many connections a target's file descriptors suffice for.
+"""The number of connections that a target's file descriptors suffice for.
 
 A connection beyond them is to be refused, at once: while it waits to be accepted its initiator
 waits too. Must not know what a connection is for.

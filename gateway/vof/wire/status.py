@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Why a command is refused: one list of reasons, and the number each revision has for one.
+"""The reasons for refusing a command, and the number that each revision has for one.
 
 *proposal* and *v2* say a Linux errno number, or 4096 for what has none; *v5* has a list of its own
 ("Status Values"). Owns the words for each number and the errno that fits it at our own edges. Must
