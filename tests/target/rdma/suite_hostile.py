@@ -199,7 +199,7 @@ def parts(peer: KeyedPeer, count: int) -> list[KeyedDescriptor]:
 BAD: dict[str, tuple[Bad, str]] = {
     "more descriptors than allowed": (
         lambda peer, _: [peer.encode(1, parts(peer, 64), parts(peer, 1))],
-        "at most 64 are allowed",
+        "at most 64 keyed descriptors are allowed",
     ),
     "a total over the limit": (
         lambda peer, _: [

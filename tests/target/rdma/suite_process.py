@@ -110,7 +110,7 @@ def test_messages_are_shown(tmp_path: Path) -> None:
             assert association.queue.request(IN, room=512)[0] == OK
             place = f"{rxe.FAR.address}:{process.address[1]}"
             process.line(f"transport rdma, .*target {re.escape(place)}")
-            process.line("0 ctl   → connect .*transport rdma")
+            process.line("0 ctl   → connect .*dialect v5")
             process.line("0 ctl   ← get_device_id .*ok; block")
             process.line("1 vq0   → vq ")
             process.line("1 vq0   ← vq .*ok")
