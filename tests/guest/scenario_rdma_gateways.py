@@ -37,6 +37,8 @@ REMOTE = Path("/run/rdma-remote")
 RNG = "virtio-target/rng/rng0.service"
 CRYPTO = "virtio-target/crypto/crypto0.service"
 COUNTED = "virtio-target/block/counted.service"
+
+LISTENING = "vof-target: listening on"
 """A disk for nothing but counting what a request takes."""
 DIGESTED = b"over RDMA\n"
 
@@ -122,8 +124,8 @@ def start_rdma_target() -> str:
     path.write_text(config, encoding="utf-8")
     Target.not_ready = not_ready()
     Target.process = scenario.start("rdma-target", "vof-target", "--verbose", path)
-    wait_until("the target", lambda: "vof-target: listening on" in log(), 100)
-    return log().splitlines()[0]
+    wait_until("the target", lambda: LISTENING in log(), 100)
+    return next(line for line in log().splitlines() if line.startswith(LISTENING))
 
 
 def start_nbdkit(disk: Disk) -> None:

@@ -217,10 +217,10 @@ def test_a_host_that_vanishes_is_noticed() -> None:
 
 
 def test_a_target_that_posts_no_receives() -> None:
-    """Nobody can tell it from a slow one: the request's time limit ends it."""
+    """Nobody can tell it from a slow one: what is left of the opening's time ends it."""
     with (
         KeyedTarget(rxe.FAR.address, receives=0) as target,
-        pytest.raises(ConnectError, match=r"no answer to connect within 2 s"),
+        pytest.raises(ConnectError, match=r"no answer to connect within [0-2](\.\d+)? s"),
     ):
         BlockDriver.open(parameters(target, connect_timeout=2.0))
 
@@ -248,7 +248,7 @@ def test_a_request_takes_too_long() -> None:
 
 ADDRESSES = {
     rxe.UNSERVED: "no RDMA device leads|refused",
-    "127.0.0.1": "(is no address of an RDMA device|no RDMA device leads to 127.0.0.1); those here",
+    "127.0.0.1": "(is no address of an RDMA device|no RDMA device leads to 127.0.0.1); RDMA",
     "10.40.1.77": "no answer within|no RDMA device leads",
 }
 
