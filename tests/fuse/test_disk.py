@@ -186,6 +186,23 @@ def test_mmap(mounted: Mount, image: Path) -> None:
     assert image.read_bytes()[9000:9010] == b"from above"
 
 
+def test_holes(mounted: Mount, image: Path) -> None:
+    """A hole reads as zeroes at once, here and at the target, where it takes no room."""
+    with opened(mounted / "disk0/disk", os.O_RDWR) as fd:
+        os.pwrite(fd, b"x" * (4 << 20), 0)
+        full = image.stat().st_blocks
+        hole = ["fallocate", "--punch-hole", "--offset", "1048576", "--length", "2097152"]
+        subprocess.run([*hole, str(mounted / "disk0/disk")], check=True, timeout=30)
+        assert os.pread(fd, 4 << 20, 0) == b"x" * (1 << 20) + bytes(2 << 20) + b"x" * (1 << 20)
+        assert image.stat().st_blocks == full - (2 << 20) // 512
+        # There is nothing to preallocate; posix_fallocate(3) makes do without.
+        more = ["fallocate", "--length", "4096", str(mounted / "disk0/disk")]
+        run = subprocess.run(more, capture_output=True, text=True, check=False)
+        assert "Operation not supported" in run.stderr
+        os.posix_fallocate(fd, 0, 4096)
+        assert os.fstat(fd).st_size == DISK_SIZE
+
+
 @pytest.mark.skipif(os.getuid() != 0, reason="missing: root, to attach a loop device")
 def test_a_file_system_through_a_loop_device(mounted: Mount, tmp_path: Path, image: Path) -> None:
     disk, inside = mounted / "disk0/disk", tmp_path / "inside"
@@ -196,7 +213,13 @@ def test_a_file_system_through_a_loop_device(mounted: Mount, tmp_path: Path, ima
         subprocess.run(["mount", "-o", "loop", disk, inside], check=True, capture_output=True)
         data = random.Random(3).randbytes(3 << 20)
         (inside / "file").write_bytes(data)
-        subprocess.run([*sh, f"sync -f {inside}; fstrim {inside} || true"], check=True)
+        (inside / "freed").write_bytes(data)
+        subprocess.run([*sh, f"sync -f {inside}"], check=True)
+        before = image.stat().st_blocks
+        (inside / "freed").unlink()
+        subprocess.run([*sh, f"sync -f {inside}; fstrim {inside}"], check=True)
+        # What was freed is given back at the target.
+        assert image.stat().st_blocks <= before - (2 << 20) // 512
         subprocess.run(["umount", inside], check=True, capture_output=True)
         subprocess.run(["mount", "-o", "loop,ro", disk, inside], check=True, capture_output=True)
         assert (inside / "file").read_bytes() == data

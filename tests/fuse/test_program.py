@@ -43,6 +43,14 @@ def test_no_arguments() -> None:
     assert "usage: vof-mount" in run.stderr
 
 
+def test_libfuse_is_bound_already(folder: Path) -> None:
+    """What pyfuse3 does not pass on is not seen then; nothing is mounted that lacks it."""
+    run = vof_mount(folder, command=["env", "LD_PRELOAD=libfuse3.so.3", *COMMAND])
+    assert run.returncode == 1
+    assert "is there one in LD_PRELOAD?" in run.stderr
+    assert not is_mounted(folder)
+
+
 def test_a_target_that_is_not_there(folder: Path) -> None:
     line = fails("-o", f"tport={unused_port()}", DISK, folder)
     assert "Connection refused" in line

@@ -4,13 +4,15 @@
 from __future__ import annotations
 
 import errno
+import mmap
 import os
 import random
 import select
 import signal
 import subprocess
+import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
@@ -148,6 +150,32 @@ def test_writing_is_refused(mount: MakeMount, rng: ScriptedRng) -> None:
         os.open(mounted / "rng0/random", os.O_WRONLY)
 
 
+def test_what_reads_by_the_page_is_refused(mount: MakeMount, rng: ScriptedRng) -> None:
+    """Two who map the file would see the same bytes."""
+    mounted = mount(RNG_TVQN, tport=rng.port)
+    with opened(mounted / "rng0/random") as fd, refused(errno.ENODEV):
+        mmap.mmap(fd, 4096, flags=mmap.MAP_SHARED, prot=mmap.PROT_READ)
+    touch = "import mmap, sys; mmap.mmap(0, 4096, mmap.MAP_PRIVATE, mmap.PROT_READ)[0]"
+    with opened(mounted / "rng0/random") as fd:
+        run = subprocess.run([sys.executable, "-c", touch], stdin=fd, timeout=30, check=False)
+    assert run.returncode == -signal.SIGBUS
+
+
+def test_who_takes_all_of_a_file_comes_to_an_end(
+    mount: MakeMount, rng: ScriptedRng, tmp_path: Path
+) -> None:
+    mounted = mount(RNG_TVQN, tport=rng.port)
+    path = mounted / "rng0/random"
+    assert path.stat().st_size == 4096
+    commands: Sequence[Sequence[str | Path]] = [
+        ["openssl", "rand", "-rand", path, "16"],
+        ["dd", f"if={path}", f"of={tmp_path}/dd", "bs=100k", "count=3", "iflag=fullblock"],
+    ]
+    for command in commands:
+        subprocess.run(command, capture_output=True, timeout=30, check=True)
+    assert (tmp_path / "dd").stat().st_size == 300 << 10
+
+
 def test_something_now_rather_than_all_later(held: Held) -> None:
     with opened(held.path) as fd:
         reader = Background(os.read, fd, 100_000)
@@ -164,6 +192,18 @@ def test_not_waiting(held: Held) -> None:
         assert len(os.read(fd, 10)) == 6
         with refused(errno.EAGAIN):
             os.read(fd, 10)
+
+
+def test_not_waiting_any_more(held: Held) -> None:
+    """O_NONBLOCK may come and go while the file is open."""
+    with opened(held.path) as fd:
+        os.set_blocking(fd, False)
+        with refused(errno.EAGAIN):
+            os.read(fd, 10)
+        os.set_blocking(fd, True)
+        reading = Background(os.read, fd, 10)
+        held.give()
+        assert len(reading.result()) == 10
 
 
 def test_poll(held: Held) -> None:
@@ -204,13 +244,12 @@ def test_the_wait_is_bounded(mount: MakeMount) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 def test_a_reader_can_be_stopped(held: Held, number: signal.Signals) -> None:
-    """Long before its time is over."""
-    reader = subprocess.Popen(["head", "-c1", held.path], stdout=subprocess.DEVNULL)
+    """Long before its time is over, and whoever opened the file."""
+    with opened(held.path) as fd:
+        reader = subprocess.Popen(["head", "-c1"], stdin=fd, stdout=subprocess.DEVNULL)
     held._hold.take(1)
-    began = time.monotonic()
     reader.send_signal(number)
     assert reader.wait(20) == -number
-    assert time.monotonic() - began < 15
     assert held.mounted.info("rng0")["state"] == "ready"
 
 

@@ -13,7 +13,12 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 
-COMPILED = ("vof/engine/native.", "vof/gateways/attach/process.", "vof/target/native.")
+COMPILED = (
+    "vof/engine/native.",
+    "vof/gateways/attach/process.",
+    "vof/gateways/fuse/libfuse.",
+    "vof/target/native.",
+)
 SHARED = ("vof_plugin.py", "nbdkit-vof-filter.c", "fast_path.h", "vof.lua")
 
 

@@ -2,7 +2,7 @@
 """A virtio-blk as the file ``disk``: a regular file of the device's size.
 
 Requests wait in worker threads, for ``Disk`` and the block driver are made for threads. Owns what
-regular files do and disks do not: the end of the file, openings for writing, O_SYNC.
+regular files do and disks do not: the end of the file, openings for writing, O_SYNC, holes.
 """
 
 from __future__ import annotations
@@ -24,6 +24,12 @@ from vof.wire.blk import FIELDS_BY_FEATURE, Feature
 
 MAX_THREADS = 16
 """Requests of one disk that are worked on at once."""
+
+MAX_ZEROED = 256 << 20
+"""Bytes that are zeroed between looks whether the caller is still interested."""
+
+KEEP_SIZE, PUNCH_HOLE, ZERO_RANGE = 0x01, 0x02, 0x10
+"""Modes of fallocate(2)."""
 
 
 def open_block(session: Session) -> Contents:
@@ -100,6 +106,24 @@ class _DiskHandle(Handle):
         await trio.to_thread.run_sync(self._write, offset, part, limiter=self._threads)
         return len(part)
 
+    async def allocate(self, mode: int, offset: int, length: int) -> None:
+        """Zero a range: PUNCH_HOLE may deallocate it at the target, ZERO_RANGE must not. As for a
+        block device; and both read as zeroes afterwards, which a discard (virtio 1.2 §5.2.6.2) does
+        not promise.
+        """
+        unmap = mode == PUNCH_HOLE | KEEP_SIZE
+        if not (unmap or mode | KEEP_SIZE == ZERO_RANGE | KEEP_SIZE):
+            raise OSError(errno.EOPNOTSUPP, "a device has its size, and all of it")
+        if not self._disk.driver.features & Feature.WRITE_ZEROES:
+            raise OSError(errno.EOPNOTSUPP, "the device does not offer WRITE_ZEROES")
+        if offset + length > self._disk.size:
+            if not mode & KEEP_SIZE:
+                raise OSError(errno.EINVAL, "the size cannot be changed")
+            length = max(0, self._disk.size - offset)
+        for place in range(offset, offset + length, MAX_ZEROED):
+            count = min(MAX_ZEROED, offset + length - place)
+            await trio.to_thread.run_sync(self._zero, place, count, unmap, limiter=self._threads)
+
     async def fsync(self) -> None:
         await trio.to_thread.run_sync(self._disk.flush, limiter=self._threads)
 
@@ -108,6 +132,11 @@ class _DiskHandle(Handle):
         if size:
             self._disk.read(offset, memoryview(data))
         return bytes(data)
+
+    def _zero(self, offset: int, length: int, unmap: bool) -> None:
+        self._disk.write_zeroes(offset, length, unmap=unmap)
+        if self._synchronous:
+            self._disk.flush()
 
     def _write(self, offset: int, data: memoryview) -> None:
         if data:

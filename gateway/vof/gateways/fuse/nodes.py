@@ -83,31 +83,32 @@ class Folder(Node):
 
 @dataclass(frozen=True)
 class Opening:
-    """How a file is opened. Flags set later by fcntl(2) are not told to us."""
+    """How a file is opened."""
 
     read: bool
     write: bool
-    nonblocking: bool = False
     synchronous: bool = False
     """O_SYNC or O_DSYNC: a write is durable when it returns."""
-    pid: int = 0
-    """Who opens it, 0 if not known. A descriptor can be passed on: it need not be who reads."""
 
     @classmethod
-    def from_flags(cls, flags: int, pid: int = 0) -> Opening:
+    def from_flags(cls, flags: int) -> Opening:
         """Return what the flags of open(2) say."""
         mode = flags & os.O_ACCMODE
         return cls(
             read=mode in (os.O_RDONLY, os.O_RDWR),
             write=mode in (os.O_WRONLY, os.O_RDWR),
-            nonblocking=bool(flags & os.O_NONBLOCK),
             synchronous=bool(flags & (os.O_SYNC | os.O_DSYNC)),
-            pid=pid,
         )
 
 
 class Handle:
-    """An open file: one for each open(2), shared by its duplicates. Calls may overlap."""
+    """An open file: one for each open(2), shared by its duplicates. Calls may overlap.
+
+    ``read`` and ``allocate`` are cancelled when their caller has a signal to see to.
+    """
+
+    nonblocking = False
+    """Whether O_NONBLOCK is set, by open(2) or later by fcntl(2); as of the last ``read``."""
 
     async def read(self, offset: int, size: int) -> bytes:
         """Return at most ``size`` bytes; none at the end of the file."""
@@ -122,6 +123,10 @@ class Handle:
 
     async def fsync(self) -> None:
         """Make what was written durable."""
+
+    async def allocate(self, mode: int, offset: int, length: int) -> None:
+        """Do what fallocate(2) asks for."""
+        raise OSError(errno.EOPNOTSUPP, "this file has nothing to allocate")
 
     async def poll(self, watch: Callable[[], None] | None) -> int:
         """Return the events that are ready, as in poll(2).
@@ -141,7 +146,7 @@ class File(Node):
     """The kernel may keep the content in its page cache (needed for mmap(2) and loop devices).
 
     If not, each read(2) and write(2), up to a megabyte, is one call of the handle's, and the size
-    limits nothing.
+    limits nothing; what reads by the page (mmap(2), splice(2)) is refused.
     """
 
     @property

@@ -8,18 +8,20 @@ file's content is if the file says so.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import functools
 import logging
 import os
 import stat
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from itertools import count
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
-import pyfuse3
+import trio
 
 from vof.errors import VofError
+from vof.gateways.fuse.binding import libfuse, pyfuse3
 from vof.gateways.fuse.errnos import fuse_errno
 from vof.gateways.fuse.nodes import File, Folder, Handle, Node, Opening
 from vof.gateways.fuse.ownership import Ownership
@@ -157,14 +159,40 @@ class Operations(pyfuse3.Operations):
         node = self._inodes.node(inode)
         if not isinstance(node, File):
             raise IsADirectoryError(errno.EISDIR, "a folder")
-        opening = Opening.from_flags(flags, ctx.pid)
+        opening = Opening.from_flags(flags)
         node.check(opening)
         number = self._open_number(self._handles, await node.open(opening))
         return pyfuse3.FileInfo(fh=number, direct_io=not node.cached, keep_cache=False)
 
     @_answer
     async def read(self, fh: int, off: int, size: int) -> bytes:
-        return await self._handles[fh].read(off, size)
+        # The first thing: what pyfuse3 calls next belongs to another request.
+        request = libfuse.passed_on()
+        node = self._inodes.node(request.inode)
+        if request.by_page and isinstance(node, File) and not node.cached:
+            # A page of such a file would be shared by whoever maps or splices it.
+            raise OSError(errno.EINVAL, "the file is for read(2)")
+        handle = self._handles[fh]
+        handle.nonblocking = bool(request.flags & os.O_NONBLOCK)
+        with _interruptible(request):
+            return await handle.read(off, size)
+
+    async def fallocate(self, request: libfuse.Allocation) -> None:
+        """Answer what pyfuse3 has no handler for."""
+        error = errno.EINTR
+        try:
+            await self._allocate(request)
+            error = 0
+        except pyfuse3.FUSEError as refused:
+            error = refused.errno
+        finally:
+            request.answer(error)
+
+    @_answer
+    async def _allocate(self, request: libfuse.Allocation) -> None:
+        with _interruptible(request):
+            handle = self._handles[request.fh]
+            await handle.allocate(request.mode, request.offset, request.length)
 
     @_answer
     async def write(self, fh: int, off: int, buf: bytes) -> int:
@@ -258,6 +286,20 @@ class Operations(pyfuse3.Operations):
             if node.cached:
                 entry.attr_timeout = CACHED_ATTRIBUTES
         return entry
+
+
+@contextlib.contextmanager
+def _interruptible(request: libfuse.Waiting) -> Iterator[None]:
+    """Leave what is done for a request when its caller has a signal to see to. Raises
+    InterruptedError then."""
+    with trio.CancelScope() as scope:
+        request.watch(scope.cancel)
+        try:
+            yield
+        finally:
+            request.unwatch()
+    if scope.cancelled_caught:
+        raise InterruptedError(errno.EINTR, "the caller has a signal to see to")
 
 
 def _notify(poll_handle: PollHandle) -> None:

@@ -53,9 +53,6 @@ LINGER = 0.1
 MAX_LINGER = 1.0
 """Seconds after which it goes, however much more trickles in."""
 
-INTERRUPT_INTERVAL = 0.25
-"""Seconds between looks whether a reader that waits has been interrupted."""
-
 
 class _Reader:
     def __init__(self, size: int) -> None:
@@ -141,11 +138,11 @@ class Reservoir:
                 reader.full.set()
             self._tell_watchers()
 
-    async def take(self, size: int, interrupted: Callable[[], bool] = lambda: False) -> bytes:
+    async def take(self, size: int) -> bytes:
         """Return 1 to ``size`` bytes: all of them, unless the device is slow to give more.
 
-        Raises what ended the stream, EIO if the device gave nothing at all while patience lasted,
-        or EINTR if ``interrupted()`` was true before anything came.
+        Raises what ended the stream, or EIO if the device gave nothing at all while patience
+        lasted. Cancelled, it gives back what it has.
         """
         self._raise_error()
         if not size:
@@ -155,9 +152,12 @@ class Reservoir:
         self._serve()
         self._wanted.set()
         try:
-            await self._wait_for_first(reader, interrupted)
+            await self._wait_for_first(reader)
             if reader.first.is_set():
                 await self._wait_for_more(reader)
+        except trio.Cancelled:
+            self._give_back(reader)
+            raise
         finally:
             if reader in self._readers:
                 self._readers.remove(reader)
@@ -180,15 +180,13 @@ class Reservoir:
         self._watchers.append(changed)
         self._fetch_ahead()
 
-    async def _wait_for_first(self, reader: _Reader, interrupted: Callable[[], bool]) -> None:
+    async def _wait_for_first(self, reader: _Reader) -> None:
         began = trio.current_time()
         # What comes may be for others, or for the start-up test; the reader's turn comes nearer.
         while (left := max(began, self._heard_at) + self._patience - trio.current_time()) > 0:
-            with trio.move_on_after(min(INTERRUPT_INTERVAL, left)):
+            with trio.move_on_after(left):
                 await reader.first.wait()
                 return
-            if interrupted():
-                raise InterruptedError(errno.EINTR, "the reader has a signal to see to")
 
     async def _wait_for_more(self, reader: _Reader) -> None:
         with trio.move_on_after(MAX_LINGER):
@@ -260,6 +258,15 @@ class Reservoir:
             if not reader.missing:
                 reader.full.set()
                 self._readers.popleft()
+
+    def _give_back(self, reader: _Reader) -> None:
+        """Leave to the next what a reader has that takes nothing."""
+        if self.error is None and reader.parts:
+            self._pool.extendleft(reversed(reader.parts))
+            self._pooled += sum(map(len, reader.parts))
+            if reader in self._readers:
+                self._readers.remove(reader)
+            self._serve()
 
     def _draw(self, count: int) -> list[bytes]:
         self._pooled -= count

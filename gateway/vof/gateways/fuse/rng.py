@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import select
 from collections.abc import Callable
-from functools import partial
 
 import trio
 
@@ -19,11 +18,15 @@ from vof.gateways.fuse.contents import Contents, Facts
 from vof.gateways.fuse.health import START_UP_SAMPLES
 from vof.gateways.fuse.nodes import Access, File, Handle, Opening
 from vof.gateways.fuse.reservoir import Reservoir
-from vof.gateways.fuse.signals import has_pending_signal
 from vof.initiator.session import Session
 
 MAX_REQUESTS = 4
 """Requests in flight at most; more would only wait at the device."""
+
+SIZE = 4096
+"""The size as stat(2) tells it (ours). It bounds no read, but a program that takes all of a regular
+file's size, as openssl(1) does, comes to an end; of a size of 0 many take it for one that
+is not known."""
 
 
 def open_rng(session: Session) -> Contents:
@@ -77,20 +80,22 @@ class RandomFile(File):
         super().__init__()
         self._reservoir = reservoir
 
+    @property
+    def size(self) -> int:
+        return SIZE
+
     async def open(self, opening: Opening) -> Handle:
-        return _RandomHandle(self._reservoir, opening)
+        return _RandomHandle(self._reservoir)
 
 
 class _RandomHandle(Handle):
-    def __init__(self, reservoir: Reservoir, opening: Opening) -> None:
+    def __init__(self, reservoir: Reservoir) -> None:
         self._reservoir = reservoir
-        self._nonblocking = opening.nonblocking
-        self._interrupted = partial(has_pending_signal, opening.pid)
 
     async def read(self, offset: int, size: int) -> bytes:
-        if self._nonblocking:
+        if self.nonblocking:
             return self._reservoir.take_now(size)
-        return await self._reservoir.take(size, self._interrupted)
+        return await self._reservoir.take(size)
 
     async def poll(self, watch: Callable[[], None] | None) -> int:
         reservoir = self._reservoir

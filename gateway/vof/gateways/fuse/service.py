@@ -13,11 +13,11 @@ import logging
 import signal
 from collections.abc import Callable, Iterator
 
-import pyfuse3
 import trio
 
 from vof.descriptors import shortage_in
 from vof.errors import ConfigError, VofError
+from vof.gateways.fuse.binding import libfuse, pyfuse3
 from vof.gateways.fuse.control import FILE_NAME, Control, ControlFile
 from vof.gateways.fuse.devices import Devices
 from vof.gateways.fuse.mountpoint import catch_stderr, check_mountpoint
@@ -93,8 +93,14 @@ class _Service:
         _mount(operations, self._mountpoint, options)
         self._mounted = True
         try:
-            await pyfuse3.main(max_tasks=MAX_REQUESTS)
+            async with trio.open_nursery() as nursery:
+                libfuse.take_allocations(
+                    lambda request: nursery.start_soon(operations.fallocate, request)
+                )
+                await pyfuse3.main(max_tasks=MAX_REQUESTS)
+                nursery.cancel_scope.cancel()
         finally:
+            libfuse.take_allocations(None)
             pyfuse3.close(unmount=True)
 
     def _ready(self) -> None:
@@ -153,3 +159,9 @@ def _mount(operations: Operations, mountpoint: str, options: MountOptions) -> No
     failed, words = catch_stderr(lambda: pyfuse3.init(operations, mountpoint, wanted))
     if failed is not None:
         raise ConfigError(f"cannot mount on {mountpoint}: {words or failed}")
+    if not libfuse.is_in_place():
+        pyfuse3.close(unmount=True)
+        raise ConfigError(
+            f"cannot mount on {mountpoint}: pyfuse3 was bound to a libfuse loaded before vof-mount "
+            "looked at it; is there one in LD_PRELOAD?"
+        )

@@ -37,8 +37,8 @@ def run(function: Callable[[], Awaitable[None]]) -> None:
 def test_openings() -> None:
     assert Opening.from_flags(os.O_RDONLY) == READING
     assert Opening.from_flags(os.O_WRONLY | os.O_APPEND) == WRITING
-    assert Opening.from_flags(os.O_RDWR | os.O_NONBLOCK | os.O_SYNC, 17) == Opening(
-        read=True, write=True, nonblocking=True, synchronous=True, pid=17
+    assert Opening.from_flags(os.O_RDWR | os.O_NONBLOCK | os.O_SYNC) == Opening(
+        read=True, write=True, synchronous=True
     )
     assert Opening.from_flags(os.O_RDWR | os.O_DSYNC).synchronous
 

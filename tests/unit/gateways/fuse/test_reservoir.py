@@ -348,24 +348,26 @@ def test_patience_is_for_silence() -> None:
     simulate(main)
 
 
-def test_an_interrupted_reader() -> None:
-    """It is looked at while it waits; what comes then goes to the next."""
+@pytest.mark.parametrize("given", [0, 4])
+def test_a_reader_that_goes(given: int) -> None:
+    """What has come for it, and what comes then, goes to the next."""
 
     async def main() -> None:
         device = Device()
         async with started(device) as reservoir:
-            looks = 0
-
-            def interrupted() -> bool:
-                nonlocal looks
-                looks += 1
-                return looks == 3
-
-            with pytest.raises(InterruptedError):
-                await reservoir.take(10, interrupted)
-            assert looks == 3
-            device.give(10)
+            with trio.CancelScope() as scope:
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(reservoir.take, 10)
+                    await settle()
+                    if given:
+                        device.give(given)
+                        await settle()
+                    scope.cancel()
+            before = reservoir.delivered
+            device.give(10 - given)
+            await settle()
             assert await reservoir.take(10) == device.stream[-10:]
+            assert reservoir.delivered == before + 10
 
     simulate(main)
 
