@@ -10,22 +10,22 @@ import pytest
 
 from tests.target.conftest import Innocent, Log, Serve, address_of
 from tests.target.peer import BLOCK2, IN, OK, Association, Peer, connect_bytes, request_bytes
-from vof.target.devices.block import BlockSeat
+from vof.target.devices.block import BlockInstance
 
-Handle = Callable[[BlockSeat, int, memoryview, memoryview], int]
+Handle = Callable[[BlockInstance, int, memoryview, memoryview], int]
 
 
 @pytest.fixture
 def broken_type(monkeypatch: pytest.MonkeyPatch) -> int:
     """Let requests of one type run into a mistake."""
-    good: Handle = BlockSeat.handle
+    good: Handle = BlockInstance.handle
 
-    def bad(self: BlockSeat, queue: int, readable: memoryview, writable: memoryview) -> int:
+    def bad(self: BlockInstance, queue: int, readable: memoryview, writable: memoryview) -> int:
         if readable[0] == 77:
             raise ZeroDivisionError("a mistake\nof two lines")
         return good(self, queue, readable, writable)
 
-    monkeypatch.setattr(BlockSeat, "handle", bad)
+    monkeypatch.setattr(BlockInstance, "handle", bad)
     return 77
 
 
@@ -46,12 +46,12 @@ def test_an_exception_in_a_request(serve: Serve, log: Log, broken_type: int, thr
 def test_an_exception_in_a_control_command(
     serve: Serve, log: Log, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def bad(self: BlockSeat) -> bytes:
+    def bad(self: BlockInstance) -> bytes:
         raise KeyError("config")
 
     where = address_of(serve())
     with Innocent(where) as innocent, Association(where) as association:
-        monkeypatch.setattr(BlockSeat, "read_config", bad)
+        monkeypatch.setattr(BlockInstance, "read_config", bad)
         association.control.send(b"\x0a\x10" + bytes(4) + b"\1" + bytes(9))
         assert association.is_closed()
         innocent.check()

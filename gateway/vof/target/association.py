@@ -80,7 +80,7 @@ class Refusal(Exception):
 
 
 class Association:
-    """One initiator's use of one device. ``lock`` guards all of it but ``seat``, which guards
+    """One initiator's use of one device. ``lock`` guards all of it but ``instance``, which guards
     itself.
     """
 
@@ -96,7 +96,7 @@ class Association:
         self.transport_features = 0
         """Transport feature bits in force."""
         self.offer = offer
-        self.seat = device.take_seat()
+        self.instance = device.new_instance()
         self.lock = threading.RLock()
         self._left = threading.Condition(self.lock)
         self.ended = False
@@ -161,7 +161,7 @@ class Association:
             for link in self._links.values():
                 link.reset()
             self._forget()
-            self.seat.reset()
+            self.instance.reset()
 
     def set_features(self, features: int) -> bool:
         """Take the driver's features; False where negotiation is over (virtio 1.2 §3.1.1)."""
@@ -170,7 +170,7 @@ class Association:
                 return False
             self.driver_features = features
             # What was not offered is not in force; FEATURES_OK will tell the driver.
-            self.seat.choose_features(features & self.device.features)
+            self.instance.choose_features(features & self.device.features)
             return True
 
     def set_status(self, status: int) -> None:
@@ -213,7 +213,7 @@ class Association:
         )
         for link in links:
             link.abort()
-        self.seat.stop_waiting()
+        self.instance.stop_waiting()
 
     def join(self, place: Attachment, link: Link) -> None:
         """Note a connection."""
@@ -372,7 +372,7 @@ class AssociationTable:
         with self._changed:
             known = self._active.get(association.target_id)
             if known is association and association.over:
-                association.seat.close()
+                association.instance.close()
                 del self._active[association.target_id]
                 heapq.heappush(self._free, association.target_id)
                 self._changed.notify_all()

@@ -185,7 +185,7 @@ def _get_config(association: Association, command: Any) -> Answer:
     association.config_is_read()
     # Before the config, so that a change in between shows in the next read.
     generation = association.device.generation
-    config = association.seat.read_config()
+    config = association.instance.read_config()
     if command.width not in CONFIG_WIDTHS:
         return Reason.CONFIG_WIDTH
     end = command.offset + command.width
@@ -202,7 +202,7 @@ def _set_config(association: Association, command: Any) -> Answer:
         return Reason.CONFIG_WIDTH
     data = command.value.to_bytes(8, "little")[: command.width]
     try:
-        written = association.seat.write_config(command.offset, data)
+        written = association.instance.write_config(command.offset, data)
     except OSError:
         return Reason.CONFIG_FAILED
     return _DONE if written else Reason.CONFIG_EXTENT

@@ -2,9 +2,9 @@
 """What an executed request is answered with on a stream, in both framings.
 
 Owns which of the device-writable bytes come back. They fill the buffers from the start, but for the
-``tail``, which is at the end whatever else was written (``Seat.tail``). With segment descriptors
-what lies between is left out. Behind a vq command the whole area comes back then, and what lies
-between is zeros: it has been somebody else's.
+``tail``, which is at the end whatever else was written (``DeviceInstance.tail``). With segment
+descriptors what lies between is left out. Behind a vq command the whole area comes back then, and
+what lies between is zeros: it has been somebody else's.
 """
 
 from __future__ import annotations

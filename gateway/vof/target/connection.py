@@ -81,7 +81,7 @@ class Connection:
         self._channel.finish(grace)
         if self._queue:
             self._queue.finish()
-        self._attachment.association.seat.stop_waiting()
+        self._attachment.association.instance.stop_waiting()
 
     def run(self, release: Callable[[Attachment], None]) -> None:
         """Serve until the connection ends; then ``release`` its place and close it."""

@@ -75,8 +75,8 @@ class Virtqueue:
         """Serve until the connection ends. Raises RemoteProtocolError, DeviceFailure, Unanswered,
         Stalled or OSError."""
         dialect = self._association.dialect
-        seat = self._association.seat
-        self._native = seat.open_native(
+        instance = self._association.instance
+        self._native = instance.open_native(
             self._channel.fileno(), self._threads, dialect, self._depth or 0
         )
         self._work.native = self._native
@@ -142,11 +142,13 @@ class Virtqueue:
                 case Request(payload, room):
                     with payload:  # whoever kept it would find other bytes there
                         writable = memoryview(bytearray(room))
-                        used = self._work.execute(association.seat, self._index, payload, writable)
+                        used = self._work.execute(
+                            association.instance, self._index, payload, writable
+                        )
                     assert used == room
                     queue.answer(writable)
                 case DiskError() as error:
-                    association.seat.report(error)
+                    association.instance.report(error)
                 case other:
                     assert_never(other)
 
@@ -188,9 +190,9 @@ class Virtqueue:
     def _execute(self, command: ReceivedCommand) -> None:
         """Execute a request and send its completion."""
         writable = self._responses.take(command.in_length)
-        seat = self._association.seat
-        used = self._work.execute(seat, self._index, command.payload, writable)
-        parts = answer(command, writable, used, seat.tail)
+        instance = self._association.instance
+        used = self._work.execute(instance, self._index, command.payload, writable)
+        parts = answer(command, writable, used, instance.tail)
         # From here on the peer may use the id again.
         self._in_flight.discard(command.command_id)
         self._channel.send(parts)

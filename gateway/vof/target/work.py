@@ -2,7 +2,7 @@
 """What is done on a connection, counted; and what all of a target's connections have done.
 
 Owns the totals, which outlive the connections they were counted on. A native queue counts for
-itself and is asked. Must not know what a request is: its seat does.
+itself and is asked. Must not know what a request is: the device instance does.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, NamedTuple
 
 from vof.counts import Count, Counts, Tally, add_counts
-from vof.target.devices.device import Seat
+from vof.target.devices.device import DeviceInstance
 
 if TYPE_CHECKING:
     from vof.target import native
@@ -29,21 +29,23 @@ class Work:
         self._lock = threading.Lock()
         self._executing = 0
 
-    def execute(self, seat: Seat, queue: int, readable: memoryview, writable: memoryview) -> int:
-        """Have the seat execute a request, which is counted; see ``Seat.handle``."""
+    def execute(
+        self, instance: DeviceInstance, queue: int, readable: memoryview, writable: memoryview
+    ) -> int:
+        """Have the instance execute a request, which is counted; see ``DeviceInstance.handle``."""
         with self._lock:
             self._executing += 1
         started = time.monotonic()
-        kind = seat.kind_of(queue, readable)
+        kind = instance.kind_of(queue, readable)
         try:
-            used = seat.handle(queue, readable, writable)
+            used = instance.handle(queue, readable, writable)
         except BaseException:
             self._tally.lost(kind)
             raise
         finally:
             with self._lock:
                 self._executing -= 1
-        result = seat.result_of(queue, readable, writable, used)
+        result = instance.result_of(queue, readable, writable, used)
         seconds = time.monotonic() - started
         self._tally.answered(kind, seconds, result.data_bytes, failed=result.failed)
         return used

@@ -14,7 +14,7 @@ from tests.unit.target.disk import EIO, NotingBackend
 from vof.errors import ConfigError, RemoteProtocolError
 from vof.target.devices.block import BlockDevice, BlockOptions
 from vof.target.devices.block_request import BlockRequests, Extent, RequestLimits, Rules
-from vof.target.devices.device import Seat
+from vof.target.devices.device import DeviceInstance
 from vof.wire.blk import WRITEBACK_OFFSET, Feature
 
 IN, OUT, FLUSH, DISCARD, WRITE_ZEROES, SECURE_ERASE = 0, 1, 4, 11, 13, 14
@@ -30,16 +30,16 @@ def make(
 
 
 def request(
-    seat: Seat, kind: int, sector: int = 0, data: bytes = b"", room: int = 0
+    instance: DeviceInstance, kind: int, sector: int = 0, data: bytes = b"", room: int = 0
 ) -> tuple[int, bytes]:
     writable = memoryview(bytearray(b"\xcc" * (room + 1)))
     readable = memoryview(struct.pack("<IIQ", kind, 0, sector) + data)
-    assert seat.handle(0, readable, writable) == room + 1
+    assert instance.handle(0, readable, writable) == room + 1
     return writable[-1], bytes(writable[:-1])
 
 
-def field(seat: Seat, offset: int, size: int) -> int:
-    return int.from_bytes(seat.read_config()[offset : offset + size], "little")
+def field(instance: DeviceInstance, offset: int, size: int) -> int:
+    return int.from_bytes(instance.read_config()[offset : offset + size], "little")
 
 
 def test_the_offer_and_the_config_space() -> None:
@@ -48,29 +48,29 @@ def test_the_offer_and_the_config_space() -> None:
         assert device.features & bit
     assert device.features & 1 << 32
     assert not device.features & (Feature.RO | Feature.GEOMETRY | Feature.SCSI | Feature.BARRIER)
-    seat = device.take_seat()
-    assert len(seat.read_config()) == 72
-    assert field(seat, 0, 8) == 128
-    assert field(seat, 8, 4) == 256 << 10
-    assert field(seat, 12, 4) == 126
-    assert field(seat, 20, 4) == 4096
-    assert (field(seat, 24, 1), field(seat, 26, 2)) == (0, 1)
-    assert field(seat, WRITEBACK_OFFSET, 1) == 1
-    assert field(seat, 34, 2) == 4
-    assert field(seat, 40, 4) == 64
+    instance = device.new_instance()
+    assert len(instance.read_config()) == 72
+    assert field(instance, 0, 8) == 128
+    assert field(instance, 8, 4) == 256 << 10
+    assert field(instance, 12, 4) == 126
+    assert field(instance, 20, 4) == 4096
+    assert (field(instance, 24, 1), field(instance, 26, 2)) == (0, 1)
+    assert field(instance, WRITEBACK_OFFSET, 1) == 1
+    assert field(instance, 34, 2) == 4
+    assert field(instance, 40, 4) == 64
 
 
 def test_topology_of_small_blocks() -> None:
-    seat = make()[0].take_seat()
+    instance = make()[0].new_instance()
     # A physical block of 4 KiB has eight of 512 bytes.
-    assert (field(seat, 20, 4), field(seat, 24, 1), field(seat, 26, 2)) == (512, 3, 8)
+    assert (field(instance, 20, 4), field(instance, 24, 1), field(instance, 26, 2)) == (512, 3, 8)
 
 
 def test_the_mask_limits_the_offer_and_empties_the_fields() -> None:
     device, _backend = make(1 << 32 | 1 << 2 | 1 << 11)
     # CONFIG_WCE without FLUSH must not be (§5.2.5.2).
     assert device.features == 1 << 32 | 1 << 2
-    config = device.take_seat().read_config()
+    config = device.new_instance().read_config()
     assert config[:8] == struct.pack("<Q", 128)
     assert config[12:16] == struct.pack("<I", 126)
     assert not any(config[8:12] + config[16:])
@@ -81,21 +81,21 @@ def test_a_readonly_device() -> None:
         device, backend = make(mask, readonly=True)
         assert device.features & Feature.RO
         assert not device.features & (Feature.DISCARD | Feature.WRITE_ZEROES | Feature.SECURE_ERASE)
-        seat = device.take_seat()
-        assert request(seat, OUT, 0, bytes(512)) == (IOERR, b"")
+        instance = device.new_instance()
+        assert request(instance, OUT, 0, bytes(512)) == (IOERR, b"")
         segment = struct.pack("<QII", 0, 1, 0)
         for kind in (DISCARD, WRITE_ZEROES, SECURE_ERASE):
-            assert request(seat, kind, 0, segment) == (UNSUPP, b"")
+            assert request(instance, kind, 0, segment) == (UNSUPP, b"")
         assert backend.calls == []
-        assert request(seat, IN, 0, room=512) == (OK, b"\xaa" * 512)
+        assert request(instance, IN, 0, room=512) == (OK, b"\xaa" * 512)
 
 
 def test_the_capacity_is_whole_blocks() -> None:
     device, _backend = make(backend=NotingBackend(10 * 4096 + 3000), block_size=4096)
-    seat = device.take_seat()
-    assert field(seat, 0, 8) == 80
-    assert request(seat, IN, 79, room=512)[0] == OK
-    assert request(seat, IN, 80, room=512)[0] == IOERR
+    instance = device.new_instance()
+    assert field(instance, 0, 8) == 80
+    assert request(instance, IN, 79, room=512)[0] == OK
+    assert request(instance, IN, 80, room=512)[0] == IOERR
     with pytest.raises(ConfigError, match="511 bytes are less than one block of 512"):
         make(backend=NotingBackend(511))
 
@@ -104,7 +104,7 @@ def test_a_size_that_changes(caplog: pytest.LogCaptureFixture) -> None:
     backend = NotingBackend(8 * 4096)
     backend.data += bytes(8 * 4096)
     device, _backend = make(backend=backend, block_size=4096)
-    seats = [device.take_seat(), device.take_seat()]
+    instances = [device.new_instance(), device.new_instance()]
     assert not device.refresh()
     for generation, (size, sectors) in enumerate(
         [(16 * 4096 + 17, 128), (9 * 4096, 72), (4095, 0), (8 * 4096, 64)], 1
@@ -113,12 +113,12 @@ def test_a_size_that_changes(caplog: pytest.LogCaptureFixture) -> None:
         assert device.refresh()
         assert not device.refresh()
         assert device.generation == generation
-        for seat in (*seats, device.take_seat()):
-            assert field(seat, 0, 8) == sectors
-            assert request(seat, IN, sectors, room=512)[0] == IOERR
-            assert request(seat, OUT, sectors, bytes(512))[0] == IOERR
+        for instance in (*instances, device.new_instance()):
+            assert field(instance, 0, 8) == sectors
+            assert request(instance, IN, sectors, room=512)[0] == IOERR
+            assert request(instance, OUT, sectors, bytes(512))[0] == IOERR
             if sectors:
-                assert request(seat, IN, sectors - 1, room=512)[0] == OK
+                assert request(instance, IN, sectors - 1, room=512)[0] == OK
     # Less than a block more or less is none.
     backend.size += 4095
     assert not device.refresh()
@@ -144,13 +144,13 @@ def test_what_fills_no_block_is_told_once(caplog: pytest.LogCaptureFixture) -> N
 
 def test_a_driver_keeps_what_it_chose_when_the_size_changes() -> None:
     device, backend = make()
-    seat = device.take_seat()
-    seat.choose_features(device.features)
-    assert seat.write_config(WRITEBACK_OFFSET, b"\0")
+    instance = device.new_instance()
+    instance.choose_features(device.features)
+    assert instance.write_config(WRITEBACK_OFFSET, b"\0")
     backend.size *= 2
     assert device.refresh()
-    assert field(seat, WRITEBACK_OFFSET, 1) == 0
-    assert field(device.take_seat(), WRITEBACK_OFFSET, 1) == 1
+    assert field(instance, WRITEBACK_OFFSET, 1) == 0
+    assert field(device.new_instance(), WRITEBACK_OFFSET, 1) == 1
 
 
 def test_a_closed_device_is_not_looked_at() -> None:
@@ -179,45 +179,45 @@ FLUSH_BIT, WCE = int(Feature.FLUSH), int(Feature.CONFIG_WCE)
 def test_the_write_cache_mode(features: int | None, writeback: int | None, persist: bool) -> None:
     """virtio 1.2 §5.2.5.2 and §5.2.6.2; a driver that chose nothing is given the safe mode."""
     device, backend = make()
-    seat = device.take_seat()
+    instance = device.new_instance()
     if features is not None:
-        seat.choose_features(features | Feature.WRITE_ZEROES)
+        instance.choose_features(features | Feature.WRITE_ZEROES)
     if writeback is not None:
-        assert seat.write_config(WRITEBACK_OFFSET, bytes([writeback]))
-        assert field(seat, WRITEBACK_OFFSET, 1) == writeback
+        assert instance.write_config(WRITEBACK_OFFSET, bytes([writeback]))
+        assert field(instance, WRITEBACK_OFFSET, 1) == writeback
     backend.calls.clear()
-    assert request(seat, OUT, 1, bytes(512)) == (OK, b"")
+    assert request(instance, OUT, 1, bytes(512)) == (OK, b"")
     assert backend.calls == [("write", 512, 512, persist)]
-    assert request(seat, WRITE_ZEROES, 0, struct.pack("<QII", 2, 1, 1)) == (OK, b"")
+    assert request(instance, WRITE_ZEROES, 0, struct.pack("<QII", 2, 1, 1)) == (OK, b"")
     expected: list[tuple[object, ...]] = [("write_zeroes", 1024, 512, True)]
     assert backend.calls[1:] == expected + ([("flush",)] if persist else [])
 
 
 def test_without_flush_the_config_says_write_through() -> None:
-    seat = make()[0].take_seat()
-    seat.choose_features(WCE)
-    assert field(seat, WRITEBACK_OFFSET, 1) == 0
-    seat.reset()
-    assert field(seat, WRITEBACK_OFFSET, 1) == 1
+    instance = make()[0].new_instance()
+    instance.choose_features(WCE)
+    assert field(instance, WRITEBACK_OFFSET, 1) == 0
+    instance.reset()
+    assert field(instance, WRITEBACK_OFFSET, 1) == 1
 
 
 def test_switching_the_cache_off_saves_what_was_in_it() -> None:
     device, backend = make()
-    seat = device.take_seat()
-    seat.choose_features(FLUSH_BIT | WCE)
-    assert request(seat, OUT, 0, bytes(512))[0] == OK
-    assert seat.write_config(WRITEBACK_OFFSET, b"\0")
+    instance = device.new_instance()
+    instance.choose_features(FLUSH_BIT | WCE)
+    assert request(instance, OUT, 0, bytes(512))[0] == OK
+    assert instance.write_config(WRITEBACK_OFFSET, b"\0")
     assert backend.calls == [("write", 0, 512, False), ("flush",)]
     backend.failing = EIO
     with pytest.raises(OSError, match="Input/output"):
-        seat.write_config(WRITEBACK_OFFSET, b"\0")
+        instance.write_config(WRITEBACK_OFFSET, b"\0")
 
 
 def test_one_initiators_cache_mode_is_not_anothers() -> None:
     device, backend = make()
-    one, two = device.take_seat(), device.take_seat()
-    for seat in (one, two):
-        seat.choose_features(FLUSH_BIT | WCE)
+    one, two = device.new_instance(), device.new_instance()
+    for instance in (one, two):
+        instance.choose_features(FLUSH_BIT | WCE)
     one.write_config(WRITEBACK_OFFSET, b"\0")
     backend.calls.clear()
     request(one, OUT, 0, bytes(512))
@@ -229,10 +229,10 @@ def test_a_write_through_backend_cannot_be_switched() -> None:
     device, backend = make(backend=NotingBackend(write_through=True))
     assert not device.features & WCE
     assert device.features & FLUSH_BIT
-    seat = device.take_seat()
-    seat.choose_features(device.features)
-    assert field(seat, WRITEBACK_OFFSET, 1) == 0
-    assert not seat.write_config(WRITEBACK_OFFSET, b"\1")
+    instance = device.new_instance()
+    instance.choose_features(device.features)
+    assert field(instance, WRITEBACK_OFFSET, 1) == 0
+    assert not instance.write_config(WRITEBACK_OFFSET, b"\1")
     assert backend.calls == []
 
 
@@ -241,39 +241,39 @@ def test_a_write_through_backend_cannot_be_switched() -> None:
     [(0, bytes(8)), (31, b"\1"), (33, b"\1"), (32, b"\1\0"), (32, b"\2"), (32, b""), (71, b"\1")],
 )
 def test_nothing_else_in_the_config_space_can_be_set(offset: int, data: bytes) -> None:
-    seat = make()[0].take_seat()
-    before = seat.read_config()
-    assert not seat.write_config(offset, data)
-    assert seat.read_config() == before
+    instance = make()[0].new_instance()
+    before = instance.read_config()
+    assert not instance.write_config(offset, data)
+    assert instance.read_config() == before
 
 
 def test_writeback_cannot_be_set_without_its_feature() -> None:
-    seat = make()[0].take_seat()
-    seat.choose_features(FLUSH_BIT)
-    assert not seat.write_config(WRITEBACK_OFFSET, b"\0")
+    instance = make()[0].new_instance()
+    instance.choose_features(FLUSH_BIT)
+    assert not instance.write_config(WRITEBACK_OFFSET, b"\0")
 
 
 @pytest.mark.parametrize("kind", [IN, OUT, FLUSH, DISCARD, WRITE_ZEROES, SECURE_ERASE])
 def test_a_failing_disk(kind: int, caplog: pytest.LogCaptureFixture) -> None:
     """The status byte says so, the data is zeros, and one line a second is logged."""
     device, backend = make()
-    seat = device.take_seat()
+    instance = device.new_instance()
     backend.failing = EIO
     segment = struct.pack("<QII", 0, 1, 0)
     data = {IN: b"", OUT: bytes(512), FLUSH: b""}.get(kind, segment)
     with caplog.at_level(logging.ERROR, "vof"):
         for _ in range(3):
-            assert request(seat, kind, 0, data, room=512) == (IOERR, bytes(512))
+            assert request(instance, kind, 0, data, room=512) == (IOERR, bytes(512))
     (record,) = caplog.records
     assert 'event=io-error reason="Input/output error"' in record.getMessage()
     backend.failing = 0
-    assert request(seat, kind, 0, data, room=512)[0] == OK
+    assert request(instance, kind, 0, data, room=512)[0] == OK
 
 
 def test_a_full_disk_is_an_io_error(caplog: pytest.LogCaptureFixture) -> None:
     device, backend = make()
     backend.failing = 28
-    assert request(device.take_seat(), OUT, 0, bytes(512)) == (IOERR, b"")
+    assert request(device.new_instance(), OUT, 0, bytes(512)) == (IOERR, b"")
     assert "No space left on device" in caplog.text
 
 
@@ -284,8 +284,8 @@ def test_a_failed_flush_after_a_write_of_zeros_is_a_failed_write(
         def flush(self) -> None:
             raise OSError(EIO, "no flush")
 
-    seat = make(backend=CannotFlush())[0].take_seat()
-    assert request(seat, WRITE_ZEROES, 0, struct.pack("<QII", 0, 1, 0)) == (IOERR, b"")
+    instance = make(backend=CannotFlush())[0].new_instance()
+    assert request(instance, WRITE_ZEROES, 0, struct.pack("<QII", 0, 1, 0)) == (IOERR, b"")
     assert "no flush" in caplog.text
 
 

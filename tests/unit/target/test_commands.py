@@ -299,7 +299,7 @@ def test_the_generation_in_v5_comes_with_the_config(place: Place) -> None:
 
 @pytest.mark.parametrize("width", [1, 2, 4, 8])
 def test_the_config_space_in_every_width_at_any_offset(place: Place, width: int) -> None:
-    config = place.control().association.seat.read_config()
+    config = place.control().association.instance.read_config()
     for me, beyond in ((place.control(), 22), (place.of(V2), 22), (place.of(V5), 0x2030)):
         for offset in range(len(config) + 2):
             expected = (beyond, 0)

@@ -51,12 +51,12 @@ def device(text: str | None) -> CryptoDevice:
 
 
 def answer(device: CryptoDevice, queue: int, request: WireRequest) -> bytes:
-    seat = device.take_seat()
-    seat.choose_features(EVERY_FEATURE)
+    instance = device.new_instance()
+    instance.choose_features(EVERY_FEATURE)
     area = bytearray(sum(request.writable))
     readable = memoryview(bytearray(b"".join(request.readable)))
-    seat.handle(queue, readable, memoryview(area))
-    seat.close()
+    instance.handle(queue, readable, memoryview(area))
+    instance.close()
     return bytes(area)
 
 
@@ -72,7 +72,7 @@ def status_of_digest(device: CryptoDevice) -> int:
 
 def test_what_is_left_out_is_not_there() -> None:
     found = device("akcipher")
-    config = unpack(Config, found.take_seat().read_config())
+    config = unpack(Config, found.new_instance().read_config())
     assert config.crypto_services == 1 << Service.AKCIPHER
     assert config.akcipher_algo
     others = (config.cipher_algo_l, config.cipher_algo_h, config.hash_algo)

@@ -18,7 +18,7 @@ from vof.implementation import VARIABLE
 from vof.target import native
 from vof.target.backends.memory import MemoryBackend
 from vof.target.devices import block
-from vof.target.devices.block import BlockDevice, BlockOptions, BlockSeat
+from vof.target.devices.block import BlockDevice, BlockInstance, BlockOptions
 from vof.target.native_events import ControlCommand, Request
 from vof.target.work import Work
 from vof.wire.blk import Feature
@@ -251,22 +251,22 @@ def serve_all(
     backend = MemoryBackend(SIZE)
     backend.write(memoryview(bytes(range(256)) * (SIZE // 256)), 0, persist=False)
     device = BlockDevice("name", 0, BlockOptions(serial="serial"), backend)
-    seat = device.take_seat()
-    seat.choose_features(features & device.features)
-    assert isinstance(seat, BlockSeat)
+    instance = device.new_instance()
+    instance.choose_features(features & device.features)
+    assert isinstance(instance, BlockInstance)
     ours, theirs = socket.socketpair()
     ours.settimeout(PATIENCE)
     areas = []
     work = Work()
     with ours, theirs:
-        queue = seat.open_native(theirs.fileno(), 1, dialect, 0)
+        queue = instance.open_native(theirs.fileno(), 1, dialect, 0)
         assert (queue is not None) == (name == "native")
         work.native = queue
         for kind, sector, data, room in items:
             payload = struct.pack("<IIQ", kind, 0, sector) + data
             if not queue:
                 area = memoryview(bytearray(b"\xee" * room))
-                assert work.execute(seat, 0, memoryview(payload), area) == room
+                assert work.execute(instance, 0, memoryview(payload), area) == room
                 areas.append(bytes(area))
                 continue
             head = encode_request(dialect.framing, 5, [len(payload)], [room])
@@ -274,7 +274,7 @@ def serve_all(
             ours.sendall(head + payload + struct.pack("<HH12x", 2, 6))
             while isinstance(event := queue.serve(), Request):
                 area = memoryview(bytearray(room))
-                assert work.execute(seat, 0, event.payload, area) == room
+                assert work.execute(instance, 0, event.payload, area) == room
                 event.payload.release()
                 queue.answer(area)
             queue.flush()

@@ -23,7 +23,7 @@ from vof.target.backends.rng_interface import RngSource, RngStream
 from vof.target.backends.rng_random import RandomSource
 from vof.target.backends.rng_simulator import SimulatorSource
 from vof.target.devices.device import DeviceFailure, Unanswered
-from vof.target.devices.rng import RngDevice, RngDeviceOptions, RngSeat
+from vof.target.devices.rng import RngDevice, RngDeviceOptions, RngInstance
 from vof.target.devices.rng_pace import PATIENCE, Clock, Pace, RateLimit, Waiter
 
 NOTHING = memoryview(b"")
@@ -72,10 +72,10 @@ def device(source: RngSource, clock: Clock, amount: int = 0, period: int = 1000)
     return RngDevice("rng", 0, RngDeviceOptions(amount, period), source, clock)
 
 
-def ask(seat: object, size: int) -> bytes:
-    assert isinstance(seat, RngSeat)
+def ask(instance: object, size: int) -> bytes:
+    assert isinstance(instance, RngInstance)
     room = memoryview(bytearray(b"\xee" * size))
-    count = seat.handle(0, NOTHING, room)
+    count = instance.handle(0, NOTHING, room)
     assert count > 0
     return bytes(room[:count])
 
@@ -84,11 +84,11 @@ def ask(seat: object, size: int) -> bytes:
 
 
 def test_getrandom() -> None:
-    seat = device(RandomSource(), StoppedClock()).take_seat()
-    answers = {ask(seat, 64) for _ in range(50)}
+    instance = device(RandomSource(), StoppedClock()).new_instance()
+    answers = {ask(instance, 64) for _ in range(50)}
     assert len(answers) == 50
     assert {len(answer) for answer in answers} == {64}
-    assert len(ask(seat, 1 << 20)) == 1 << 20
+    assert len(ask(instance, 1 << 20)) == 1 << 20
 
 
 def test_getrandom_early_after_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -103,13 +103,13 @@ def test_getrandom_early_after_the_start(monkeypatch: pytest.MonkeyPatch) -> Non
 
     clock = StoppedClock()
     monkeypatch.setattr(os, "getrandom", getrandom)
-    assert ask(device(RandomSource(), clock).take_seat(), 9) == b"x" * 9
+    assert ask(device(RandomSource(), clock).new_instance(), 9) == b"x" * 9
     assert clock.waited == [0.001, 0.002, 0.004]
 
 
 def test_the_alphabet_goes_on_for_each_association() -> None:
     one_device = device(SimulatorSource(), StoppedClock())
-    one, other = one_device.take_seat(), one_device.take_seat()
+    one, other = one_device.new_instance(), one_device.new_instance()
     assert ask(one, 30) == b"ABCDEFGHIJKLMNOPQRSTUVWXYZABCD"
     assert ask(other, 3) == b"ABC"
     assert ask(one, 3) == b"EFG"
@@ -133,17 +133,17 @@ def test_a_file_is_given_once_and_has_an_end(tmp_path: Path) -> None:
     path.write_bytes(bytes(range(100)))
     with opened(path) as source:
         both = device(source, StoppedClock())
-        one, other = both.take_seat(), both.take_seat()
+        one, other = both.new_instance(), both.new_instance()
         assert ask(one, 60) == bytes(range(60))
         assert ask(other, 60) == bytes(range(60, 100))
-        for seat in (one, other):
+        for instance in (one, other):
             with pytest.raises(DeviceFailure, match="random has come to its end"):
-                ask(seat, 1)
+                ask(instance, 1)
 
 
 def test_a_character_device() -> None:
     with opened(Path("/dev/zero")) as source:
-        assert ask(device(source, StoppedClock()).take_seat(), 100) == bytes(100)
+        assert ask(device(source, StoppedClock()).new_instance(), 100) == bytes(100)
 
 
 def test_whether_the_path_leads_to_another_pipe(tmp_path: Path) -> None:
@@ -164,13 +164,13 @@ def test_a_pipe_gives_what_was_written_and_waits_for_more(tmp_path: Path) -> Non
     os.mkfifo(path)
     clock = StoppedClock()
     with opened(path) as source:
-        seat = device(source, clock).take_seat()
+        instance = device(source, clock).new_instance()
         writer = os.open(path, os.O_WRONLY)
         os.write(writer, b"some")
-        assert ask(seat, 100) == b"some"
+        assert ask(instance, 100) == b"some"
         # Nothing, with a writer and without one.
         clock.at = {5: lambda: os.close(writer), 10: lambda: path.write_bytes(b"more")}
-        assert ask(seat, 100) == b"more"
+        assert ask(instance, 100) == b"more"
     assert len(clock.waited) == 10
     assert max(clock.waited) <= 0.1
 
@@ -189,28 +189,28 @@ def test_no_config_space_and_no_features_but_one() -> None:
     rng = device(RandomSource(), StoppedClock())
     assert (rng.device_id, rng.num_queues, rng.queue_size, rng.features) == (4, 1, 8, 1 << 32)
     assert RngDevice("rng", 1, RngDeviceOptions(), RandomSource()).features == 0
-    seat = rng.take_seat()
-    assert seat.read_config() == b""
-    assert not seat.write_config(0, b"\0")
+    instance = rng.new_instance()
+    assert instance.read_config() == b""
+    assert not instance.write_config(0, b"\0")
 
 
 @pytest.mark.parametrize(("readable", "room"), [(1, 16), (0, 0), (5, 0)])
 def test_requests_that_cannot_be_answered(readable: int, room: int) -> None:
-    seat = device(RandomSource(), StoppedClock()).take_seat()
+    instance = device(RandomSource(), StoppedClock()).new_instance()
     with pytest.raises(RemoteProtocolError):
-        seat.handle(0, memoryview(bytes(readable)), memoryview(bytearray(room)))
+        instance.handle(0, memoryview(bytes(readable)), memoryview(bytearray(room)))
 
 
 def test_a_short_read_is_a_short_answer() -> None:
-    seat = device(Scripted(3, 0, 0, 5), StoppedClock()).take_seat()
-    assert ask(seat, 10) == b"rrr"
-    assert ask(seat, 10) == b"rrrrr"
+    instance = device(Scripted(3, 0, 0, 5), StoppedClock()).new_instance()
+    assert ask(instance, 10) == b"rrr"
+    assert ask(instance, 10) == b"rrrrr"
 
 
 def test_a_source_that_fails() -> None:
-    seat = device(Scripted(OSError(5, "broken")), StoppedClock()).take_seat()
+    instance = device(Scripted(OSError(5, "broken")), StoppedClock()).new_instance()
     with pytest.raises(DeviceFailure, match=r"^broken$"):
-        ask(seat, 10)
+        ask(instance, 10)
 
 
 # The rate limit.
@@ -247,7 +247,7 @@ def test_what_was_not_used_is_not_lost_nor_gained() -> None:
 def test_the_limit_is_one_for_all_initiators() -> None:
     clock = StoppedClock()
     rng = device(SimulatorSource(), clock, amount=100, period=500)
-    one, other = rng.take_seat(), rng.take_seat()
+    one, other = rng.new_instance(), rng.new_instance()
     assert len(ask(one, 60)) == 60
     assert len(ask(other, 60)) == 40
     assert clock.waited == []
@@ -260,15 +260,15 @@ def test_the_limit_is_one_for_all_initiators() -> None:
 
 def test_short_reads_do_not_use_up_the_limit() -> None:
     clock = StoppedClock()
-    seat = device(Scripted(1, 1, 0, 1, 100), clock, amount=4).take_seat()
-    assert [len(ask(seat, 64)) for _ in range(4)] == [1, 1, 1, 1]
+    instance = device(Scripted(1, 1, 0, 1, 100), clock, amount=4).new_instance()
+    assert [len(ask(instance, 64)) for _ in range(4)] == [1, 1, 1, 1]
     assert clock.waited == [0.001]
 
 
 def test_a_long_period_is_waited_for() -> None:
     clock = StoppedClock()
-    seat = device(SimulatorSource(), clock, amount=1, period=3_600_000).take_seat()
-    assert ask(seat, 5) + ask(seat, 5) == b"AB"
+    instance = device(SimulatorSource(), clock, amount=1, period=3_600_000).new_instance()
+    assert ask(instance, 5) + ask(instance, 5) == b"AB"
     assert clock.waited == [3600.0]
 
 
@@ -277,7 +277,7 @@ def test_a_source_that_lets_wait_is_told_of_once(caplog: pytest.LogCaptureFixtur
     clock, source = StoppedClock(), Scripted()
     clock.at = {1000: lambda: source.script.append(3)}
     with caplog.at_level(logging.WARNING):
-        assert ask(device(source, clock).take_seat(), 5) == b"rrr"
+        assert ask(device(source, clock).new_instance(), 5) == b"rrr"
     assert sum(clock.waited) > 2 * PATIENCE
     (line,) = caplog.messages
     assert "source-dry" in line
@@ -290,14 +290,14 @@ def test_a_source_that_lets_wait_is_told_of_once(caplog: pytest.LogCaptureFixtur
 class Waiting:
     """A request in a thread."""
 
-    def __init__(self, seat: object, size: int = 8) -> None:
+    def __init__(self, instance: object, size: int = 8) -> None:
         self.outcome: bytes | Exception | None = None
-        self._thread = threading.Thread(target=self._run, args=(seat, size))
+        self._thread = threading.Thread(target=self._run, args=(instance, size))
         self._thread.start()
 
-    def _run(self, seat: object, size: int) -> None:
+    def _run(self, instance: object, size: int) -> None:
         try:
-            self.outcome = ask(seat, size)
+            self.outcome = ask(instance, size)
         except (Unanswered, DeviceFailure) as error:
             self.outcome = error
 
@@ -315,11 +315,11 @@ def wait_for_line(rng: RngDevice, length: int) -> None:
 
 def test_stopping_ends_all_waiting_of_one_association() -> None:
     rng = RngDevice("rng", 0, RngDeviceOptions(1, 3_600_000), SimulatorSource())
-    one, other = rng.take_seat(), rng.take_seat()
+    one, other = rng.new_instance(), rng.new_instance()
     assert ask(one, 1) == b"A"
     waiting = []
-    for place, seat in enumerate((one, other, one, other), 1):
-        waiting.append(Waiting(seat))
+    for place, instance in enumerate((one, other, one, other), 1):
+        waiting.append(Waiting(instance))
         wait_for_line(rng, place)
     one.stop_waiting()
     assert isinstance(waiting[0].join(), Unanswered)
@@ -337,10 +337,10 @@ def test_stopping_ends_all_waiting_of_one_association() -> None:
 
 
 def rng_with_bytes_left() -> object:
-    """A seat that was stopped: what needs no waiting is still served."""
-    seat = RngDevice("rng", 0, RngDeviceOptions(5, 1000), SimulatorSource()).take_seat()
-    seat.stop_waiting()
-    return seat
+    """A device instance that was stopped: what needs no waiting is still served."""
+    instance = RngDevice("rng", 0, RngDeviceOptions(5, 1000), SimulatorSource()).new_instance()
+    instance.stop_waiting()
+    return instance
 
 
 def test_stopping_while_the_source_has_nothing() -> None:
@@ -351,10 +351,10 @@ def test_stopping_while_the_source_has_nothing() -> None:
             started.set()
             return 0
 
-    seat = RngDevice("rng", 0, RngDeviceOptions(), Dry()).take_seat()
-    waiting = Waiting(seat)
+    instance = RngDevice("rng", 0, RngDeviceOptions(), Dry()).new_instance()
+    waiting = Waiting(instance)
     assert started.wait(10)
-    seat.stop_waiting()
+    instance.stop_waiting()
     assert isinstance(waiting.join(), Unanswered)
 
 

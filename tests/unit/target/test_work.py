@@ -6,11 +6,11 @@ from __future__ import annotations
 import pytest
 
 from tests.unit.target.place import Place
-from vof.target.devices.device import DeviceFailure, Result, Seat
+from vof.target.devices.device import DeviceFailure, DeviceInstance, Result
 from vof.target.work import Ledger, Work
 
 
-class ScriptedSeat(Seat):
+class ScriptedInstance(DeviceInstance):
     """Answers as its request says."""
 
     def __init__(self, work: Work) -> None:
@@ -44,17 +44,17 @@ class ScriptedSeat(Seat):
 
 def test_requests_are_counted_by_kind_and_end() -> None:
     work = Work()
-    seat = ScriptedSeat(work)
+    instance = ScriptedInstance(work)
     room = memoryview(bytearray(7))
     for name in (b"good", b"good", b"fail"):
-        assert work.execute(seat, 0, memoryview(name), room) == 7
+        assert work.execute(instance, 0, memoryview(name), room) == 7
     with pytest.raises(DeviceFailure):
-        work.execute(seat, 0, memoryview(b"break"), room)
+        work.execute(instance, 0, memoryview(b"break"), room)
     counts = work.counts()
     assert counts["good"][:5] == (2, 14, 0, 0, 0)
     assert counts["fail"][:5] == (1, 7, 0, 1, 0)
     assert counts["break"][:5] == (1, 0, 0, 0, 1)
-    assert seat.seen_in_flight == [1] * 4
+    assert instance.seen_in_flight == [1] * 4
     assert work.in_flight == 0
 
 
@@ -63,7 +63,7 @@ def test_the_ledger_keeps_what_was_done_on_connections_that_are_gone() -> None:
     works = [Work(), Work(), Work()]
     for work, queue in zip(works, (0, 0, 1), strict=True):
         ledger.enter(work, "disk", queue)
-        work.execute(ScriptedSeat(work), queue, memoryview(b"read"), memoryview(bytearray(1)))
+        work.execute(ScriptedInstance(work), queue, memoryview(b"read"), memoryview(bytearray(1)))
     first, second = ledger.read()
     assert (first.tvqn, first.queue, first.connections) == ("disk", 0, 2)
     assert first.counts["read"].requests == 2

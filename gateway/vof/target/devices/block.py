@@ -25,7 +25,7 @@ from vof.target.devices.block_request import (
     kind_of,
     result_of,
 )
-from vof.target.devices.device import Device, Result, Seat
+from vof.target.devices.device import Device, DeviceInstance, Result
 from vof.target.native_events import DiskError
 from vof.target.values import Values, flag, integer, power_of_two, text_up_to
 from vof.wire.blk import (
@@ -157,8 +157,8 @@ class BlockDevice(Device):
     def claim(self) -> None:
         self.backend.claim()
 
-    def take_seat(self) -> Seat:
-        return BlockSeat(self)
+    def new_instance(self) -> DeviceInstance:
+        return BlockInstance(self)
 
     def flush(self) -> None:
         self.backend.flush()
@@ -290,7 +290,7 @@ class BlockDevice(Device):
         return full._replace(**absent)
 
 
-class BlockSeat(Seat):
+class BlockInstance(DeviceInstance):
     """One driver's view of the disk.
 
     The write cache mode is the driver's own (§5.2.5, §5.2.6.2): two initiators of one disk do not

@@ -22,7 +22,7 @@ from vof.target.backends.crypto_interface import CryptoBackend
 from vof.target.devices.crypto_answers import refuse, zero
 from vof.target.devices.crypto_results import kind_of, result_of
 from vof.target.devices.crypto_sessions import SessionTable, wipe
-from vof.target.devices.device import Device, Result, Seat
+from vof.target.devices.device import Device, DeviceInstance, Result
 from vof.target.values import Values, integer, size_within
 from vof.wire.constants import CommonFeature, DeviceId
 from vof.wire.crypto import (
@@ -122,8 +122,8 @@ class CryptoDevice(Device):
     def claim(self) -> None:
         """Nothing to do: there is no data."""
 
-    def take_seat(self) -> Seat:
-        return CryptoSeat(self)
+    def new_instance(self) -> DeviceInstance:
+        return CryptoInstance(self)
 
     def flush(self) -> None:
         """Nothing to do: nothing is kept."""
@@ -146,7 +146,7 @@ class CryptoDevice(Device):
         return features
 
 
-class CryptoSeat(Seat):
+class CryptoInstance(DeviceInstance):
     """One driver's sessions and requests."""
 
     tail = 1  # the status byte

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""What the target asks of a device model.
+"""The interface of a device model: what the target asks of it.
 
 A ``Device`` is one section of the configuration and has everything that all its initiators share. A
-``Seat`` is one association's place at it: the features that one driver chose and what it set in the
-config space. Neither knows sockets, commands or descriptors: virtio 1.2 §2.7.4 makes the framing of
-a request no business of the device, so a request is its device-readable bytes and room for its
-device-writable ones.
+``DeviceInstance`` is the device as one association has it (*v5*): the features that one driver
+chose and what it set in the config space. Neither knows sockets, commands or descriptors: virtio
+1.2 §2.7.4 makes the framing of a request no business of the device, so a request is its
+device-readable bytes and room for its device-writable ones.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ class Result(NamedTuple):
     failed: bool
 
 
-class Seat(ABC):
-    """One association's place at a device. Called from every queue's threads at once."""
+class DeviceInstance(ABC):
+    """A device as one association has it. Called from every queue's threads at once."""
 
     tail: int = 0
     """Bytes at the end of the device-writable area that every answer writes: a status byte, say. An
@@ -89,7 +89,7 @@ class Seat(ABC):
         Its commands are those of ``dialect``. ``threads`` is the number of its requests that are
         worked on at a time; 0 leaves it to the device. ``depth`` is how many commands may be in
         flight before more are refused, 0 for any number. The caller closes the queue before the
-        socket and before this seat.
+        socket and before this instance.
         """
         return None
 
@@ -123,7 +123,7 @@ class Device(ABC):
 
     def refresh(self) -> bool:
         """Look whether what is behind the device has changed; True where the config space has, for
-        all seats at once. From any thread, closed or not. Raises OSError."""
+        all instances at once. From any thread, closed or not. Raises OSError."""
         return False
 
     def outdated(self) -> str:
@@ -136,8 +136,8 @@ class Device(ABC):
         """Keep other targets from serving the same data. Raises ConfigError where one does."""
 
     @abstractmethod
-    def take_seat(self) -> Seat:
-        """Return the place of a new association."""
+    def new_instance(self) -> DeviceInstance:
+        """Return the device as a new association is to have it."""
 
     @abstractmethod
     def flush(self) -> None:

@@ -18,7 +18,7 @@ from typing import Self
 
 from vof.logline import event
 from vof.target.backends.rng_interface import RngSource
-from vof.target.devices.device import Device, DeviceFailure, Seat
+from vof.target.devices.device import Device, DeviceFailure, DeviceInstance
 from vof.target.devices.rng_pace import PATIENCE, Clock, Pace, RateLimit, Waiter
 from vof.target.values import Values, integer, size
 from vof.wire.constants import CommonFeature, DeviceId
@@ -85,8 +85,8 @@ class RngDevice(Device):
     def claim(self) -> None:
         """Nothing to do: a source may have any number of readers."""
 
-    def take_seat(self) -> Seat:
-        return RngSeat(self)
+    def new_instance(self) -> DeviceInstance:
+        return RngInstance(self)
 
     def flush(self) -> None:
         """Nothing to do: nothing is written."""
@@ -99,7 +99,7 @@ class RngDevice(Device):
         event(logging.WARNING, "source-dry", tvqn=self.tvqn, reason=reason)
 
 
-class RngSeat(Seat):
+class RngInstance(DeviceInstance):
     """One driver's requests."""
 
     def __init__(self, device: RngDevice) -> None:

@@ -122,7 +122,7 @@ class Connection:
         """Serve what has arrived, for at most ``grace`` seconds of it, and close."""
         self._deadline = time.monotonic() + grace
         self._stir()
-        self._attachment.association.seat.stop_waiting()
+        self._attachment.association.instance.stop_waiting()
 
     def run(self, release: Callable[[Attachment], None]) -> None:
         """Serve until the connection ends; then ``release`` its place and close it."""

@@ -225,14 +225,14 @@ class KeyedQueue:
         begin = command.out_length
         readable = area[:begin] if request.snapshot is None else memoryview(request.snapshot)
         writable = area[begin:]
-        seat = self._association.seat
+        instance = self._association.instance
         assert self._index is not None
-        used = self._work.execute(seat, self._index, readable, writable)
+        used = self._work.execute(instance, self._index, readable, writable)
         size = used
-        if seat.tail and 0 < used < len(writable):
+        if instance.tail and 0 < used < len(writable):
             # The tail is at the end; what lies before it has been somebody else's.
             size = len(writable)
-            writable[used - seat.tail : size - seat.tail] = bytes(size - used)
+            writable[used - instance.tail : size - instance.tail] = bytes(size - used)
         dialect = self._association.dialect
         message = encode_keyed_completion(dialect, command, 0, used, size)
         before = partial(self._end, request)
