@@ -23,7 +23,7 @@ from vof.addresses import with_port
 from vof.descriptors import SHORTAGES, explain
 from vof.errors import RemoteProtocolError
 from vof.logline import Throttle, event
-from vof.target.association import AssociationTable, Attachment
+from vof.target.association import AssociationTable, ConnectedQueue
 from vof.target.capacity import Spare
 from vof.target.config import Settings
 from vof.target.connection import Connection
@@ -186,7 +186,7 @@ class Acceptor:
     def _readable(self, pending: _Pending) -> None:
         peer = pending.peer
         try:
-            attachment = pending.handshake.readable(
+            connected = pending.handshake.readable(
                 lambda reason: event(logging.INFO, "connect-refused", peer=peer, reason=reason)
             )
         except RemoteProtocolError as error:
@@ -195,15 +195,15 @@ class Acceptor:
         except (PeerClosed, OSError):
             self._drop(pending)
         else:
-            if attachment:
-                self._hand_over(pending, attachment)
+            if connected:
+                self._hand_over(pending, connected)
 
-    def _hand_over(self, pending: _Pending, attachment: Attachment) -> None:
+    def _hand_over(self, pending: _Pending, connected: ConnectedQueue) -> None:
         sock, connection = pending.handshake.sock, pending.connection
         self._selector.unregister(sock)
         del self._pending[sock]
-        connection.attach(attachment)
-        self._serving.start(connection, attachment, sock.close)
+        connection.connect(connected)
+        self._serving.start(connection, connected, sock.close)
 
     def _drop(self, pending: _Pending) -> None:
         sock = pending.handshake.sock

@@ -22,7 +22,7 @@ from typing import NamedTuple, Protocol
 
 from vof.logline import event
 from vof.target.devices.device import Device
-from vof.target.work import Ledger, Work
+from vof.target.work import Statistics, Work
 from vof.wire.connect import Names
 from vof.wire.constants import (
     CONTROL_QUEUE_DEPTH,
@@ -111,7 +111,7 @@ class Association:
         self.driver_features: int | None = None
         """None until the driver has set any."""
         self.queue_sizes: list[int] = []
-        self._links: dict[Attachment, Link] = {}
+        self._links: dict[ConnectedQueue, Link] = {}
         self._forget()
 
     @property
@@ -145,7 +145,7 @@ class Association:
                 if self._config_told:
                     return
                 self._config_told = True
-            links = [link for place, link in self._links.items() if place.queue is None]
+            links = [link for connected, link in self._links.items() if connected.index is None]
         completion = dialect.event(event, self.device.generation)
         for link in links:
             link.notify(event, completion)
@@ -215,21 +215,21 @@ class Association:
             link.abort()
         self.instance.stop_waiting()
 
-    def join(self, place: Attachment, link: Link) -> None:
+    def join(self, connected: ConnectedQueue, link: Link) -> None:
         """Note a connection."""
         with self.lock:
-            self._links[place] = link
+            self._links[connected] = link
 
     def link(self, queue: int) -> Link | None:
         """Return the connection of a virtqueue, None where it has none."""
         with self.lock:
-            links = (link for place, link in self._links.items() if place.queue == queue)
+            links = (link for connected, link in self._links.items() if connected.index == queue)
             return next(links, None)
 
-    def leave(self, place: Attachment) -> None:
+    def leave(self, connected: ConnectedQueue) -> None:
         """Forget a connection."""
         with self._left:
-            self._links.pop(place, None)
+            self._links.pop(connected, None)
             self._left.notify_all()
 
     def wait_until_left(self) -> None:
@@ -250,12 +250,12 @@ class Association:
 
 
 @dataclass(frozen=True, eq=False)
-class Attachment:
-    """A connection's place in an association."""
+class ConnectedQueue:
+    """A queue of an association and the work on it, for as long as its connection lasts."""
 
     association: Association
-    queue: int | None
-    """The virtqueue's index; None for the control queue."""
+    index: int | None
+    """The virtqueue's; None for the control queue."""
     work: Work = field(default_factory=Work)
     """What is done here."""
 
@@ -265,7 +265,7 @@ class AssociationTable:
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
-        self.ledger = Ledger()
+        self.statistics = Statistics()
         self._changed = threading.Condition()
         self._devices: dict[str, Device] = {}
         self._active: dict[int, Association] = {}
@@ -299,7 +299,7 @@ class AssociationTable:
 
     def connect_control(
         self, caller: Caller, link: Link, offer: TransportOffer = NO_OFFER
-    ) -> Attachment:
+    ) -> ConnectedQueue:
         """Begin an association. Raises Refusal."""
         if caller.names is None:
             raise Refusal(Reason.BAD_NAME, "a control queue's Connect has no names")
@@ -312,7 +312,7 @@ class AssociationTable:
                 raise Refusal(Reason.NO_INSTANCE, f"{self.limit} associations are the limit")
             association = Association(self._allocate(), caller, device, offer)
             self._active[association.target_id] = association
-            return self._attach(association, None, link)
+            return self._connect(association, None, link)
 
     def connect_queue(
         self,
@@ -321,7 +321,7 @@ class AssociationTable:
         caller: Caller,
         link: Link,
         size: int | None = None,
-    ) -> Attachment:
+    ) -> ConnectedQueue:
         """Connect a virtqueue of an association, which is to hold ``size`` commands, 0 for the most
         it can; None leaves it at what was agreed. Raises Refusal."""
         with self._changed:
@@ -333,9 +333,9 @@ class AssociationTable:
                 if size is not None:
                     association.queue_sizes[queue] = size or association.device.queue_size
                 association.queues.add(queue)
-                attachment = self._attach(association, queue, link)
-                self.ledger.enter(attachment.work, association.device.tvqn, queue)
-                return attachment
+                connected = self._connect(association, queue, link)
+                self.statistics.enter(connected.work, association.device.tvqn, queue)
+                return connected
 
     def _check_queue(
         self, association: Association, queue: int, caller: Caller, size: int | None
@@ -357,18 +357,18 @@ class AssociationTable:
             reason = f"queue {queue} holds {device.queue_size} commands, not {size}"
             raise Refusal(Reason.QUEUE_SIZE, reason)
 
-    def release(self, attachment: Attachment) -> None:
+    def release(self, connected: ConnectedQueue) -> None:
         """A connection is gone, and so is everything that was executed for it."""
-        association = attachment.association
+        association = connected.association
         # First of all, so that the end of the association does not reach this connection: its peer
         # is to see it closed when everything here is done.
-        association.leave(attachment)
-        if attachment.queue is None:
+        association.leave(connected)
+        if connected.index is None:
             association.end("disconnected", level=logging.INFO)
         else:
-            self.ledger.leave(attachment.work)
+            self.statistics.leave(connected.work)
             with association.lock:
-                association.queues.discard(attachment.queue)
+                association.queues.discard(connected.index)
         with self._changed:
             known = self._active.get(association.target_id)
             if known is association and association.over:
@@ -403,10 +403,10 @@ class AssociationTable:
         for association in users:
             association.notify(event)
 
-    def _attach(self, association: Association, queue: int | None, link: Link) -> Attachment:
-        attachment = Attachment(association, queue)
-        association.join(attachment, link)
-        return attachment
+    def _connect(self, association: Association, queue: int | None, link: Link) -> ConnectedQueue:
+        connected = ConnectedQueue(association, queue)
+        association.join(connected, link)
+        return connected
 
     def _allocate(self) -> int:
         """Return the lowest free target id. The limit leaves 0xffff, which means a control queue,

@@ -9,8 +9,8 @@ from __future__ import annotations
 from vof.target.association import (
     NO_OFFER,
     AssociationTable,
-    Attachment,
     Caller,
+    ConnectedQueue,
     Link,
     Refusal,
     TransportOffer,
@@ -31,9 +31,9 @@ def answer_connect(
     names: Names | None,
     link: Link,
     offer: TransportOffer = NO_OFFER,
-) -> tuple[bytes, Attachment | Refusal]:
-    """Return the completion of a Connect that came over ``transport``, and the connection's place
-    or why it has none.
+) -> tuple[bytes, ConnectedQueue | Refusal]:
+    """Return the completion of a Connect that came over ``transport``, and the queue that it
+    connected or why there is none.
 
     ``names`` are those of its body, None where it has none. ``link`` is the connection as its
     association is to know it.
@@ -43,17 +43,17 @@ def answer_connect(
     try:
         if connect.target_id == CONTROL_QUEUE_TARGET_ID:
             # The queue id is not looked at: the initiators do not agree what to send here.
-            attachment = table.connect_control(caller, link, offer)
+            connected = table.connect_control(caller, link, offer)
         else:
-            attachment = table.connect_queue(
+            connected = table.connect_queue(
                 connect.target_id, connect.queue_id, caller, link, connect.queue_size
             )
     except Refusal as refused:
         status = dialect.status_of(refused.reason)
         return dialect.complete(Command.CONNECT, connect.command_id, status), refused
     # Virtqueues are told the target id too: the Linux initiator takes it from every Connect.
-    value = attachment.association.target_id
-    return dialect.complete(Command.CONNECT, connect.command_id, value=value), attachment
+    value = connected.association.target_id
+    return dialect.complete(Command.CONNECT, connect.command_id, value=value), connected
 
 
 def answer_foreign(foreign: ForeignConnect) -> tuple[bytes, Refusal]:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """A connection after its Connect: one thread that serves its queue.
 
-Owns its socket and its place. Must not know what is served: ``control_queue`` and ``virtqueue`` do.
+Owns its socket. Must not know what is served: ``control_queue`` and ``virtqueue`` do.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable
 
-from vof.target.association import Attachment
+from vof.target.association import ConnectedQueue
 from vof.target.async_events import Mailbox
 from vof.target.channel import Channel
 from vof.target.control_queue import ControlQueue
@@ -33,20 +33,20 @@ class Connection:
         self._channel = Channel(sock, send_timeout)
         self._threads = threads
         self._events = Mailbox()
-        self._attachment: Attachment
+        self._connected: ConnectedQueue
         self._queue: ControlQueue | Virtqueue | None = None
 
-    def attach(self, attachment: Attachment) -> None:
-        """Take the place that the Connect was given. To be called before the thread starts."""
-        self._attachment = attachment
-        if attachment.queue is None:
-            self._queue = ControlQueue(self._channel, attachment.association, self._events)
+    def connect(self, connected: ConnectedQueue) -> None:
+        """Become the connection of a queue. To be called before the thread starts."""
+        self._connected = connected
+        if connected.index is None:
+            self._queue = ControlQueue(self._channel, connected.association, self._events)
         else:
             self._queue = Virtqueue(
                 self._channel,
-                attachment.association,
-                attachment.queue,
-                work=attachment.work,
+                connected.association,
+                connected.index,
+                work=connected.work,
                 threads=self._threads,
                 name=self.name,
                 failed=self._fail,
@@ -55,13 +55,13 @@ class Connection:
     @property
     def is_control(self) -> bool:
         """True for the control queue's connection."""
-        return self._attachment.queue is None
+        return self._connected.index is None
 
     @property
     def name(self) -> str:
         """Name of the thread, as debuggers show it."""
-        queue = self._attachment.queue
-        return f"vof-{self._attachment.association.target_id}-{'c' if queue is None else queue}"
+        queue = self._connected.index
+        return f"vof-{self._connected.association.target_id}-{'c' if queue is None else queue}"
 
     def abort(self) -> None:
         """End the connection at once. What is being executed goes on, but is not answered."""
@@ -81,10 +81,10 @@ class Connection:
         self._channel.finish(grace)
         if self._queue:
             self._queue.finish()
-        self._attachment.association.instance.stop_waiting()
+        self._connected.association.instance.stop_waiting()
 
-    def run(self, release: Callable[[Attachment], None]) -> None:
-        """Serve until the connection ends; then ``release`` its place and close it."""
+    def run(self, release: Callable[[ConnectedQueue], None]) -> None:
+        """Serve until the connection ends; then ``release`` its queue and close it."""
         assert self._queue is not None
         try:
             self._channel.open()
@@ -95,14 +95,14 @@ class Connection:
             self._queue.close()
             # Everything this queue had in progress is over: now it may be connected again, and a
             # peer that sees the connection closed can rely on that.
-            release(self._attachment)
+            release(self._connected)
             # The control queue's closing says it of all: those that ended with it were cut off with
             # requests in progress.
             if self.is_control:
-                self._attachment.association.wait_until_left()
+                self._connected.association.wait_until_left()
             self._channel.close()
 
     def _fail(self, error: Exception) -> None:
-        end_by(error, self._attachment.association, self.peer)
+        end_by(error, self._connected.association, self.peer)
         # Where the association had ended before, this connection is still to be ended.
         self.abort()

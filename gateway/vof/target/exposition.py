@@ -30,7 +30,7 @@ def target_families(table: AssociationTable, connections: Callable[[], int]) -> 
         (),
         {(): connections()},
     )
-    works = list(table.ledger.read())
+    works = list(table.statistics.read())
     places = {(work.tvqn, str(work.queue)): work for work in works}
     yield gauge(
         "vof_target_queues",

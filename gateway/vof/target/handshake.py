@@ -12,7 +12,7 @@ import socket
 from collections.abc import Callable
 
 from vof.errors import RemoteProtocolError
-from vof.target.association import AssociationTable, Attachment, Link, Refusal
+from vof.target.association import AssociationTable, ConnectedQueue, Link, Refusal
 from vof.target.connecting import MAX_REFUSALS, answer_connect, answer_foreign
 from vof.wire.connect import (
     Connect,
@@ -50,8 +50,8 @@ class Handshake:
         self._wanted = COMMAND_SIZE
         self._connect: Connect | ForeignConnect | None = None
 
-    def readable(self, refused: Callable[[str], None]) -> Attachment | None:
-        """Take what has arrived; return the connection's place once a Connect has succeeded.
+    def readable(self, refused: Callable[[str], None]) -> ConnectedQueue | None:
+        """Take what has arrived; return the queue it is for once a Connect has succeeded.
 
         ``refused`` is told why a Connect was refused. Raises RemoteProtocolError, PeerClosed or
         OSError where the connection is to be closed.
@@ -84,10 +84,10 @@ class Handshake:
 
     def _answered(
         self, connect: Connect | ForeignConnect, refused: Callable[[str], None]
-    ) -> Attachment | None:
+    ) -> ConnectedQueue | None:
         rest = bytes(memoryview(self._received)[COMMAND_SIZE:])
         self._begin()
-        outcome: Attachment | Refusal
+        outcome: ConnectedQueue | Refusal
         if isinstance(connect, ForeignConnect):
             completion, outcome = answer_foreign(connect)
         else:

@@ -15,7 +15,7 @@ from itertools import takewhile
 from typing import Generic, Protocol, TypeVar
 
 from vof.logline import event
-from vof.target.association import Attachment
+from vof.target.association import ConnectedQueue
 
 
 class Served(Protocol):
@@ -33,8 +33,8 @@ class Served(Protocol):
     def is_control(self) -> bool:
         """True for a control queue's."""
 
-    def run(self, release: Callable[[Attachment], None]) -> None:
-        """Serve until the connection ends; then ``release`` its place and close it."""
+    def run(self, release: Callable[[ConnectedQueue], None]) -> None:
+        """Serve until the connection ends; then ``release`` its queue and close it."""
 
     def finish(self, grace: float) -> None:
         """Serve what has arrived, for at most ``grace`` seconds of it, and close."""
@@ -62,8 +62,8 @@ WaitingT = TypeVar("WaitingT", bound=Waiting)
 class Serving(Generic[ServedT]):
     """The connections that have a thread."""
 
-    def __init__(self, release: Callable[[Attachment], None]) -> None:
-        """``release`` gives back the place that a connection had in its association."""
+    def __init__(self, release: Callable[[ConnectedQueue], None]) -> None:
+        """``release`` is told of the queue whose connection is gone."""
         self._release = release
         self._changed = threading.Condition()
         self._connections: set[ServedT] = set()
@@ -87,7 +87,7 @@ class Serving(Generic[ServedT]):
     def start(
         self,
         connection: ServedT,
-        attachment: Attachment,
+        connected: ConnectedQueue,
         close: Callable[[], None],
         **fields: object,
     ) -> None:
@@ -95,7 +95,7 @@ class Serving(Generic[ServedT]):
         ``fields`` are logged too."""
         with self._changed:
             self._connections.add(connection)
-        association = attachment.association
+        association = connected.association
         event(
             logging.INFO,
             "connected",
@@ -103,7 +103,7 @@ class Serving(Generic[ServedT]):
             tvqn=association.device.tvqn,
             ivqn=association.ivqn,
             target_id=association.target_id,
-            queue="control" if attachment.queue is None else attachment.queue,
+            queue="control" if connected.index is None else connected.index,
             **fields,
         )
         thread = threading.Thread(
@@ -113,7 +113,7 @@ class Serving(Generic[ServedT]):
             thread.start()
         except RuntimeError as error:
             association.end("no-thread", str(error), peer=connection.peer)
-            self._release(attachment)
+            self._release(connected)
             close()
             self._forget(connection)
 

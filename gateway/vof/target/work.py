@@ -72,7 +72,7 @@ class QueueWork(NamedTuple):
     counts: Counts
 
 
-class Ledger:
+class Statistics:
     """The work of a target, by device and virtqueue; from any thread."""
 
     def __init__(self) -> None:

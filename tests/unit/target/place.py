@@ -4,7 +4,13 @@
 from __future__ import annotations
 
 from tests.unit.target.disk import NotingBackend
-from vof.target.association import NO_OFFER, AssociationTable, Attachment, Caller, TransportOffer
+from vof.target.association import (
+    NO_OFFER,
+    AssociationTable,
+    Caller,
+    ConnectedQueue,
+    TransportOffer,
+)
 from vof.target.devices.block import BlockDevice, BlockOptions
 from vof.wire.connect import Names
 from vof.wire.constants import AsyncEvent, Transport
@@ -53,13 +59,15 @@ class Place:
     def link(self, name: str) -> NotingLink:
         return NotingLink(name, self.aborted)
 
-    def control(self, ivqn: str = "me") -> Attachment:
+    def control(self, ivqn: str = "me") -> ConnectedQueue:
         return self.table.connect_control(caller(ivqn), self.link("control"))
 
-    def of(self, dialect: Dialect = V5, offer: TransportOffer = NO_OFFER) -> Attachment:
+    def of(self, dialect: Dialect = V5, offer: TransportOffer = NO_OFFER) -> ConnectedQueue:
         """An association of this dialect."""
         return self.table.connect_control(caller(dialect=dialect), self.link("control"), offer)
 
-    def queue(self, target_id: int, queue: int, ivqn: str = "me", tvqn: str = "dev") -> Attachment:
+    def queue(
+        self, target_id: int, queue: int, ivqn: str = "me", tvqn: str = "dev"
+    ) -> ConnectedQueue:
         who = caller(ivqn, tvqn)
         return self.table.connect_queue(target_id, queue, who, self.link(f"queue {queue}"))

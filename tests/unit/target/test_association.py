@@ -77,7 +77,7 @@ def test_a_released_queue_can_be_connected_again(place: Place) -> None:
     place.control()
     queue = place.queue(0, 1)
     place.table.release(queue)
-    assert place.queue(0, 1).queue == 1
+    assert place.queue(0, 1).index == 1
     assert place.aborted == []
 
 
@@ -116,14 +116,14 @@ def test_a_virtqueue_speaks_as_its_control_queue_does(place: Place) -> None:
     assert refusal(connect, 0, 0, caller(dialect=V2), link) == 71
     assert refusal(connect, 0, 0, rdma, link) == 71
     assert refusal(connect, 1, 0, caller(), link) == 71
-    assert connect(0, 0, caller(), link).queue == 0
-    assert connect(1, 0, caller(dialect=V5), link).queue == 0
+    assert connect(0, 0, caller(), link).index == 0
+    assert connect(1, 0, caller(dialect=V5), link).index == 0
 
 
 def test_a_virtqueue_may_leave_its_names_out(place: Place) -> None:
     place.of(V5)
     nameless = caller(dialect=V5)._replace(names=None)
-    assert place.table.connect_queue(0, 0, nameless, place.link("queue")).queue == 0
+    assert place.table.connect_queue(0, 0, nameless, place.link("queue")).index == 0
     assert refusal(place.table.connect_control, nameless, place.link("control")) == 71
 
 
@@ -133,9 +133,9 @@ def test_the_size_that_a_connect_asks_for(place: Place) -> None:
     most = place.device.queue_size
     assert refusal(place.table.connect_queue, 0, 0, who, link, most + 1) == 22
     for asked, size in ((5, 5), (0, most), (most, most)):
-        attachment = place.table.connect_queue(0, 0, who, link, asked)
+        connected = place.table.connect_queue(0, 0, who, link, asked)
         assert association.queue_sizes[0] == size
-        place.table.release(attachment)
+        place.table.release(connected)
 
 
 BOTH = TransportFeature.KEYED_NUM_DESCS | TransportFeature.KEYED_EAGER_BUF

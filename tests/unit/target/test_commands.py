@@ -11,7 +11,7 @@ from tests.unit.target.disk import EIO
 from tests.unit.target.place import Place, caller
 from vof.errors import RemoteProtocolError
 from vof.target import commands
-from vof.target.association import Attachment, TransportOffer
+from vof.target.association import ConnectedQueue, TransportOffer
 from vof.wire.constants import REQUESTS, Command, Transport, TransportFeature
 from vof.wire.dialect import DIALECTS, PROPOSAL, V2, V5
 from vof.wire.structs import unpack
@@ -23,21 +23,21 @@ def place() -> Place:
 
 
 def execute(
-    attachment: Attachment, command: Command, select: int = 0, value: int = 0
+    connected: ConnectedQueue, command: Command, select: int = 0, value: int = 0
 ) -> tuple[int, int]:
     """Execute a command; return its status and value. ``select`` is what stands at 4."""
-    dialect = attachment.association.dialect
+    dialect = connected.association.dialect
     form = dialect.forms[command]
     head = struct.pack("<HHIQ", form.opcode, 7, select, value)
-    answer = unpack(form.completion, commands.execute(attachment.association, head))
+    answer = unpack(form.completion, commands.execute(connected.association, head))
     assert answer[1] == 7
     return answer[0], getattr(answer, "value", 0)
 
 
-def set_status(attachment: Attachment, status: int) -> int:
+def set_status(connected: ConnectedQueue, status: int) -> int:
     """Set the device status and return what it then is."""
-    assert execute(attachment, Command.SET_STATUS, status) == (0, 0)
-    return execute(attachment, Command.GET_STATUS)[1]
+    assert execute(connected, Command.SET_STATUS, status) == (0, 0)
+    return execute(connected, Command.GET_STATUS)[1]
 
 
 def test_the_device_status(place: Place) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from tests.unit.target.place import Place
 from vof.target.devices.device import DeviceFailure, DeviceInstance, Result
-from vof.target.work import Ledger, Work
+from vof.target.work import Statistics, Work
 
 
 class ScriptedInstance(DeviceInstance):
@@ -58,20 +58,20 @@ def test_requests_are_counted_by_kind_and_end() -> None:
     assert work.in_flight == 0
 
 
-def test_the_ledger_keeps_what_was_done_on_connections_that_are_gone() -> None:
-    ledger = Ledger()
+def test_statistics_keep_what_was_done_on_connections_that_are_gone() -> None:
+    statistics = Statistics()
     works = [Work(), Work(), Work()]
     for work, queue in zip(works, (0, 0, 1), strict=True):
-        ledger.enter(work, "disk", queue)
+        statistics.enter(work, "disk", queue)
         work.execute(ScriptedInstance(work), queue, memoryview(b"read"), memoryview(bytearray(1)))
-    first, second = ledger.read()
+    first, second = statistics.read()
     assert (first.tvqn, first.queue, first.connections) == ("disk", 0, 2)
     assert first.counts["read"].requests == 2
     assert second.counts["read"].requests == 1
     for work in works:
-        ledger.leave(work)
-        ledger.leave(work)  # twice is no more
-    first, second = ledger.read()
+        statistics.leave(work)
+        statistics.leave(work)  # twice is no more
+    first, second = statistics.read()
     assert (first.connections, second.connections) == (0, 0)
     assert first.counts["read"].requests == 2
     assert second.counts["read"].requests == 1
@@ -82,10 +82,10 @@ def test_a_table_enters_virtqueues_and_no_control_queue() -> None:
     control = place.control()
     assert place.table.users() == {"dev": 1}
     queue = place.queue(control.association.target_id, 2)
-    (entry,) = place.table.ledger.read()
+    (entry,) = place.table.statistics.read()
     assert (entry.tvqn, entry.queue, entry.connections) == ("dev", 2, 1)
     place.table.release(queue)
-    (entry,) = place.table.ledger.read()
+    (entry,) = place.table.statistics.read()
     assert entry.connections == 0
     place.table.release(control)
     assert place.table.users() == {"dev": 0}

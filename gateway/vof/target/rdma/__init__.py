@@ -3,7 +3,7 @@
 
     loading              the import of all this where it is asked for
     addresses, listener  which addresses RDMA devices serve, and listening on them
-    acceptor, greeting   connections that have not connected yet: one thread for all of them
+    acceptor, handshake  connections that have not connected yet: one thread for all of them
     connection           connections that have: a thread each
     queue                the commands of one connected queue
     send_queue           work requests on their way to the initiator

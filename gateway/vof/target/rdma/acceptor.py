@@ -31,7 +31,7 @@ from vof.target.config import Settings
 from vof.target.ending import Stalled
 from vof.target.rdma.connection import CONTROL_RECEIVES, MAX_DESCS, SPARE, Connection
 from vof.target.rdma.endpoint import Endpoint
-from vof.target.rdma.greeting import Greeting, Welcome
+from vof.target.rdma.handshake import Accepted, Handshake
 from vof.target.rdma.listener import Listener
 from vof.target.rdma.memory import NotRegistered
 from vof.target.rdma.tapped import TappedEndpoint
@@ -50,7 +50,7 @@ _ENDS = (
 
 @dataclass(eq=False)
 class _Pending:
-    greeting: Greeting
+    handshake: Handshake
     connection: Connection
     deadline: float
 
@@ -183,7 +183,7 @@ class Acceptor:
                 event(logging.DEBUG, "refused", reason=error.strerror)
             self._close_id(cmid)
             return
-        self._greet(endpoint, settings)
+        self._begin_handshake(endpoint, settings)
 
     def _endpoint(self, cmid: CMID, listener: Listener) -> Endpoint:
         """Make the endpoint of a connection that was asked for. Raises OSError."""
@@ -194,19 +194,19 @@ class Acceptor:
             return Endpoint(device, cmid, self._cm_lock, receives)
         return TappedEndpoint(device, cmid, self._cm_lock, receives, self._taps, listener.place)
 
-    def _greet(self, endpoint: Endpoint, settings: Settings) -> None:
+    def _begin_handshake(self, endpoint: Endpoint, settings: Settings) -> None:
         connection = Connection(endpoint, eager=settings.eager, send_timeout=settings.send_timeout)
         try:
             if not endpoint.reads:
                 raise RemoteProtocolError("the initiator lets us read nothing of its memory")
-            greeting = Greeting(endpoint, self._table, connection, offer(settings))
+            handshake = Handshake(endpoint, self._table, connection, offer(settings))
         except RemoteProtocolError as error:
             event(logging.WARNING, "violation", peer=endpoint.peer, reason=str(error))
         except (OSError, NotRegistered) as error:
             self._warn_of_refusal(endpoint.peer, str(error))
         else:
             deadline = time.monotonic() + settings.handshake_timeout
-            self._pending[endpoint.fileno()] = _Pending(greeting, connection, deadline)
+            self._pending[endpoint.fileno()] = _Pending(handshake, connection, deadline)
             self._poll.register(endpoint.fileno(), select.POLLIN)
             return
         endpoint.close()
@@ -235,7 +235,7 @@ class Acceptor:
     def _advance(self, pending: _Pending) -> None:
         peer = pending.peer
         try:
-            welcome = pending.greeting.advance(
+            accepted = pending.handshake.advance(
                 lambda reason: event(logging.INFO, "connect-refused", peer=peer, reason=reason)
             )
         except RemoteProtocolError as error:
@@ -244,28 +244,28 @@ class Acceptor:
         except (Stalled, OSError):
             self._drop(pending)
         else:
-            if welcome:
-                self._hand_over(pending, welcome)
+            if accepted:
+                self._hand_over(pending, accepted)
 
-    def _hand_over(self, pending: _Pending, welcome: Welcome) -> None:
+    def _hand_over(self, pending: _Pending, accepted: Accepted) -> None:
         connection = pending.connection
         self._forget_pending(pending)
-        connection.attach(pending.greeting, welcome)
+        connection.connect(pending.handshake, accepted)
         close = connection.endpoint.close
-        self._serving.start(connection, welcome.attachment, close, transport="rdma")
+        self._serving.start(connection, accepted.connected, close, transport="rdma")
 
     def _forget_pending(self, pending: _Pending) -> None:
-        fd = pending.greeting.endpoint.fileno()
+        fd = pending.handshake.endpoint.fileno()
         self._poll.unregister(fd)
         del self._pending[fd]
 
     def _drop(self, pending: _Pending) -> None:
         self._forget_pending(pending)
-        pending.greeting.endpoint.close()
+        pending.handshake.endpoint.close()
 
     def _find_ended(self) -> None:
         for pending in list(self._pending.values()):
-            if not pending.greeting.endpoint.alive():
+            if not pending.handshake.endpoint.alive():
                 self._drop(pending)
         for connection in self.connected():
             if not connection.endpoint.alive():
@@ -285,7 +285,7 @@ class Acceptor:
             reason=f"{', '.join(listened)} is not served until the target is started again",
         )
         for pending in list(self._pending.values()):
-            if pending.greeting.endpoint.device.name == device:
+            if pending.handshake.endpoint.device.name == device:
                 self._drop(pending)
         for connection in self.connected():
             if connection.endpoint.device.name == device:

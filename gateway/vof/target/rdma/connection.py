@@ -21,12 +21,12 @@ from collections.abc import Callable
 from dataclasses import asdict
 
 from vof.logline import event
-from vof.target.association import Attachment
+from vof.target.association import ConnectedQueue
 from vof.target.async_events import Mailbox
 from vof.target.ending import Stalled, end_by
 from vof.target.rdma.eager import EagerRange
 from vof.target.rdma.endpoint import Endpoint
-from vof.target.rdma.greeting import Greeting, Welcome
+from vof.target.rdma.handshake import Accepted, Handshake
 from vof.target.rdma.memory import PAGE, NotRegistered, Pool, Region, round_up
 from vof.target.rdma.queue import KeyedQueue
 from vof.target.rdma.send_queue import FIRST_IDENT, SendQueue
@@ -59,7 +59,7 @@ KEEPALIVE = 60.0
 class Connection:
     """One connected queue: the control queue, or a virtqueue.
 
-    ``run`` is the body of its thread. The rest but ``attach`` may be called from any other.
+    ``run`` is the body of its thread. The rest but ``connect`` may be called from any other.
     """
 
     def __init__(self, endpoint: Endpoint, *, eager: int, send_timeout: float) -> None:
@@ -76,32 +76,32 @@ class Connection:
         self._aborted = False
         self._deadline: float | None = None
         self._rested = False
-        self._attachment: Attachment
-        self._welcome: Welcome
+        self._connected: ConnectedQueue
+        self._accepted: Accepted
         self._inbox: _Inbox
         self._pool: Pool
         self._queue: KeyedQueue
         self._sends: SendQueue
         self._message_size = 0
 
-    def attach(self, greeting: Greeting, welcome: Welcome) -> None:
-        """Take the place that the Connect was given. To be called before the thread starts."""
-        self._sends = greeting.sends
-        self._welcome = welcome
-        self._attachment = welcome.attachment
+    def connect(self, handshake: Handshake, accepted: Accepted) -> None:
+        """Become the connection of a queue. To be called before the thread starts."""
+        self._sends = handshake.sends
+        self._accepted = accepted
+        self._connected = accepted.connected
         if self._eager_size and not self.is_control:
             self.eager = EagerRange(self.endpoint.expose, self._eager_size)
 
     @property
     def is_control(self) -> bool:
         """True for the control queue's connection."""
-        return self._attachment.queue is None
+        return self._connected.index is None
 
     @property
     def name(self) -> str:
         """Name of the thread, as debuggers show it."""
-        queue = self._attachment.queue
-        return f"vof-{self._attachment.association.target_id}-{'c' if queue is None else queue}"
+        queue = self._connected.index
+        return f"vof-{self._connected.association.target_id}-{'c' if queue is None else queue}"
 
     def abort(self) -> None:
         """End the connection at once. What is being executed goes on, but is not answered."""
@@ -122,25 +122,25 @@ class Connection:
         """Serve what has arrived, for at most ``grace`` seconds of it, and close."""
         self._deadline = time.monotonic() + grace
         self._stir()
-        self._attachment.association.instance.stop_waiting()
+        self._connected.association.instance.stop_waiting()
 
-    def run(self, release: Callable[[Attachment], None]) -> None:
-        """Serve until the connection ends; then ``release`` its place and close it."""
+    def run(self, release: Callable[[ConnectedQueue], None]) -> None:
+        """Serve until the connection ends; then ``release`` its queue and close it."""
         try:
             self._open()
             self._serve()
         except NotRegistered as error:
-            self._attachment.association.end(
+            self._connected.association.end(
                 "no-memory", str(error), level=logging.ERROR, peer=self.peer
             )
         except Exception as error:  # noqa: BLE001 - ends this association only
-            end_by(error, self._attachment.association, self.peer)
+            end_by(error, self._connected.association, self.peer)
         finally:
             self._close(release)
 
     def _open(self) -> None:
         """Make what serving needs, and answer the Connect. Raises OSError or NotRegistered."""
-        association, index = self._attachment.association, self._attachment.queue
+        association, index = self._connected.association, self._connected.index
         limits = KeyedLimits(
             association.device.limits.max_ndesc,
             MAX_DESCS,
@@ -167,11 +167,11 @@ class Connection:
             ranges=self._range_of,
             limits=limits,
             largest=self.endpoint.max_message,
-            work=self._attachment.work,
+            work=self._connected.work,
         )
         with self._lock:
             self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-        self._sends.answer((), 0, 0, self._welcome.completion)
+        self._sends.answer((), 0, 0, self._accepted.completion)
 
     def _serve(self) -> None:
         """Serve until the connection ends. Raises RemoteProtocolError, DeviceFailure, Unanswered,
@@ -180,7 +180,7 @@ class Connection:
         poll = select.poll()
         for fd in self._descriptors():
             poll.register(fd, select.POLLIN)
-        association = self._attachment.association
+        association = self._connected.association
         while not (self._aborted or association.ended):
             found = endpoint.reap()
             if found:
@@ -251,7 +251,7 @@ class Connection:
         return ready
 
     def _range_of(self, index: int) -> EagerRange | None:
-        link = self._attachment.association.link(index)
+        link = self._connected.association.link(index)
         return link.eager if isinstance(link, Connection) else None
 
     def _stir(self) -> None:
@@ -260,7 +260,7 @@ class Connection:
             if self._wake >= 0:
                 os.eventfd_write(self._wake, 1)
 
-    def _close(self, release: Callable[[Attachment], None]) -> None:
+    def _close(self, release: Callable[[ConnectedQueue], None]) -> None:
         self._events.close()
         if self.eager:
             self.eager.close()
@@ -268,13 +268,13 @@ class Connection:
             logging.DEBUG,
             "operations",
             peer=self.peer,
-            target_id=self._attachment.association.target_id,
-            queue="control" if self.is_control else self._attachment.queue,
+            target_id=self._connected.association.target_id,
+            queue="control" if self.is_control else self._connected.index,
             **asdict(self._sends.operations),
         )
         # Everything this queue had in progress is over: now it may be connected again, and a peer
         # that sees the connection closed can rely on that.
-        release(self._attachment)
+        release(self._connected)
         self.endpoint.close()
         with self._lock:
             wake, self._wake = self._wake, -1

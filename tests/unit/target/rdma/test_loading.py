@@ -18,7 +18,7 @@ OURS = [
     "acceptor",
     "connection",
     "endpoint",
-    "greeting",
+    "handshake",
     "listener",
     "verbs",
     "work_requests",
@@ -56,7 +56,7 @@ def test_others_do_without() -> None:
 def test_another_module_that_is_missing_is_a_mistake_of_ours(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setitem(sys.modules, "vof.target.rdma.greeting", None)
+    monkeypatch.setitem(sys.modules, "vof.target.rdma.handshake", None)
     monkeypatch.delitem(sys.modules, "pyverbs")
     with pytest.raises(ImportError):
         load()

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from vof.errors import RemoteProtocolError
-from vof.target.association import AssociationTable, Attachment, Link, Refusal, TransportOffer
+from vof.target.association import AssociationTable, ConnectedQueue, Link, Refusal, TransportOffer
 from vof.target.connecting import MAX_REFUSALS, answer_connect, answer_foreign
 from vof.target.rdma.endpoint import SEND_ROOM, Endpoint
 from vof.target.rdma.memory import PAGE, round_up
@@ -39,14 +39,14 @@ _COMPLETIONS = _BODY + CONNECT_BODY_SIZE
 _DESK = round_up(_COMPLETIONS + SEND_ROOM * COMPLETION_SIZE, PAGE)
 
 
-class Welcome(NamedTuple):
+class Accepted(NamedTuple):
     """A Connect that has succeeded, and is to be answered."""
 
-    attachment: Attachment
+    connected: ConnectedQueue
     completion: bytes
 
 
-class Greeting:
+class Handshake:
     """One connection that is not connected to anything yet."""
 
     def __init__(
@@ -60,7 +60,7 @@ class Greeting:
         self._offer = offer
         self._refusals = 0
         self._refused: Callable[[str], None]
-        self._welcome: Welcome | None = None
+        self._accepted: Accepted | None = None
         self._desk = endpoint.register(_DESK)
         self.sends = SendQueue(endpoint, self._desk, _COMPLETIONS, SEND_ROOM)
         """What completions are sent with."""
@@ -69,7 +69,7 @@ class Greeting:
         endpoint.arm()
         endpoint.accept()
 
-    def advance(self, refused: Callable[[str], None]) -> Welcome | None:
+    def advance(self, refused: Callable[[str], None]) -> Accepted | None:
         """Take what was completed; return the outcome once a Connect has succeeded.
 
         ``refused`` is told why a Connect was refused. Raises RemoteProtocolError or OSError where
@@ -84,7 +84,7 @@ class Greeting:
                 self.sends.ended(item.wr_id)
             else:
                 self._received(item.byte_len)
-        return self._welcome
+        return self._accepted
 
     def _received(self, length: int) -> None:
         message = self._desk.view[:length]
@@ -115,8 +115,8 @@ class Greeting:
         completion, outcome = answer_connect(
             self._table, Transport.RDMA, connect, names, self._link, self._offer
         )
-        if isinstance(outcome, Attachment):
-            self._welcome = Welcome(outcome, completion)
+        if isinstance(outcome, ConnectedQueue):
+            self._accepted = Accepted(outcome, completion)
             return
         self._refuse(completion, outcome)
 
