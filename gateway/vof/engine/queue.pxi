@@ -119,7 +119,7 @@ cdef class NativeQueue:
         cdef _Flight flight = _Flight(self, pending)
         cdef vof_request *request = &flight.request
         cdef bint taken
-        pending.carrier = flight
+        pending.carriage = flight
         if self._timeout:
             pending.deadline = time.monotonic() + self._timeout / _NANOSECONDS
         Py_INCREF(flight)
@@ -131,7 +131,7 @@ cdef class NativeQueue:
             raise self._ended().again()
 
     def wait(self, pending):
-        cdef _Flight flight = pending.carrier
+        cdef _Flight flight = pending.carriage
         cdef bint done = False
         while not done and not pending.done:
             with nogil:
@@ -153,7 +153,7 @@ cdef class NativeQueue:
         return vof_queue_fd(self.queue)
 
     def lead_or_follow(self, pending, wake):
-        cdef _Flight flight = pending.carrier
+        cdef _Flight flight = pending.carriage
         cdef bint leads
         Py_INCREF(wake)
         with nogil:
@@ -163,7 +163,7 @@ cdef class NativeQueue:
         return leads
 
     def leads(self, pending):
-        cdef _Flight flight = pending.carrier
+        cdef _Flight flight = pending.carriage
         cdef bint leads
         with nogil:
             leads = vof_queue_leads(self.queue, &flight.request)
@@ -185,7 +185,7 @@ cdef class NativeQueue:
             self.expire(pending)
 
     def expire(self, pending):
-        cdef _Flight flight = pending.carrier
+        cdef _Flight flight = pending.carriage
         pending.deadline = None
         with nogil:
             vof_queue_expire(self.queue, &flight.request)
@@ -217,7 +217,7 @@ cdef class NativeQueue:
         cdef vof_request *request
         if isinstance(item, Pending):
             item.error = error
-            request = &(<_Flight?>item.carrier).request
+            request = &(<_Flight?>item.carriage).request
         else:
             request = (<_EngineRequest?>item).request
         with nogil:
@@ -237,7 +237,7 @@ cdef class NativeQueue:
         cdef vof_request *request
         cdef bint taken
         if isinstance(item, Pending):
-            request = &(<_Flight?>item.carrier).request
+            request = &(<_Flight?>item.carriage).request
             if request.timeout:
                 item.deadline = time.monotonic() + request.timeout / _NANOSECONDS
         else:

@@ -21,7 +21,7 @@ class Pending:
     __slots__ = (
         "arrival",
         "buffers",
-        "carrier",
+        "carriage",
         "command_id",
         "data_bytes",
         "deadline",
@@ -66,8 +66,8 @@ class Pending:
         """What it is counted with once it is answered: data, that is no header and no status."""
         self.submitted_at = 0.0
         """``time.monotonic()`` of its submission, where the fabric is Python's."""
-        self.carrier: object = None
-        """What the fabric keeps with the command while it is in flight."""
+        self.carriage: object = None
+        """What its transport keeps with the command while it is in flight."""
         self.sequence = 0
         """The order in which commands of a queue in Python were first submitted."""
         self.done = False

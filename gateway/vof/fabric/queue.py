@@ -3,8 +3,8 @@
 the end of the connection.
 
 Any failure ends the connection and every command in flight at once; whoever made the queue is told
-through ``on_lost``. A carrier sends, receives and gives up its connection: ``tcp`` over a stream,
-``rdma`` by keys.
+through ``on_lost``. A subclass for each transport sends, receives and gives up the connection:
+``tcp`` over a stream, ``rdma`` by keys.
 
 Must not know how a command travels, nor what it means.
 """
@@ -68,7 +68,7 @@ class BaseQueue(ABC):
         self._tally = tally = Tally()
         self.counts, self.count_failed = tally.counts, tally.failed
 
-    # What a carrier does.
+    # What each transport does.
 
     @abstractmethod
     def fileno(self) -> int: ...
@@ -293,7 +293,7 @@ class BaseQueue(ABC):
             self._in_flight.clear()
             for pending in in_flight:
                 pending.deadline = None
-        self._on_lost(cast("Queue", self), error, in_flight)  # with a carrier it is one
+        self._on_lost(cast("Queue", self), error, in_flight)  # with a transport it is one
 
     def _lost(self, reason: str) -> SessionLost:
         return SessionLost(f"{self.name}: connection lost: {reason}")

@@ -110,7 +110,7 @@ class RdmaQueue(BaseQueue):
         if carriage is None:
             return None
         pending = Pending(what, command_id, (), len(readable), writable, tail)
-        pending.carrier = carriage
+        pending.carriage = carriage
         pending.data_bytes = data_bytes(readable, carriage.sizes, tail)
         return pending
 
@@ -280,12 +280,12 @@ class RdmaQueue(BaseQueue):
 
 
 def _carriage(pending: Pending) -> Carriage:
-    carriage = pending.carrier
+    carriage = pending.carriage
     assert isinstance(carriage, Carriage)
     return carriage
 
 
 def _control(what: str, command_id: int, carriage: Carriage) -> Pending:
     pending = Pending(what, command_id, ())
-    pending.carrier = carriage
+    pending.carriage = carriage
     return pending
