@@ -92,10 +92,10 @@ static bool execute(struct run *run, const struct vof_intake *intake, struct vof
     const struct vof_command *command = &intake->command;
     uint8_t *payload = allocate(command->readable);
     memcpy(payload, intake->payload, command->readable);
-    struct vof_request request;
+    struct voft_request request;
     memset(&request, 0, sizeof request);
-    bool good = vof_check_request(&device->limits, device->capacity, negotiated, payload, command->readable,
-                                  command->writable, &request, &run->fault);
+    bool good = voft_check_request(&device->limits, device->capacity, negotiated, payload,
+                                   command->readable, command->writable, &request, &run->fault);
     if (good && request.action != VOF_ELSEWHERE) {
         uint8_t *area = allocate(command->writable);
         DEMAND(!vof_execute(device, &request, area, command->writable));

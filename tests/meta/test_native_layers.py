@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -37,6 +38,25 @@ def test_the_queue_does_not_know_what_it_carries(graphs: dict[str, Graph]) -> No
     users = {"block.c", "load.c", "gate.c"}
     assert users <= set(graph)
     assert {name for name in graph.keys() - users if graph[name] & users} == set()
+
+
+def test_a_name_belongs_to_one_end() -> None:
+    """Or to both, where it is in a header of both."""
+    names = {
+        end: {
+            name
+            for path in (NATIVE / end).glob("*.[ch]")
+            for name in re.findall(r"\bvof[a-z]?_\w+", path.read_text(encoding="utf-8"), re.I)
+        }
+        for end in ("initiator", "target")
+    }
+    both = {
+        name
+        for path in NATIVE.glob("*.h")
+        for name in re.findall(r"\bvof_\w+", path.read_text(encoding="utf-8"), re.I)
+    }
+    assert {"vofi_request"} <= names["initiator"]
+    assert names["initiator"] & names["target"] <= both
 
 
 BACK = {

@@ -47,7 +47,7 @@ static void end_here(struct vof_queue *queue)
 }
 
 struct item {
-    struct vof_request request;
+    struct vofi_request request;
     uint8_t head[PEER_HEAD_SIZE];
     struct iovec out[2], writable[2], fill[2];
     uint32_t lengths[2];
@@ -73,18 +73,18 @@ static atomic_ulong ended, arrived, losses, resubmitted, interrupted;
 static struct {
     pthread_mutex_t lock;
     pthread_cond_t changed;
-    struct vof_request *items[MOST_KEPT];
+    struct vofi_request *items[MOST_KEPT];
     unsigned count;
     bool lost;
 } kept = {.lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER};
 
-static void on_lost(struct vof_queue *which, void *context, struct vof_request *in_flight)
+static void on_lost(struct vof_queue *which, void *context, struct vofi_request *in_flight)
 {
     (void)context;
     DEMAND(which == queue);
     uint64_t last = 0;
     pthread_mutex_lock(&kept.lock);
-    for (struct vof_request *each = in_flight; each; each = each->next_out) {
+    for (struct vofi_request *each = in_flight; each; each = each->next_out) {
         DEMAND(each == in_flight || each->sequence > last);
         last = each->sequence;
         DEMAND(kept.count < MOST_KEPT);
@@ -111,7 +111,7 @@ static void *reconnect(void *argument)
 {
     uint64_t random = *(uint64_t *)argument;
     for (;;) {
-        struct vof_request *items[MOST_KEPT];
+        struct vofi_request *items[MOST_KEPT];
         pthread_mutex_lock(&kept.lock);
         while (!kept.lost)
             pthread_cond_wait(&kept.changed, &kept.lock);
@@ -159,7 +159,7 @@ static void prepare(struct worker *worker, struct item *item, int id)
         .wanted = 2 + (random % 5 ? random % 3000 : random % (PEER_MOST_WANTED - 2)),
         .number = peer_random(&worker->random),
     };
-    struct vof_request *request = &item->request;
+    struct vofi_request *request = &item->request;
     uint32_t half = command.wanted / 2;
     item->command = command;
     peer_put_command(item->head, command);
@@ -190,17 +190,17 @@ static void wait_in_thread(struct worker *worker, struct item *item)
 /* As a task of an event loop does. */
 static void wait_by_callback(struct item *item)
 {
-    struct vof_request *request = &item->request;
+    struct vofi_request *request = &item->request;
     if (!vof_queue_lead_or_follow(queue, request, wake, &item->woken)) {
         while (sem_wait(&item->woken))
             ;
         if (!vof_queue_leads(queue, request))
             return;
     }
-    while (!vof_request_done(request)) {
+    while (!vofi_request_done(request)) {
         vof_queue_receive(queue, false);
         vof_queue_check_deadline(queue, request);
-        if (!vof_request_done(request) && vof_queue_failure(queue) != VOF_ALIVE)
+        if (!vofi_request_done(request) && vof_queue_failure(queue) != VOF_ALIVE)
             sched_yield();
     }
     vof_queue_release_lead(queue);
@@ -210,8 +210,8 @@ static void wait_by_callback(struct item *item)
 
 static void check(struct item *item)
 {
-    struct vof_request *request = &item->request;
-    DEMAND(vof_request_done(request));
+    struct vofi_request *request = &item->request;
+    DEMAND(vofi_request_done(request));
     while (!atomic_load(&item->ends)) /* who ended it may not have said so yet */
         sched_yield();
     DEMAND(atomic_load(&item->ends) == 1);
@@ -229,7 +229,7 @@ static void check(struct item *item)
 
 static void round_of(struct worker *worker)
 {
-    struct vof_request *requests[BATCH];
+    struct vofi_request *requests[BATCH];
     unsigned count = 0, wanted = 1 + peer_random(&worker->random) % BATCH;
     while (count < wanted) {
         int id = vof_queue_take_id(queue, 3, !count);

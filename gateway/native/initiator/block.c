@@ -112,7 +112,7 @@ void vof_block_prepare(const struct vof_block *block, struct vof_block_request *
                        enum vof_blk_type type, uint64_t sector, void *data, uint32_t length,
                        bool data_out)
 {
-    struct vof_request *request = &item->request;
+    struct vofi_request *request = &item->request;
     item->status = STATUS_UNWRITTEN;
     set_writable(block, item, data, data_out ? 0 : length);
     uint8_t *header;
@@ -176,7 +176,7 @@ static enum vof_result run(struct vof_block *block, enum vof_blk_type type, uint
 {
     struct vof_queue *queue = queue_of_thread(block);
     struct vof_block_request item;
-    struct vof_request *request = &item.request;
+    struct vofi_request *request = &item.request;
     vof_block_prepare(block, &item, type, sector, data, length, data_out);
     int id = vof_queue_take_id(queue, item.room, true);
     if (id < 0)

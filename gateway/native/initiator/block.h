@@ -73,7 +73,7 @@ enum vof_result vof_block_write_zeroes(struct vof_block *block, uint32_t length,
 
 /* The bytes of one request, and where its answer goes; for who has several in flight. */
 struct vof_block_request {
-    struct vof_request request;
+    struct vofi_request request;
     uint8_t status; /* of the device */
     struct iovec out[2], writable[VOF_BLOCK_MAX_SEGMENTS + 1];
     uint32_t lengths[VOF_BLOCK_MAX_SEGMENTS + 1];

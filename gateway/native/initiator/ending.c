@@ -71,9 +71,10 @@ bool vof_queue_end_here(struct vof_queue *queue)
     return vof_queue_mark_failed(queue, VOF_ENDED_HERE, "ended here");
 }
 
-static struct vof_request *insert_by_sequence(struct vof_request *list, struct vof_request *request)
+static struct vofi_request *insert_by_sequence(struct vofi_request *list,
+                                               struct vofi_request *request)
 {
-    struct vof_request **place = &list;
+    struct vofi_request **place = &list;
     while (*place && (*place)->sequence < request->sequence)
         place = &(*place)->next_out;
     request->next_out = *place;
@@ -97,7 +98,7 @@ void vof_queue_tear_down(struct vof_queue *queue)
     queue->outbox_end = &queue->outbox;
     close(queue->fd);
     queue->fd = -1;
-    struct vof_request *in_flight = NULL;
+    struct vofi_request *in_flight = NULL;
     for (uint32_t id = 0; id < queue->ids; id++) {
         if (queue->table[id]) {
             in_flight = insert_by_sequence(in_flight, queue->table[id]);
@@ -105,15 +106,15 @@ void vof_queue_tear_down(struct vof_queue *queue)
         }
     }
     while (queue->arrived) { /* together with a violation */
-        struct vof_request *request = queue->arrived;
+        struct vofi_request *request = queue->arrived;
         queue->arrived = request->next_out;
         in_flight = insert_by_sequence(in_flight, request);
     }
     struct vof_landing *landing = queue->parser.landing;
     if (landing && landing != &queue->event) /* it had begun to arrive */
-        in_flight = insert_by_sequence(in_flight, vof_request_of(landing));
+        in_flight = insert_by_sequence(in_flight, vofi_request_of(landing));
     vof_parser_restart(&queue->parser);
-    for (struct vof_request *each = in_flight; each; each = each->next_out)
+    for (struct vofi_request *each = in_flight; each; each = each->next_out)
         atomic_store_explicit(&each->deadline, 0, memory_order_relaxed);
     queue->handed_back = true;
     pthread_mutex_unlock(&queue->lock);
@@ -142,7 +143,7 @@ void vof_queue_settle(struct vof_queue *queue)
         vof_queue_release_lead(queue);
 }
 
-void vof_queue_end(struct vof_queue *queue, struct vof_request *request)
+void vof_queue_end(struct vof_queue *queue, struct vofi_request *request)
 {
-    vof_request_finish(queue, request, VOF_LOST);
+    vofi_request_finish(queue, request, VOF_LOST);
 }

@@ -22,7 +22,7 @@ enum { VOF_REASON_SIZE = 200 };
 /* Called once for each connection, when it has failed and nothing touches the buffers of what was
  * in flight: each request of the list (by next_out, in the order of submission) is to be ended by
  * vof_queue_end or kept for vof_queue_resubmit. */
-typedef void vof_on_lost(struct vof_queue *queue, void *context, struct vof_request *in_flight);
+typedef void vof_on_lost(struct vof_queue *queue, void *context, struct vofi_request *in_flight);
 
 enum vof_failure vof_queue_failure(struct vof_queue *queue);
 /* The same, together with the reason. */
@@ -39,7 +39,7 @@ void vof_queue_settle(struct vof_queue *queue);
 void vof_queue_release_lead(struct vof_queue *queue);
 
 /* End a request that on_lost was given. */
-void vof_queue_end(struct vof_queue *queue, struct vof_request *request);
+void vof_queue_end(struct vof_queue *queue, struct vofi_request *request);
 
 /* For the other parts of the queue. */
 

@@ -12,7 +12,7 @@
 
 #include "initiator/queue_state.h"
 
-static inline void vof_queue_follow(struct vof_queue *queue, struct vof_request *request,
+static inline void vof_queue_follow(struct vof_queue *queue, struct vofi_request *request,
                                     void (*wake)(void *), void *waker)
 {
     request->wake = wake;
@@ -27,7 +27,7 @@ static inline void vof_queue_follow(struct vof_queue *queue, struct vof_request 
     queue->last_follower = request;
 }
 
-static inline void vof_queue_unfollow(struct vof_queue *queue, struct vof_request *request)
+static inline void vof_queue_unfollow(struct vof_queue *queue, struct vofi_request *request)
 {
     request->following = false;
     if (request->previous)
@@ -49,7 +49,7 @@ struct vof_woken {
 };
 
 static inline struct vof_woken vof_change_state(struct vof_queue *queue,
-                                                struct vof_request *request, uint32_t state)
+                                                struct vofi_request *request, uint32_t state)
 {
     struct vof_woken woken = {NULL, NULL, NULL};
     if (request->following) {

@@ -39,7 +39,7 @@ static void leave_to_parent(struct vof_queue *queue)
     atomic_store(&queue->blocked, false);
     queue->outbox = NULL;
     queue->outbox_end = &queue->outbox;
-    for (struct vof_request *each = queue->followers; each; each = each->next)
+    for (struct vofi_request *each = queue->followers; each; each = each->next)
         each->following = false;
     queue->followers = queue->last_follower = NULL;
 }

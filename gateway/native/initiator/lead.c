@@ -19,7 +19,7 @@ void vof_queue_pass_lead(struct vof_queue *queue)
 {
     struct vof_woken woken = {NULL, NULL, NULL};
     pthread_mutex_lock(&queue->lock);
-    struct vof_request *next = queue->torn_down ? NULL : queue->followers;
+    struct vofi_request *next = queue->torn_down ? NULL : queue->followers;
     if (next) {
         next->given_lead = true;
         woken = vof_change_state(queue, next, VOF_STATE_LEAD);
@@ -30,11 +30,11 @@ void vof_queue_pass_lead(struct vof_queue *queue)
     vof_wake_up(woken);
 }
 
-bool vof_queue_lead_or_follow(struct vof_queue *queue, struct vof_request *request,
+bool vof_queue_lead_or_follow(struct vof_queue *queue, struct vofi_request *request,
                               void (*wake)(void *waker), void *waker)
 {
     pthread_mutex_lock(&queue->lock);
-    bool done = vof_request_done(request);
+    bool done = vofi_request_done(request);
     bool lead = !done && !queue->leading;
     if (lead)
         queue->leading = true;

@@ -12,7 +12,7 @@
 /* For those who do not wait in a thread: take the lead if nobody has it (true), or be woken, once,
  * from any thread, when the request is done or the lead is theirs: vof_queue_leads tells. One that
  * is done already is neither led nor followed: false, and woken at once. */
-bool vof_queue_lead_or_follow(struct vof_queue *queue, struct vof_request *request,
+bool vof_queue_lead_or_follow(struct vof_queue *queue, struct vofi_request *request,
                               void (*wake)(void *waker), void *waker);
 
 /* Take the lead if nobody has it. vof_queue_release_lead ends it. */

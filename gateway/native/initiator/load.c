@@ -81,7 +81,7 @@ static void prepare(struct load *load, struct slot *slot, int64_t now)
 }
 
 /* Look at what is done; return those to be sent again. */
-static unsigned reap(struct load *load, struct vof_request **again, int64_t now, bool more)
+static unsigned reap(struct load *load, struct vofi_request **again, int64_t now, bool more)
 {
     unsigned count = 0;
     while (load->done) {
@@ -107,7 +107,7 @@ static unsigned reap(struct load *load, struct vof_request **again, int64_t now,
     return count;
 }
 
-static void submit(struct load *load, struct vof_request **requests, unsigned count)
+static void submit(struct load *load, struct vofi_request **requests, unsigned count)
 {
     if (count && vof_queue_submit(load->queue, requests, count))
         load->in_flight += count;
@@ -121,13 +121,13 @@ static void check_deadlines(struct load *load, int64_t now)
         return;
     load->next_look = now + LOOK;
     for (unsigned i = 0; i < load->depth; i++) {
-        struct vof_request *request = &load->slots[i].item.request;
-        if (!vof_request_done(request))
+        struct vofi_request *request = &load->slots[i].item.request;
+        if (!vofi_request_done(request))
             vof_queue_check_deadline(load->queue, request);
     }
 }
 
-static void run(struct load *load, struct vof_request **batch)
+static void run(struct load *load, struct vofi_request **batch)
 {
     int64_t start = vof_now(), now = start;
     for (unsigned i = 0; i < load->depth; i++) {
@@ -158,7 +158,7 @@ bool vof_load_run(struct vof_block *block, unsigned queue, const struct vof_load
 {
     struct load load = {.block = block, .queue = block->queues[queue], .plan = plan,
                         .result = result, .random = plan->seed | 1, .place = 0};
-    struct vof_request *batch[VOF_LOAD_MAX_DEPTH];
+    struct vofi_request *batch[VOF_LOAD_MAX_DEPTH];
     memset(result, 0, sizeof *result);
     load.slots = calloc(plan->depth, sizeof *load.slots);
     load.data = calloc(plan->depth, plan->block_size);

@@ -30,7 +30,7 @@
 /* States of a request. */
 enum {
     VOF_STATE_FLIGHT,
-    VOF_STATE_DONE, /* vof_request_done knows this number */
+    VOF_STATE_DONE, /* vofi_request_done knows this number */
     VOF_STATE_LEAD, /* a follower that has been given the lead */
 };
 
@@ -53,7 +53,7 @@ struct vof_queue {
     bool handed_back; /* what was in flight, or about to be: another connection may follow */
 
     /* In flight, by command id. */
-    struct vof_request **table;
+    struct vofi_request **table;
     uint32_t ids;
     uint64_t sequence;
 
@@ -65,7 +65,7 @@ struct vof_queue {
     unsigned room_waiters;
 
     /* Sending. */
-    struct vof_request *outbox, **outbox_end;
+    struct vofi_request *outbox, **outbox_end;
     bool sending;
     atomic_bool blocked; /* who sends waits for room in the socket */
     int64_t no_yield_until; /* of who sends; see give_way in sending.c */
@@ -73,9 +73,9 @@ struct vof_queue {
 
     /* Receiving. */
     bool leading;
-    struct vof_request *followers, *last_follower;
+    struct vofi_request *followers, *last_follower;
     struct vof_completion_parser parser;
-    struct vof_request *arrived; /* of the receive in progress, by next_out, newest first */
+    struct vofi_request *arrived; /* of the receive in progress, by next_out, newest first */
     uint8_t *scratch;
     int64_t received_at; /* CLOCK_MONOTONIC, when a receive has brought something */
 
@@ -90,9 +90,9 @@ struct vof_queue {
     struct vof_count counts[VOF_KINDS]; /* under `lock` */
 };
 
-static inline struct vof_request *vof_request_of(struct vof_landing *landing)
+static inline struct vofi_request *vofi_request_of(struct vof_landing *landing)
 {
-    return (struct vof_request *)((char *)landing - offsetof(struct vof_request, landing));
+    return (struct vofi_request *)((char *)landing - offsetof(struct vofi_request, landing));
 }
 
 static inline bool vof_queue_has_failed(struct vof_queue *queue)

@@ -21,7 +21,7 @@ enum {
 
 /* Wait for the sender to let go of a request, which takes it a moment after the last byte was sent.
  * False where it is still waiting to send it: then nobody can have seen the whole command yet. */
-static bool is_sent(struct vof_queue *queue, struct vof_request *request)
+static bool is_sent(struct vof_queue *queue, struct vofi_request *request)
 {
     while (!atomic_load_explicit(&request->sent, memory_order_acquire)) {
         if (atomic_load_explicit(&queue->blocked, memory_order_acquire))
@@ -40,7 +40,7 @@ static struct vof_landing *expect(void *context, uint16_t command_id)
         return &queue->event;
     }
     pthread_mutex_lock(&queue->lock);
-    struct vof_request *request = command_id < queue->ids ? queue->table[command_id] : NULL;
+    struct vofi_request *request = command_id < queue->ids ? queue->table[command_id] : NULL;
     pthread_mutex_unlock(&queue->lock);
     if (!request || !is_sent(queue, request))
         return NULL;
@@ -59,7 +59,7 @@ static void arrived(void *context, struct vof_landing *landing)
             atomic_fetch_add_explicit(&queue->config_changes, 1, memory_order_release);
         return;
     }
-    struct vof_request *request = vof_request_of(landing);
+    struct vofi_request *request = vofi_request_of(landing);
     request->next_out = queue->arrived;
     queue->arrived = request;
 }
@@ -73,7 +73,7 @@ void vof_queue_init_parser(struct vof_queue *queue, enum vof_framing framing)
 /* Deadlines. */
 
 /* Under `lock`. */
-static void expire(struct vof_queue *queue, struct vof_request *request)
+static void expire(struct vof_queue *queue, struct vofi_request *request)
 {
     double seconds = (double)request->timeout / 1e9;
     atomic_store_explicit(&request->deadline, 0, memory_order_relaxed);
@@ -84,20 +84,20 @@ static void expire(struct vof_queue *queue, struct vof_request *request)
         vof_queue_mark_failed_locked(queue, VOF_NO_ANSWER, "no answer to %s", request->what);
 }
 
-void vof_queue_expire(struct vof_queue *queue, struct vof_request *request)
+void vof_queue_expire(struct vof_queue *queue, struct vofi_request *request)
 {
     pthread_mutex_lock(&queue->lock);
     expire(queue, request);
     pthread_mutex_unlock(&queue->lock);
 }
 
-static bool has_expired(struct vof_request *request)
+static bool has_expired(struct vofi_request *request)
 {
     int64_t deadline = atomic_load_explicit(&request->deadline, memory_order_relaxed);
     return deadline && vof_now() >= deadline;
 }
 
-void vof_queue_check_deadline(struct vof_queue *queue, struct vof_request *request)
+void vof_queue_check_deadline(struct vof_queue *queue, struct vofi_request *request)
 {
     if (!has_expired(request))
         return;
@@ -135,17 +135,17 @@ static ssize_t receive_some(struct vof_queue *queue, int flags, size_t *direct)
 /* End those whose completions are whole, in the order in which they came. */
 static void deliver(struct vof_queue *queue)
 {
-    struct vof_request *list = NULL;
+    struct vofi_request *list = NULL;
     while (queue->arrived) {
-        struct vof_request *request = queue->arrived;
+        struct vofi_request *request = queue->arrived;
         queue->arrived = request->next_out;
         request->next_out = list;
         list = request;
     }
     while (list) {
-        struct vof_request *request = list;
+        struct vofi_request *request = list;
         list = request->next_out;
-        vof_request_finish(queue, request, VOF_ARRIVED);
+        vofi_request_finish(queue, request, VOF_ARRIVED);
     }
 }
 

@@ -16,8 +16,8 @@ bool vof_queue_receive(struct vof_queue *queue, bool nonblocking);
 void vof_queue_look(struct vof_queue *queue);
 
 /* End the queue if the request's deadline has passed. */
-void vof_queue_check_deadline(struct vof_queue *queue, struct vof_request *request);
-void vof_queue_expire(struct vof_queue *queue, struct vof_request *request);
+void vof_queue_check_deadline(struct vof_queue *queue, struct vofi_request *request);
+void vof_queue_expire(struct vof_queue *queue, struct vofi_request *request);
 
 /* For the other parts of the queue. */
 

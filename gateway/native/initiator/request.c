@@ -8,7 +8,7 @@
 #include "initiator/queue_state.h"
 
 /* Under `lock`. */
-static void count(struct vof_queue *queue, const struct vof_request *request,
+static void count(struct vof_queue *queue, const struct vofi_request *request,
                   enum vof_outcome outcome)
 {
     struct vof_count *count = &queue->counts[request->kind];
@@ -25,8 +25,8 @@ static void count(struct vof_queue *queue, const struct vof_request *request,
         count->data_bytes += request->data_bytes;
 }
 
-void vof_request_finish(struct vof_queue *queue, struct vof_request *request,
-                        enum vof_outcome outcome)
+void vofi_request_finish(struct vof_queue *queue, struct vofi_request *request,
+                         enum vof_outcome outcome)
 {
     void (*on_done)(void *) = request->on_done;
     void *owner = request->owner;

@@ -3,8 +3,8 @@
  * A request of the queue's. It belongs to its caller and is lent, with all it points to, from its
  * submission until it is done. Then nothing touches it any more.
  */
-#ifndef VOF_REQUEST_H
-#define VOF_REQUEST_H
+#ifndef VOF_INITIATOR_REQUEST_H
+#define VOF_INITIATOR_REQUEST_H
 
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -21,7 +21,7 @@ enum vof_outcome {
     VOF_LOST,    /* it was ended without one */
 };
 
-struct vof_request {
+struct vofi_request {
     /* Set by the caller. */
     const char *what;    /* the command's name, for messages */
     struct iovec *out;   /* the bytes of the command; kept, so that it can be sent once more */
@@ -43,14 +43,14 @@ struct vof_request {
     int64_t submitted_at;           /* CLOCK_MONOTONIC, for the first time */
     _Atomic uint32_t state;         /* see queue_state.h; also the futex of who sleeps on it */
     atomic_bool sent;               /* its sender has let go of it */
-    struct vof_request *next_out;   /* in the outbox, among what arrived, or what is handed back */
-    struct vof_request *previous, *next; /* among the followers */
+    struct vofi_request *next_out;   /* in the outbox, among what arrived, or what is handed back */
+    struct vofi_request *previous, *next; /* among the followers */
     bool following, given_lead;
     void (*wake)(void *waker); /* of a follower that is no thread */
     void *waker;
 };
 
-static inline bool vof_request_done(const struct vof_request *request)
+static inline bool vofi_request_done(const struct vofi_request *request)
 {
     return atomic_load_explicit(&request->state, memory_order_acquire) == 1;
 }
@@ -58,7 +58,7 @@ static inline bool vof_request_done(const struct vof_request *request)
 /* For the other parts of the queue. */
 
 /* End a request and wake its waiter: it is not to be touched afterwards. Not under the lock. */
-void vof_request_finish(struct vof_queue *queue, struct vof_request *request,
-                        enum vof_outcome outcome);
+void vofi_request_finish(struct vof_queue *queue, struct vofi_request *request,
+                         enum vof_outcome outcome);
 
 #endif

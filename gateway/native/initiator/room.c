@@ -14,7 +14,7 @@ static size_t words_for(uint32_t ids)
 bool vof_queue_grow(struct vof_queue *queue, uint32_t ids)
 {
     size_t words = words_for(ids), old_words = words_for(queue->ids);
-    struct vof_request **table = realloc(queue->table, ids * sizeof *table);
+    struct vofi_request **table = realloc(queue->table, ids * sizeof *table);
     if (!table)
         return false;
     queue->table = table;

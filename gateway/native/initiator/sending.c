@@ -30,7 +30,7 @@ static const int64_t NO_YIELD = 50000000;       /* after a long one */
 
 /* What is to be sent: from byte `offset` of part `part` of `request` on. */
 struct cursor {
-    struct vof_request *request;
+    struct vofi_request *request;
     unsigned part;
     size_t offset;
 };
@@ -39,7 +39,7 @@ static unsigned gather(struct cursor from, struct iovec *parts, size_t *bytes)
 {
     unsigned count = 0;
     *bytes = 0;
-    for (struct vof_request *request = from.request; request; request = request->next_out) {
+    for (struct vofi_request *request = from.request; request; request = request->next_out) {
         for (unsigned i = request == from.request ? from.part : 0; i < request->out_count; i++) {
             if (count == GATHER)
                 return count;
@@ -55,7 +55,7 @@ static unsigned gather(struct cursor from, struct iovec *parts, size_t *bytes)
 }
 
 /* The sender's last touch: its completion may end it from now on. */
-static void let_go(struct vof_request *request)
+static void let_go(struct vofi_request *request)
 {
     atomic_store_explicit(&request->sent, true, memory_order_release);
 }
@@ -64,7 +64,7 @@ static void let_go(struct vof_request *request)
 static struct cursor advance(struct cursor at, size_t sent)
 {
     while (at.request) {
-        struct vof_request *request = at.request;
+        struct vofi_request *request = at.request;
         while (at.part < request->out_count) {
             size_t left = request->out[at.part].iov_len - at.offset;
             if (sent < left) {
@@ -84,7 +84,7 @@ static struct cursor advance(struct cursor at, size_t sent)
 /* Wait until the socket takes more, or something has changed. The target may be waiting for us to
  * take completions before it reads on, so who has to wait here receives meanwhile, unless another
  * thread does. */
-static void await_room(struct vof_queue *queue, struct vof_request *request)
+static void await_room(struct vof_queue *queue, struct vofi_request *request)
 {
     int64_t patience = PATIENCE;
     int64_t deadline = atomic_load_explicit(&request->deadline, memory_order_relaxed);
@@ -109,7 +109,7 @@ static void await_room(struct vof_queue *queue, struct vof_request *request)
 }
 
 /* Send a list of requests. Adds to the counters. */
-static void send_list(struct vof_queue *queue, struct vof_request *list,
+static void send_list(struct vof_queue *queue, struct vofi_request *list,
                       struct vof_statistics *counters)
 {
     struct cursor at = {list, 0, 0};
@@ -132,13 +132,13 @@ static void send_list(struct vof_queue *queue, struct vof_request *list,
     }
     /* After a failure: nothing reads their bytes any more. */
     while (at.request) {
-        struct vof_request *request = at.request;
+        struct vofi_request *request = at.request;
         at.request = request->next_out;
         let_go(request);
     }
 }
 
-static size_t size_of(const struct vof_request *request)
+static size_t size_of(const struct vofi_request *request)
 {
     size_t size = 0;
     for (unsigned i = 0; i < request->out_count; i++)
@@ -183,7 +183,7 @@ static void send_outbox(struct vof_queue *queue)
         pthread_mutex_lock(&queue->lock);
     }
     while (queue->outbox) {
-        struct vof_request *list = queue->outbox;
+        struct vofi_request *list = queue->outbox;
         queue->outbox = NULL;
         queue->outbox_end = &queue->outbox;
         pthread_mutex_unlock(&queue->lock);
@@ -200,14 +200,14 @@ static void send_outbox(struct vof_queue *queue)
 
 /* Submission. */
 
-static void append_to_outbox(struct vof_queue *queue, struct vof_request *request)
+static void append_to_outbox(struct vof_queue *queue, struct vofi_request *request)
 {
     request->next_out = NULL;
     *queue->outbox_end = request;
     queue->outbox_end = &request->next_out;
 }
 
-static void enter(struct vof_queue *queue, struct vof_request *request, int64_t now)
+static void enter(struct vof_queue *queue, struct vofi_request *request, int64_t now)
 {
     int64_t deadline = request->timeout ? now + request->timeout : 0;
     request->outcome = VOF_IN_FLIGHT;
@@ -217,7 +217,7 @@ static void enter(struct vof_queue *queue, struct vof_request *request, int64_t 
     append_to_outbox(queue, request);
 }
 
-bool vof_queue_submit(struct vof_queue *queue, struct vof_request *const *requests, unsigned count)
+bool vof_queue_submit(struct vof_queue *queue, struct vofi_request *const *requests, unsigned count)
 {
     int64_t now = vof_now();
     pthread_mutex_lock(&queue->lock);
@@ -242,7 +242,7 @@ bool vof_queue_submit(struct vof_queue *queue, struct vof_request *const *reques
     return true;
 }
 
-bool vof_queue_resubmit(struct vof_queue *queue, struct vof_request *request)
+bool vof_queue_resubmit(struct vof_queue *queue, struct vofi_request *request)
 {
     pthread_mutex_lock(&queue->lock);
     if (vof_queue_has_failed(queue)) {

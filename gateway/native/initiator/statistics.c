@@ -34,7 +34,7 @@ void vof_queue_activity(struct vof_queue *queue, struct vof_activity *activity)
     activity->sending = queue->sending;
     activity->waiting_for_room = queue->room_waiters;
     activity->followers = 0;
-    for (const struct vof_request *each = queue->followers; each; each = each->next)
+    for (const struct vofi_request *each = queue->followers; each; each = each->next)
         activity->followers++;
     pthread_mutex_unlock(&queue->lock);
 }

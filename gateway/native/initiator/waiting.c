@@ -21,7 +21,7 @@
 enum slept { WOKEN, TIMED_OUT, INTERRUPTED };
 
 /* Sleep until the state is another than FLIGHT, the deadline may have passed, or a signal came. */
-static enum slept sleep_on(struct vof_request *request)
+static enum slept sleep_on(struct vofi_request *request)
 {
     while (atomic_load_explicit(&request->state, memory_order_acquire) == VOF_STATE_FLIGHT) {
         int64_t until = atomic_load_explicit(&request->deadline, memory_order_relaxed);
@@ -41,20 +41,20 @@ static enum slept sleep_on(struct vof_request *request)
 }
 
 /* Of one that is woken: take the lead if it was given; under `lock`. */
-static bool take_given_lead(struct vof_request *request)
+static bool take_given_lead(struct vofi_request *request)
 {
     bool given = request->given_lead;
     request->given_lead = false;
-    if (!vof_request_done(request))
+    if (!vofi_request_done(request))
         atomic_store_explicit(&request->state, VOF_STATE_FLIGHT, memory_order_relaxed);
     return given;
 }
 
-bool vof_queue_leads(struct vof_queue *queue, struct vof_request *request)
+bool vof_queue_leads(struct vof_queue *queue, struct vofi_request *request)
 {
     pthread_mutex_lock(&queue->lock);
     bool leads = take_given_lead(request);
-    bool done = vof_request_done(request);
+    bool done = vofi_request_done(request);
     pthread_mutex_unlock(&queue->lock);
     if (leads && done) {
         vof_queue_release_lead(queue);
@@ -65,10 +65,10 @@ bool vof_queue_leads(struct vof_queue *queue, struct vof_request *request)
 
 /* Give up the lead of a queue that was torn down while a request is kept, to be sent again over
  * another connection: there is nothing to receive until then. */
-static bool step_down(struct vof_queue *queue, struct vof_request *request)
+static bool step_down(struct vof_queue *queue, struct vofi_request *request)
 {
     pthread_mutex_lock(&queue->lock);
-    bool stepped_down = queue->torn_down && !vof_request_done(request);
+    bool stepped_down = queue->torn_down && !vofi_request_done(request);
     if (stepped_down) {
         queue->leading = false;
         vof_queue_follow(queue, request, NULL, NULL);
@@ -78,13 +78,13 @@ static bool step_down(struct vof_queue *queue, struct vof_request *request)
 }
 
 /* Leave the followers because of a signal. False where the request is done. */
-static bool leave(struct vof_queue *queue, struct vof_request *request)
+static bool leave(struct vof_queue *queue, struct vofi_request *request)
 {
     pthread_mutex_lock(&queue->lock);
     if (request->following)
         vof_queue_unfollow(queue, request);
     bool led = take_given_lead(request);
-    bool done = vof_request_done(request);
+    bool done = vofi_request_done(request);
     pthread_mutex_unlock(&queue->lock);
     if (led)
         vof_queue_release_lead(queue);
@@ -94,12 +94,12 @@ static bool leave(struct vof_queue *queue, struct vof_request *request)
 enum led { FINISHED, STEPPED_DOWN, SIGNALLED };
 
 /* Receive for all until the request is done. */
-static enum led lead(struct vof_queue *queue, struct vof_request *request, bool interruptible)
+static enum led lead(struct vof_queue *queue, struct vofi_request *request, bool interruptible)
 {
     enum led led = FINISHED;
-    while (!vof_request_done(request) && led == FINISHED) {
+    while (!vofi_request_done(request) && led == FINISHED) {
         bool undisturbed = vof_queue_receive(queue, false);
-        if (vof_request_done(request))
+        if (vofi_request_done(request))
             break;
         if (step_down(queue, request))
             return STEPPED_DOWN;
@@ -111,11 +111,11 @@ static enum led lead(struct vof_queue *queue, struct vof_request *request, bool 
     return led;
 }
 
-bool vof_queue_wait(struct vof_queue *queue, struct vof_request *request, bool interruptible)
+bool vof_queue_wait(struct vof_queue *queue, struct vofi_request *request, bool interruptible)
 {
-    bool leads = !vof_request_done(request) &&
+    bool leads = !vofi_request_done(request) &&
                  vof_queue_lead_or_follow(queue, request, NULL, NULL);
-    while (leads || !vof_request_done(request)) {
+    while (leads || !vofi_request_done(request)) {
         if (leads) {
             leads = false;
             if (lead(queue, request, interruptible) == SIGNALLED)

@@ -65,7 +65,7 @@ static bool make_room(struct vof_served_queue *queue, struct vof_task *task, siz
     return true;
 }
 
-struct vof_task *vof_task_begin(struct vof_served_queue *queue, const struct vof_request *request)
+struct vof_task *vof_task_begin(struct vof_served_queue *queue, const struct voft_request *request)
 {
     const struct vof_command *command = &queue->intake.command;
     enum vof_framing framing = queue->setup.stream.framing;
@@ -95,7 +95,7 @@ struct vof_task *vof_task_begin(struct vof_served_queue *queue, const struct vof
 
 bool vof_task_keep_payload(struct vof_served_queue *queue, struct vof_task *task)
 {
-    struct vof_request *request = &task->request;
+    struct voft_request *request = &task->request;
 
     task->payload = vof_intake_keep_payload(&queue->intake);
     if (task->payload.data || !request->data_size)
@@ -133,7 +133,7 @@ static int send_answer(struct vof_served_queue *queue, struct vof_task *task)
     return vof_served_queue_send(queue, task->answer, task->head_size + task->writable);
 }
 
-void vof_note_failure(struct vof_served_queue *queue, const struct vof_request *request, int error)
+void vof_note_failure(struct vof_served_queue *queue, const struct voft_request *request, int error)
 {
     if (!error || queue->failures.count++)
         return;

@@ -10,7 +10,7 @@ static const uint32_t TYPES[VOF_SERVED_KINDS - 1] = {
     VOF_BLK_IN, VOF_BLK_OUT, VOF_BLK_FLUSH, VOF_BLK_DISCARD, VOF_BLK_WRITE_ZEROES,
 };
 
-static unsigned kind_of(const struct vof_request *request)
+static unsigned kind_of(const struct voft_request *request)
 {
     unsigned kind = 0;
     while (kind < VOF_SERVED_KINDS - 1 && TYPES[kind] != request->type)
@@ -18,7 +18,7 @@ static unsigned kind_of(const struct vof_request *request)
     return kind;
 }
 
-static uint64_t data_of(const struct vof_request *request)
+static uint64_t data_of(const struct voft_request *request)
 {
     bool moves = request->action == VOF_READ || request->action == VOF_WRITE;
     return moves ? request->length : request->data_size;
@@ -35,7 +35,8 @@ static void count(struct vof_count *count, uint64_t requests, uint64_t failed, u
     GROW(count->latencies[vof_latency_bucket(taken)], requests);
 }
 
-void vof_count_quick(struct vof_served_queue *queue, const struct vof_request *request, bool failed)
+void vof_count_quick(struct vof_served_queue *queue, const struct voft_request *request,
+                     bool failed)
 {
     struct vof_quick *quick = &queue->quick[kind_of(request)];
     quick->requests++;
@@ -62,7 +63,7 @@ void vof_count_sent(struct vof_served_queue *queue)
 
 void vof_count_task(struct vof_served_queue *queue, const struct vof_task *task)
 {
-    const struct vof_request *request = &task->request;
+    const struct voft_request *request = &task->request;
     bool failed = task->error || request->action == VOF_REFUSE;
     count(&queue->counts[kind_of(request)], 1, failed, failed ? 0 : data_of(request),
           vof_now() - task->received_at);

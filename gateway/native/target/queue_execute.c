@@ -9,7 +9,7 @@
 enum { QUICK_WRITE = 1 << 16 };
 
 /* Execute the command that came last in another thread, or `here`, or where none can be had. */
-static int dispatch(struct vof_served_queue *queue, const struct vof_request *request, bool here)
+static int dispatch(struct vof_served_queue *queue, const struct voft_request *request, bool here)
 {
     struct vof_task *task;
     int error;
@@ -47,7 +47,7 @@ static int dispatch(struct vof_served_queue *queue, const struct vof_request *re
 
 /* Whether a request can be executed at once, by the thread that receives: it takes no longer than
  * the copying of its data, or order is wanted. A read is tried instead. */
-static bool is_quick(const struct vof_served_queue *queue, const struct vof_request *request)
+static bool is_quick(const struct vof_served_queue *queue, const struct voft_request *request)
 {
     struct vof_store *store = &queue->setup.device->store;
 
@@ -69,7 +69,7 @@ static bool is_quick(const struct vof_served_queue *queue, const struct vof_requ
 }
 
 /* Answer a large read out of the memory that the disk is. */
-static int send_memory(struct vof_served_queue *queue, const struct vof_request *request)
+static int send_memory(struct vof_served_queue *queue, const struct voft_request *request)
 {
     uint8_t status = VOF_BLK_S_OK;
     struct iovec pieces[2] = {
@@ -83,7 +83,7 @@ static int send_memory(struct vof_served_queue *queue, const struct vof_request 
 }
 
 /* Execute a request whose answer is gathered with others; `done` says whether it was. */
-static int execute_gathered(struct vof_served_queue *queue, const struct vof_request *request,
+static int execute_gathered(struct vof_served_queue *queue, const struct voft_request *request,
                             bool *done)
 {
     struct vof_device *device = queue->setup.device;
@@ -122,12 +122,12 @@ int vof_served_queue_execute(struct vof_served_queue *queue, struct vof_report *
     struct vof_device *device = queue->setup.device;
     uint32_t rules = atomic_load_explicit(queue->setup.rules, memory_order_relaxed);
     uint64_t capacity = atomic_load_explicit(&device->capacity, memory_order_relaxed);
-    struct vof_request request;
+    struct voft_request request;
     bool done = false;
     int error = 0;
 
-    if (!vof_check_request(&device->limits, capacity, rules, queue->intake.payload,
-                           command->readable, command->writable, &request, &report->fault))
+    if (!voft_check_request(&device->limits, capacity, rules, queue->intake.payload,
+                            command->readable, command->writable, &request, &report->fault))
         return VOF_EVENT_VIOLATION;
     if (request.action == VOF_ELSEWHERE) {
         report->command = command;

@@ -105,13 +105,14 @@ int vof_refuse(struct vof_served_queue *queue, uint16_t status);
 int vof_add_head(struct vof_served_queue *queue);
 
 /* Remember an error of the disk, if there is one, until it can be reported. */
-void vof_note_failure(struct vof_served_queue *queue, const struct vof_request *request, int error);
+void vof_note_failure(struct vof_served_queue *queue, const struct voft_request *request,
+                      int error);
 
 /* Have tasks; false where there is no memory for them. */
 bool vof_tasks_make(struct vof_served_queue *queue);
 
 /* Begin the last command as a task of its own; NULL where there is no memory. A task is free. */
-struct vof_task *vof_task_begin(struct vof_served_queue *queue, const struct vof_request *request);
+struct vof_task *vof_task_begin(struct vof_served_queue *queue, const struct voft_request *request);
 
 /* Let the task's payload outlast the command. False where there is no memory. */
 bool vof_task_keep_payload(struct vof_served_queue *queue, struct vof_task *task);
@@ -135,7 +136,7 @@ static inline void vof_busy(struct vof_served_queue *queue, int by)
 
 /* queue_counts.c: what was executed at once is counted when its answer is sent, with one look at
  * the clock for all of them; a task by itself. */
-void vof_count_quick(struct vof_served_queue *queue, const struct vof_request *request,
+void vof_count_quick(struct vof_served_queue *queue, const struct voft_request *request,
                      bool failed);
 void vof_count_sent(struct vof_served_queue *queue);
 void vof_count_task(struct vof_served_queue *queue, const struct vof_task *task);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "target/request.h"
 
-static void refuse(struct vof_request *request, uint8_t status)
+static void refuse(struct voft_request *request, uint8_t status)
 {
     request->action = VOF_REFUSE;
     request->status = status;
@@ -15,7 +15,7 @@ static bool in_range(uint64_t capacity, uint64_t sector, uint64_t length)
            length >> VOF_SECTOR_SHIFT <= sectors - sector;
 }
 
-static void check_transfer(uint64_t capacity, struct vof_request *request, enum vof_action action,
+static void check_transfer(uint64_t capacity, struct voft_request *request, enum vof_action action,
                            uint32_t length)
 {
     if (!in_range(capacity, request->sector, length)) {
@@ -29,7 +29,7 @@ static void check_transfer(uint64_t capacity, struct vof_request *request, enum 
 
 /* No range is touched unless all of them are good. */
 static void check_ranges(const struct vof_block_limits *limits, uint64_t capacity,
-                         struct vof_request *request, enum vof_action action, uint32_t max_sectors,
+                         struct voft_request *request, enum vof_action action, uint32_t max_sectors,
                          uint32_t known_flags)
 {
     uint32_t count = request->data_size / VOF_BLK_SEGMENT_SIZE;
@@ -57,9 +57,9 @@ static void check_ranges(const struct vof_block_limits *limits, uint64_t capacit
     request->action = action;
 }
 
-bool vof_check_request(const struct vof_block_limits *limits, uint64_t capacity, uint32_t rules,
-                       const uint8_t *payload, uint32_t readable, uint32_t writable,
-                       struct vof_request *request, struct vof_fault *fault)
+bool voft_check_request(const struct vof_block_limits *limits, uint64_t capacity, uint32_t rules,
+                        const uint8_t *payload, uint32_t readable, uint32_t writable,
+                        struct voft_request *request, struct vof_fault *fault)
 {
     if (readable < VOF_BLK_HEADER_SIZE) {
         fault->violation = VOF_BLOCK_HEADER_SHORT;
@@ -119,7 +119,7 @@ bool vof_check_request(const struct vof_block_limits *limits, uint64_t capacity,
     return true;
 }
 
-struct vof_range vof_request_range(const struct vof_request *request, uint32_t index)
+struct vof_range voft_request_range(const struct voft_request *request, uint32_t index)
 {
     const uint8_t *p = request->data + (size_t)index * VOF_BLK_SEGMENT_SIZE;
     struct vof_range range = {

@@ -40,7 +40,7 @@ enum vof_action {
     VOF_ELSEWHERE, /* a type that Python knows more about */
 };
 
-struct vof_request {
+struct voft_request {
     enum vof_action action;
     uint8_t status;
     bool persist;
@@ -62,14 +62,14 @@ struct vof_range {
 /* Check a request of `readable` bytes at `payload`, with room for `writable`, against a disk of
  * `capacity` bytes. False where no device could complete it (section 5.2.6.1); `fault` says why.
  * `rules` are bits of enum vof_rule. */
-bool vof_check_request(const struct vof_block_limits *limits, uint64_t capacity, uint32_t rules,
-                       const uint8_t *payload, uint32_t readable, uint32_t writable,
-                       struct vof_request *request, struct vof_fault *fault);
+bool voft_check_request(const struct vof_block_limits *limits, uint64_t capacity, uint32_t rules,
+                        const uint8_t *payload, uint32_t readable, uint32_t writable,
+                        struct voft_request *request, struct vof_fault *fault);
 
 /* Return range number `index` of a request whose action is VOF_DISCARD or VOF_WRITE_ZEROES. */
-struct vof_range vof_request_range(const struct vof_request *request, uint32_t index);
+struct vof_range voft_request_range(const struct voft_request *request, uint32_t index);
 
-static inline uint32_t vof_request_ranges(const struct vof_request *request)
+static inline uint32_t voft_request_ranges(const struct voft_request *request)
 {
     return request->data_size / VOF_BLK_SEGMENT_SIZE;
 }

@@ -21,12 +21,12 @@ void vof_returns_close(struct vof_returns *returns)
     pthread_mutex_destroy(&returns->lock);
 }
 
-static int execute_ranges(struct vof_store *store, const struct vof_request *request)
+static int execute_ranges(struct vof_store *store, const struct voft_request *request)
 {
-    uint32_t count = vof_request_ranges(request);
+    uint32_t count = voft_request_ranges(request);
 
     for (uint32_t i = 0; i < count; i++) {
-        struct vof_range range = vof_request_range(request, i);
+        struct vof_range range = voft_request_range(request, i);
         int error = 0;
         if (!range.length)
             continue;
@@ -40,7 +40,7 @@ static int execute_ranges(struct vof_store *store, const struct vof_request *req
     return request->persist ? vof_store_flush(store) : 0;
 }
 
-int vof_execute(struct vof_device *device, const struct vof_request *request, uint8_t *area,
+int vof_execute(struct vof_device *device, const struct voft_request *request, uint8_t *area,
                 uint32_t writable)
 {
     struct vof_store *store = &device->store;

@@ -24,7 +24,7 @@ struct vof_task {
     struct vof_task *next;
     struct vof_device *device;
     struct vof_returns *returns;
-    struct vof_request request;
+    struct voft_request request;
     struct vof_buffer payload; /* where `request.data` lies */
     struct vof_buffer room;    /* where `answer` lies, if not in `small` */
     struct vof_pipe pipe;      /* where the data of a read is, if there is one */
@@ -52,7 +52,7 @@ void vof_returns_close(struct vof_returns *returns);
 
 /* Execute a request whose answer has all its area, in this thread; returns 0 or an errno of the
  * disk. The whole area is set, the status byte too. */
-int vof_execute(struct vof_device *device, const struct vof_request *request, uint8_t *area,
+int vof_execute(struct vof_device *device, const struct voft_request *request, uint8_t *area,
                 uint32_t writable);
 
 /* Execute a task in this thread. */

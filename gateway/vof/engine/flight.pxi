@@ -4,7 +4,7 @@
 cdef class _Flight:
     """A Pending's request while the queue has it, and the buffers lent with it."""
 
-    cdef vof_request request
+    cdef vofi_request request
     cdef object pending
     cdef NativeQueue queue
     cdef Py_buffer *views
@@ -95,7 +95,7 @@ cdef class _Flight:
 cdef class _EngineRequest:
     """A request that has no Pending: lent by a caller of the engine who waits for it."""
 
-    cdef vof_request *request
+    cdef vofi_request *request
 
     @property
     def what(self):

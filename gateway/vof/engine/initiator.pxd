@@ -59,7 +59,7 @@ cdef extern from "initiator/request.h" nogil:
         VOF_ARRIVED
         VOF_LOST
 
-    struct vof_request:
+    struct vofi_request:
         const char *what
         iovec *out
         unsigned out_count
@@ -70,7 +70,7 @@ cdef extern from "initiator/request.h" nogil:
         void (*on_done)(void *owner) noexcept nogil
         void *owner
         vof_outcome outcome
-        vof_request *next_out
+        vofi_request *next_out
 
 
 cdef extern from "initiator/room.h" nogil:
@@ -81,7 +81,7 @@ cdef extern from "initiator/room.h" nogil:
 
 
 cdef extern from "initiator/lead.h" nogil:
-    bint vof_queue_lead_or_follow(vof_queue *queue, vof_request *request,
+    bint vof_queue_lead_or_follow(vof_queue *queue, vofi_request *request,
                                   void (*wake)(void *) noexcept, void *waker)
 
 
@@ -96,30 +96,30 @@ cdef extern from "initiator/ending.h" nogil:
     enum:
         VOF_REASON_SIZE
 
-    ctypedef void vof_on_lost(vof_queue *queue, void *context, vof_request *in_flight) noexcept
+    ctypedef void vof_on_lost(vof_queue *queue, void *context, vofi_request *in_flight) noexcept
 
     vof_failure vof_queue_failure(vof_queue *queue)
     vof_failure vof_queue_reason(vof_queue *queue, char *reason)
     bint vof_queue_end_here(vof_queue *queue)
     void vof_queue_settle(vof_queue *queue)
     void vof_queue_release_lead(vof_queue *queue)
-    void vof_queue_end(vof_queue *queue, vof_request *request)
+    void vof_queue_end(vof_queue *queue, vofi_request *request)
 
 
 cdef extern from "initiator/receiving.h" nogil:
     bint vof_queue_receive(vof_queue *queue, bint nonblocking)
     void vof_queue_look(vof_queue *queue)
-    void vof_queue_expire(vof_queue *queue, vof_request *request)
+    void vof_queue_expire(vof_queue *queue, vofi_request *request)
 
 
 cdef extern from "initiator/waiting.h" nogil:
-    bint vof_queue_wait(vof_queue *queue, vof_request *request, bint interruptible)
-    bint vof_queue_leads(vof_queue *queue, vof_request *request)
+    bint vof_queue_wait(vof_queue *queue, vofi_request *request, bint interruptible)
+    bint vof_queue_leads(vof_queue *queue, vofi_request *request)
 
 
 cdef extern from "initiator/sending.h" nogil:
-    bint vof_queue_submit(vof_queue *queue, vof_request **requests, unsigned count)
-    bint vof_queue_resubmit(vof_queue *queue, vof_request *request)
+    bint vof_queue_submit(vof_queue *queue, vofi_request **requests, unsigned count)
+    bint vof_queue_resubmit(vof_queue *queue, vofi_request *request)
 
 
 cdef extern from "initiator/statistics.h" nogil:

@@ -7,7 +7,7 @@ cdef void _wake(void *waker) noexcept with gil:
     Py_DECREF(wake)
 
 
-cdef void _on_lost(vof_queue *queue, void *context, vof_request *request) noexcept with gil:
+cdef void _on_lost(vof_queue *queue, void *context, vofi_request *request) noexcept with gil:
     cdef NativeQueue self = <NativeQueue>context
     cdef _EngineRequest item
     in_flight = []
@@ -117,7 +117,7 @@ cdef class NativeQueue:
 
     def submit(self, pending):
         cdef _Flight flight = _Flight(self, pending)
-        cdef vof_request *request = &flight.request
+        cdef vofi_request *request = &flight.request
         cdef bint taken
         pending.carriage = flight
         if self._timeout:
@@ -214,7 +214,7 @@ cdef class NativeQueue:
             vof_queue_settle(self.queue)
 
     def end(self, item, error):
-        cdef vof_request *request
+        cdef vofi_request *request
         if isinstance(item, Pending):
             item.error = error
             request = &(<_Flight?>item.carriage).request
@@ -234,7 +234,7 @@ cdef class NativeQueue:
         del errors
 
     def resubmit(self, item):
-        cdef vof_request *request
+        cdef vofi_request *request
         cdef bint taken
         if isinstance(item, Pending):
             request = &(<_Flight?>item.carriage).request
