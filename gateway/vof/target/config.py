@@ -24,7 +24,7 @@ from typing import NamedTuple, TypeAlias
 from vof.addresses import parse_address
 from vof.errors import ConfigError
 from vof.metrics.endpoint import NOWHERE, Endpoint
-from vof.target.backends import CRYPTO_DRIVERS, DRIVERS, RNG_DRIVERS
+from vof.target.backends import BLOCK_BACKENDS, CRYPTO_BACKENDS, RNG_BACKENDS
 from vof.target.backends.crypto_interface import CryptoOptions
 from vof.target.backends.interface import BackendOptions
 from vof.target.backends.rng_interface import RngOptions
@@ -44,7 +44,7 @@ EAGER_MIN = 4 << 10
 EAGER_MAX = 64 << 20
 
 Options: TypeAlias = BlockOptions | RngDeviceOptions | CryptoDeviceOptions
-DriverOptions: TypeAlias = BackendOptions | RngOptions | CryptoOptions
+AnyBackendOptions: TypeAlias = BackendOptions | RngOptions | CryptoOptions
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ class DeviceConfig:
     features: int
     """The feature bits that may be offered; 0 for all the backend can do."""
     options: Options
-    backend: DriverOptions
+    backend: AnyBackendOptions
 
     def open(self) -> Device:
         """Open the backend and return the device. Raises ConfigError naming the place."""
@@ -112,26 +112,26 @@ class DeviceConfig:
 class _Model(NamedTuple):
     """One device model."""
 
-    take: Callable[[Values], tuple[Options, DriverOptions]]
+    take: Callable[[Values], tuple[Options, AnyBackendOptions]]
     """Takes the keys of ``backend``."""
     make: Callable[..., Device]
-    """Makes the device of tvqn, features, those options, and the backend that the driver's open."""
+    """Makes the device of tvqn, features, those options, and the opened backend."""
 
 
-def _take_block(values: Values) -> tuple[Options, DriverOptions]:
-    driver = DRIVERS[values.take("driver", one_of(DRIVERS))]
+def _take_block(values: Values) -> tuple[Options, AnyBackendOptions]:
+    backend = BLOCK_BACKENDS[values.take("driver", one_of(BLOCK_BACKENDS))]
     options = BlockOptions.take(values)
-    return options, driver(values, readonly=options.readonly)
+    return options, backend(values, readonly=options.readonly)
 
 
-def _take_rng(values: Values) -> tuple[Options, DriverOptions]:
-    driver = RNG_DRIVERS[values.take("driver", one_of(RNG_DRIVERS))]
-    return RngDeviceOptions.take(values), driver(values)
+def _take_rng(values: Values) -> tuple[Options, AnyBackendOptions]:
+    backend = RNG_BACKENDS[values.take("driver", one_of(RNG_BACKENDS))]
+    return RngDeviceOptions.take(values), backend(values)
 
 
-def _take_crypto(values: Values) -> tuple[Options, DriverOptions]:
-    driver = CRYPTO_DRIVERS[values.take("driver", one_of(CRYPTO_DRIVERS))]
-    return CryptoDeviceOptions.take(values), driver(values)
+def _take_crypto(values: Values) -> tuple[Options, AnyBackendOptions]:
+    backend = CRYPTO_BACKENDS[values.take("driver", one_of(CRYPTO_BACKENDS))]
+    return CryptoDeviceOptions.take(values), backend(values)
 
 
 MODELS = {
@@ -213,10 +213,10 @@ def _device(section: str, values: Values, places: _Places) -> DeviceConfig:
     tvqn = values.take("tvqn", _tvqn)
     model = values.take("model", one_of(MODELS))
     features = values.take("features", integer(0, (1 << 64) - 1), 0)
-    backend = values.take("backend", _pairs)
+    line = values.take("backend", _pairs)
     values.finish()
-    pairs = Values(backend, places.naming(section, "backend"))
-    options, driver = MODELS[model].take(pairs)
+    pairs = Values(line, places.naming(section, "backend"))
+    options, backend = MODELS[model].take(pairs)
     pairs.finish()
     return DeviceConfig(
         where=places.naming(section)("backend"),
@@ -224,7 +224,7 @@ def _device(section: str, values: Values, places: _Places) -> DeviceConfig:
         model=model,
         features=features,
         options=options,
-        backend=driver,
+        backend=backend,
     )
 
 

@@ -207,12 +207,12 @@ MISTAKES = {
         "[a]\ntvqn=a\nmodel=block\nbackend=driver=block-posix,path=\n",
         "path: '' is empty",
     ),
-    "other driver's key": (
+    "other backend's key": (
         "[a]\ntvqn=a\nmodel=block\nbackend=driver=block-memory,size=1,path=/a\n",
         "path: unknown key; allowed here: driver, queues, serial, readonly, block_size, size",
     ),
     "no such model": ("[a]\ntvqn=a\nmodel=net\n", "use block or rng or crypto"),
-    "another model's driver": (
+    "another model's backend": (
         "[a]\ntvqn=a\nmodel=rng\nbackend=driver=block-memory\n",
         "use rng-random or rng-file or rng-simulator",
     ),

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Where a device keeps its data: the ``driver=`` of a configuration's ``backend``.
+"""Backends: what keeps a device's data, does its arithmetic or gives its random bytes.
 
-The tables, one a device model, map a driver's name to what takes its keys. A new driver is a module
-here and a line there.
+The ``driver=`` of a configuration names one. The tables, one a device model, map that name to what
+takes the backend's keys. A new backend is a module here and a line there.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from vof.target.values import Values
 
 
 class TakeOptions(Protocol):
-    """Takes a driver's keys, whose device is ``readonly``. Raises ConfigError."""
+    """Takes a backend's keys, whose device is ``readonly``. Raises ConfigError."""
 
     def __call__(self, values: Values, *, readonly: bool) -> BackendOptions: ...
 
 
-DRIVERS: dict[str, TakeOptions] = {
+BLOCK_BACKENDS: dict[str, TakeOptions] = {
     "block-posix": PosixOptions.take,
     "block-memory": MemoryOptions.take,
 }
@@ -40,11 +40,11 @@ def _openssl(values: Values) -> CryptoOptions:
     return OpensslOptions.take(values)
 
 
-CRYPTO_DRIVERS: dict[str, Callable[[Values], CryptoOptions]] = {
+CRYPTO_BACKENDS: dict[str, Callable[[Values], CryptoOptions]] = {
     "crypto-openssl": _openssl,
 }
 
-RNG_DRIVERS: dict[str, Callable[[Values], RngOptions]] = {
+RNG_BACKENDS: dict[str, Callable[[Values], RngOptions]] = {
     "rng-random": RandomOptions.take,
     "rng-file": FileOptions.take,
     "rng-simulator": SimulatorOptions.take,

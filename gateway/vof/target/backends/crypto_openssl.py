@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """``driver=crypto-openssl``: computes by OpenSSL, through the ``cryptography`` package.
 
-What the library lacks is found out when the driver is opened, and not offered. Owns how the
+What the library lacks is found out when the backend is opened, and not offered. Owns how the
 library's errors become a virtio-crypto status; what they say is dropped, since it may be about a
 key. The services are in ``crypto_ciphers``, ``crypto_digests``, ``crypto_rsa`` and
 ``crypto_ecdsa``.
@@ -108,7 +108,7 @@ class OpensslOptions:
 
     @classmethod
     def take(cls, _values: Values) -> Self:
-        """Take the driver's keys."""
+        """Take the backend's keys."""
         return cls()
 
     def open(self) -> CryptoBackend:

@@ -101,7 +101,7 @@ class MemoryOptions:
 
     @classmethod
     def take(cls, values: Values, *, readonly: bool) -> Self:
-        """Take the driver's keys. A read-only one is of no use but harmless."""
+        """Take the backend's keys. A read-only one is of no use but harmless."""
         return cls(length=values.take("size", size_within(1, MAX_SIZE)))
 
     def open(self) -> Backend:

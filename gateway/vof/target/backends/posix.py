@@ -162,7 +162,7 @@ class PosixOptions:
 
     @classmethod
     def take(cls, values: Values, *, readonly: bool) -> Self:
-        """Take the driver's keys."""
+        """Take the backend's keys."""
         return cls(
             path=values.take("path", not_empty),
             readonly=readonly,

@@ -60,7 +60,7 @@ class FileOptions:
 
     @classmethod
     def take(cls, values: Values) -> Self:
-        """Take the driver's keys."""
+        """Take the backend's keys."""
         return cls(path=values.take("path", not_empty))
 
     def open(self) -> RngSource:

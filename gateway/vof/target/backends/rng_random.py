@@ -32,7 +32,7 @@ class RandomOptions:
 
     @classmethod
     def take(cls, _values: Values) -> Self:
-        """Take the driver's keys."""
+        """Take the backend's keys."""
         return cls()
 
     def open(self) -> RngSource:

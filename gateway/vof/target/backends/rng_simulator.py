@@ -2,7 +2,7 @@
 """``driver=rng-simulator``: the letters A to Z over and over, for tests. Nothing of it is random.
 
 Each association begins with A and goes on where its last request ended, as with the reference
-target's driver of this name.
+target's backend of this name.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class SimulatorOptions:
 
     @classmethod
     def take(cls, _values: Values) -> Self:
-        """Take the driver's keys."""
+        """Take the backend's keys."""
         return cls()
 
     def open(self) -> RngSource:
