@@ -25,8 +25,8 @@ from vof.gateways.crypto.algorithms import ALGORITHMS
 from vof.gateways.fuse import cli as mount
 from vof.gateways.fuse import control
 from vof.gateways.fuse import options as mount_options
-from vof.gateways.session_book import SessionBook
-from vof.gateways.session_metrics import session_families
+from vof.gateways.sessions.book import SessionBook
+from vof.gateways.sessions.metrics import session_families
 from vof.gateways.settings import schema
 from vof.gateways.settings.effective import BUILT_IN_VALUES
 from vof.initiator.parameters import TRANSPORTS

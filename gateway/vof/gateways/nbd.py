@@ -31,9 +31,9 @@ from vof.errors import CompletionError, ConfigError, DeviceError, SessionLost, V
 from vof.gateways.attach.block_path import enter_block_path
 from vof.gateways.disk import Disk
 from vof.gateways.disks_only import disks_only
-from vof.gateways.session_book import SessionBook
-from vof.gateways.session_log import log_ended, log_opened, log_resized
-from vof.gateways.session_status import StatusWriter
+from vof.gateways.sessions.book import SessionBook
+from vof.gateways.sessions.log import log_ended, log_opened, log_resized
+from vof.gateways.sessions.status import StatusWriter
 from vof.gateways.suggestion import unknown
 from vof.initiator.parameters import (
     PARAMETERS as SESSION_PARAMETERS,
@@ -308,7 +308,7 @@ class NbdGateway:
             self._exposition.stop()
 
     def _collect_metrics(self) -> Iterable[Metric]:
-        from vof.gateways.session_metrics import session_families  # noqa: PLC0415
+        from vof.gateways.sessions.metrics import session_families  # noqa: PLC0415
 
         return session_families(self._book)
 

@@ -23,7 +23,7 @@ from pathlib import Path
 from vof.errors import ConfigError, VofError
 from vof.gateways.attach.plan import Plan
 from vof.gateways.nbdkit_filter import filter_path
-from vof.gateways.session_status import LARGEST, SessionStatus
+from vof.gateways.sessions.status import LARGEST, SessionStatus
 
 logger = logging.getLogger(__name__)
 

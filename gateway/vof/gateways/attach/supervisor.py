@@ -34,7 +34,7 @@ from vof.gateways.attach.plan import Plan
 from vof.gateways.attach.signals import Ended, Signals
 from vof.gateways.attach.state import Claim, Record
 from vof.gateways.attach.udev import wait_for_links
-from vof.gateways.session_status import LOST, SessionStatus, now
+from vof.gateways.sessions.status import LOST, SessionStatus, now
 
 logger = logging.getLogger(__name__)
 

@@ -18,7 +18,7 @@ from vof.drivers.block_geometry import read_block_config
 from vof.gateways.disk import Disk
 from vof.gateways.fuse.contents import Contents, Facts
 from vof.gateways.fuse.nodes import Access, File, Handle, Opening
-from vof.gateways.session_log import log_resized
+from vof.gateways.sessions.log import log_resized
 from vof.initiator.session import Session
 from vof.wire.blk import FIELDS_BY_FEATURE, Feature
 

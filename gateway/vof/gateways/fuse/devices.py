@@ -23,8 +23,8 @@ from vof.gateways.fuse.crypto import open_crypto
 from vof.gateways.fuse.info import info_text
 from vof.gateways.fuse.nodes import Folder, Node, TextFile
 from vof.gateways.fuse.rng import open_rng
-from vof.gateways.session_book import SessionBook
-from vof.gateways.session_log import log_ended, log_opened
+from vof.gateways.sessions.book import SessionBook
+from vof.gateways.sessions.log import log_ended, log_opened
 from vof.initiator.parameters import SessionParameters
 from vof.initiator.session import Session
 from vof.logline import describe, event

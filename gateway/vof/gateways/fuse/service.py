@@ -23,7 +23,7 @@ from vof.gateways.fuse.devices import Devices
 from vof.gateways.fuse.mountpoint import catch_stderr, check_mountpoint
 from vof.gateways.fuse.operations import Operations
 from vof.gateways.fuse.options import MountOptions
-from vof.gateways.session_book import SessionBook
+from vof.gateways.sessions.book import SessionBook
 from vof.logline import describe, event
 from vof.program import ENDING, Interrupted
 
@@ -132,7 +132,7 @@ def _metrics(options: MountOptions, book: SessionBook) -> Iterator[None]:
         yield
         return
     # Only who wants it pays for it.
-    from vof.gateways.session_metrics import session_families  # noqa: PLC0415
+    from vof.gateways.sessions.metrics import session_families  # noqa: PLC0415
     from vof.metrics.exposition import Exposition  # noqa: PLC0415
 
     exposition = Exposition(options.metrics, "vof-mount", lambda: session_families(book))

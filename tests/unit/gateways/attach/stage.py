@@ -17,7 +17,7 @@ from vof.gateways.attach.fence import Fence
 from vof.gateways.attach.handshake import Connection
 from vof.gateways.attach.nbdkit import Command, Nbdkit
 from vof.gateways.attach.plan import DEFAULT_TIMEOUT, Plan
-from vof.gateways.session_status import SessionStatus
+from vof.gateways.sessions.status import SessionStatus
 from vof.gateways.settings import effective
 from vof.gateways.settings.merged import load
 

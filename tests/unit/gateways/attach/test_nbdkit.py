@@ -12,7 +12,7 @@ import pytest
 
 from tests.support.scripted_target import PATIENCE
 from vof.gateways.attach.nbdkit import Command, Nbdkit
-from vof.gateways.session_status import SessionStatus
+from vof.gateways.sessions.status import SessionStatus
 
 START = """
 import pathlib, socket, sys

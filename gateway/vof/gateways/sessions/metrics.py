@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from prometheus_client.core import Metric
 
 from vof.counts import Counts
-from vof.gateways.session_book import QueueState, SessionBook
+from vof.gateways.sessions.book import QueueState, SessionBook
 from vof.initiator.session import CONTROL
 from vof.metrics.families import QueueCounts, counter, gauge, request_families
 

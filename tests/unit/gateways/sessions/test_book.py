@@ -6,7 +6,7 @@ from __future__ import annotations
 from tests.support.scripted_target import Device
 from tests.support.target_fixtures import Serve
 from vof.drivers.block import BlockDriver
-from vof.gateways.session_book import SessionBook
+from vof.gateways.sessions.book import SessionBook
 from vof.initiator.parameters import SessionParameters
 
 
