@@ -4,7 +4,7 @@
 Owns the bounds, the division of large requests at the driver's ``max_transfer`` (several in
 flight), and the read-modify-write of the blocks at the ends of a request that is not aligned. Every
 request is offered to the driver's carrier first, which takes those that need nothing of this. Must
-not know NBD or FUSE.
+not know NBD or FUSE; ``disks_only`` names them to a user, and no more.
 """
 
 from __future__ import annotations
@@ -12,17 +12,28 @@ from __future__ import annotations
 import contextlib
 import errno
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from threading import Condition
 from typing import TYPE_CHECKING, Protocol
 
 from vof.drivers.block import BlockDriver, Request
-from vof.errors import LocalProtocolError, VofError
+from vof.errors import LocalProtocolError, VofError, WrongDevice
 from vof.wire.blk import Feature
 from vof.wire.structs import Buffer
 
 if TYPE_CHECKING:
     from vof.engine.native import NativeBlock
+
+
+@contextlib.contextmanager
+def disks_only() -> Iterator[None]:
+    """Add to a WrongDevice why a gateway of disks has no use for it, and what has."""
+    try:
+        yield
+    except WrongDevice as error:
+        raise WrongDevice(
+            f"{error}: NBD takes disks only; vof-mount shows an rng or crypto device as files"
+        ) from None
 
 
 class _Start(Protocol):

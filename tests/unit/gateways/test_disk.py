@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from tests.support.loopback import Background
 from tests.support.scripted_target import wait_until
 from tests.unit.gateways.memory_driver import MemoryDriver, MemoryRequest
-from vof.errors import DeviceError, LocalProtocolError
-from vof.gateways.disk import Disk, EngineGate, WriteGate
+from vof.errors import ConfigError, DeviceError, LocalProtocolError, VofError, WrongDevice
+from vof.gateways.disk import Disk, EngineGate, WriteGate, disks_only
 from vof.wire.blk import Feature
 
 BLOCKS = 12
@@ -335,3 +335,19 @@ class TestWriteGate:
                 raise ZeroDivisionError
         with gate.alone:
             pass
+
+
+def test_a_device_that_is_no_disk() -> None:
+    with pytest.raises(WrongDevice) as raised, disks_only():
+        raise WrongDevice("'t' is a virtio-rng, not a virtio-blk")
+    assert str(raised.value) == (
+        "'t' is a virtio-rng, not a virtio-blk: NBD takes disks only; vof-mount shows an rng or "
+        "crypto device as files"
+    )
+
+
+@pytest.mark.parametrize("error", [ConfigError("x"), VofError("x"), KeyboardInterrupt()])
+def test_all_else_is_left_alone(error: BaseException) -> None:
+    with pytest.raises(type(error)) as raised, disks_only():
+        raise error
+    assert raised.value is error

@@ -12,7 +12,7 @@ import re
 from zlib import crc32
 
 from vof.errors import ConfigError
-from vof.gateways.local_name import check_device_name, name_of, shortened
+from vof.gateways.settings.local_name import check_device_name, name_of, shortened
 
 PREFIX = "vof"
 

@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from vof.errors import ConfigError
-from vof.gateways.local_name import MAX_NAME, check_device_name, shortened
+from vof.gateways.settings.local_name import MAX_NAME, check_device_name, shortened
 
 SCHEMA = 1
 DEFAULT_FOLDER = Path("/run/vof")

@@ -24,8 +24,8 @@ from vof.gateways.cli.output import add_output_option, wants_json, write_facts, 
 from vof.gateways.cli.target_options import add_target_argument, target_settings
 from vof.gateways.cli.waiting import outcomes
 from vof.gateways.control_string import is_control_string, parse_control_string
-from vof.gateways.disks_only import disks_only
-from vof.gateways.local_name import check_device_name
+from vof.gateways.disk import disks_only
+from vof.gateways.settings.local_name import check_device_name
 from vof.gateways.settings.schema import DEVICE_KEYS
 
 _OPTIONS = ("device", "queues", "connections", "filter", "restart")

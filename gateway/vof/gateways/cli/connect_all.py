@@ -19,8 +19,7 @@ from vof.gateways.attach.plan import DEFAULT_TIMEOUT, Plan
 from vof.gateways.cli.attached import add_state_option, state_folder
 from vof.gateways.cli.connect import facts_of
 from vof.gateways.cli.exits import Exit, exit_of
-from vof.gateways.cli.output import add_output_option, wants_json, write_json
-from vof.gateways.cli.telling import tell_error
+from vof.gateways.cli.output import add_output_option, tell_error, wants_json, write_json
 from vof.gateways.cli.waiting import outcomes
 from vof.gateways.settings import effective
 from vof.gateways.settings.merged import Settings, load

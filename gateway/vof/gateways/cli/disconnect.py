@@ -11,8 +11,7 @@ from vof.gateways.attach.clock import Deadline
 from vof.gateways.attach.ending import FORCED_TIME, TIME, Ending, end, find
 from vof.gateways.cli.attached import add_state_option, state_folder
 from vof.gateways.cli.exits import Exit, exit_of
-from vof.gateways.cli.output import add_output_option, wants_json, write_json
-from vof.gateways.cli.telling import tell_error
+from vof.gateways.cli.output import add_output_option, tell_error, wants_json, write_json
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

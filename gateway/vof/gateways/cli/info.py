@@ -7,10 +7,10 @@ import argparse
 from collections.abc import Iterator
 
 from vof.gateways.cli.exits import Exit
+from vof.gateways.cli.inspection import Inspection, inspect
 from vof.gateways.cli.output import add_output_option, wants_json, write_facts, write_json
 from vof.gateways.cli.target_options import add_target_argument, target_settings
 from vof.gateways.device_names import FEATURES, device_type, feature_names, vendor_name
-from vof.gateways.inspection import Inspection, inspect
 from vof.gateways.settings.effective import Effective
 from vof.initiator.parameters import SessionParameters
 from vof.initiator.session import Session

@@ -13,7 +13,7 @@ from vof.descriptors import explain
 from vof.errors import VofError
 from vof.gateways.cli.arguments import arguments
 from vof.gateways.cli.exits import Exit, exit_of
-from vof.gateways.cli.telling import tell_error
+from vof.gateways.cli.output import tell_error
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""What a verb writes to standard output: text for people, or JSON for programs.
+"""The forms in which a verb answers, text for people or JSON for programs, and tells an error.
 
 Owns the option ``-o``, the number of the JSON's form and the layout of the text. The JSON is one
 object, or one for each of many, whose ``schema`` is ``SCHEMA``; within a schema keys may be added,
@@ -91,3 +91,8 @@ def cell(value: object) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     return printable(str(value))
+
+
+def tell_error(text: str) -> None:
+    """Write an error in one line on standard error, under the program's name."""
+    sys.stderr.write(f"vofctl: {printable(text)}\n")

@@ -17,7 +17,7 @@ from vof.gateways.attach.ending import TIME
 from vof.gateways.attach.launch import Launch
 from vof.gateways.attach.state import Record, StateFolder
 from vof.gateways.cli.progress import Line
-from vof.gateways.disks_only import disks_only
+from vof.gateways.disk import disks_only
 from vof.logline import printable
 from vof.program import release, undone
 

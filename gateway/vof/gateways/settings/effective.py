@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from vof.errors import ConfigError
 from vof.gateways.fuse.options import DEFAULT_TIMEOUT
-from vof.gateways.local_name import unescaped
+from vof.gateways.settings.local_name import unescaped
 from vof.gateways.settings.merged import DEFAULTS, Id, Settings
 from vof.gateways.settings.origin import BUILT_IN, COMMAND_LINE, Source, Value
 from vof.gateways.settings.schema import KEYS, Kind, parse_flag

@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from vof.errors import ConfigError
-from vof.gateways.local_name import check_device_name
 from vof.gateways.settings.files import (
     configuration_files,
     default_folder,
@@ -21,6 +20,7 @@ from vof.gateways.settings.files import (
     read_file,
 )
 from vof.gateways.settings.ini import Section, read_sections
+from vof.gateways.settings.local_name import check_device_name
 from vof.gateways.settings.origin import Origin, Value
 from vof.gateways.settings.schema import KEYS, REQUIRED, Kind
 from vof.gateways.suggestion import unknown

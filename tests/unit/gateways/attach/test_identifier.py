@@ -18,7 +18,7 @@ from vof.gateways.attach.identifier import (
     parse_identifier,
     safe_serial,
 )
-from vof.gateways.local_name import check_device_name, unescaped
+from vof.gateways.settings.local_name import check_device_name, unescaped
 
 VOF_ID = ROOT / "udev" / "vof_id"
 
