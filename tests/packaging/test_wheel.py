@@ -15,8 +15,8 @@ ROOT = Path(__file__).resolve().parents[2]
 
 COMPILED = (
     "vof/engine/native.",
-    "vof/gateways/attach/process.",
     "vof/gateways/fuse/libfuse.",
+    "vof/gateways/process.",
     "vof/target/native.",
 )
 SHARED = ("vof_plugin.py", "nbdkit-vof-filter.c", "fast_path.h", "vof.lua")

@@ -28,7 +28,7 @@ from vof.drivers.block import DEFAULT_QUEUES, BlockDriver
 from vof.drivers.block_geometry import check_block_device
 from vof.engine.choice import keep_thread
 from vof.errors import CompletionError, ConfigError, DeviceError, SessionLost, VofError
-from vof.gateways.attach.block_path import enter_block_path
+from vof.gateways.block_path import enter_block_path
 from vof.gateways.disk import Disk, disks_only
 from vof.gateways.sessions.book import SessionBook
 from vof.gateways.sessions.log import log_ended, log_opened, log_resized

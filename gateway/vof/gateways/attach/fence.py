@@ -103,7 +103,7 @@ class Fence:
 
 
 def _copies(process: int, port: int, proc: Path) -> list[socket.socket]:
-    from vof.gateways.attach.process import copy_descriptor  # noqa: PLC0415 - compiled
+    from vof.gateways.process import copy_descriptor  # noqa: PLC0415 - compiled
 
     handle = os.pidfd_open(process)
     with contextlib.ExitStack() as undo:

@@ -117,7 +117,7 @@ class Nbdkit:
     def __init__(self, command: Command, folder: Path, tell: Callable[[str], None]) -> None:
         """``tell`` gets each line that it writes, in a thread. Raises VofError."""
         try:
-            from vof.gateways.attach import process  # noqa: PLC0415 - compiled, may be missing
+            from vof.gateways import process  # noqa: PLC0415 - compiled, may be missing
         except ImportError:
             raise ConfigError(_NO_NATIVE) from None
         self.socket = folder / "nbd.sock"

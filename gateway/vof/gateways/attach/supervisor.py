@@ -22,7 +22,6 @@ from pathlib import Path
 
 from vof.errors import ConfigError, VofError
 from vof.gateways.attach.attachment import Attachment
-from vof.gateways.attach.block_path import enter_block_path
 from vof.gateways.attach.blockdev import BlockDevice, Kernel
 from vof.gateways.attach.clock import CLOCK, Clock, Deadline
 from vof.gateways.attach.facts import Facts, look_at
@@ -34,6 +33,7 @@ from vof.gateways.attach.plan import Plan
 from vof.gateways.attach.signals import Ended, Signals
 from vof.gateways.attach.state import Claim, Record
 from vof.gateways.attach.udev import wait_for_links
+from vof.gateways.block_path import enter_block_path
 from vof.gateways.sessions.status import LOST, SessionStatus, now
 
 logger = logging.getLogger(__name__)

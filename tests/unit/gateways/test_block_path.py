@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from vof.errors import ConfigError
-from vof.gateways.attach import block_path, process
-from vof.gateways.attach.block_path import enter_block_path
+from vof.gateways import block_path, process
+from vof.gateways.block_path import enter_block_path
 from vof.gateways.nbd import NbdGateway
 
 
@@ -96,7 +96,7 @@ def test_an_end_with_the_parent_is_at_once(asked: signal.Signals | None, gets: i
     """As nbdkit asks for it; nothing for who did not ask."""
     code = (
         "import ctypes, sys\n"
-        "from vof.gateways.attach import process\n"
+        "from vof.gateways import process\n"
         "libc, number = ctypes.CDLL(None), ctypes.c_int(-1)\n"
         "libc.prctl(1, int(sys.argv[1]), 0, 0, 0)\n"
         "process.die_at_once_with_parent()\n"

@@ -26,7 +26,7 @@ def enter_block_path() -> None:
     To be called in the process's first thread. Raises ConfigError where a privilege lacks.
     """
     try:
-        from vof.gateways.attach import process  # noqa: PLC0415 - compiled, may be missing
+        from vof.gateways import process  # noqa: PLC0415 - compiled, may be missing
     except ImportError:
         raise ConfigError("block_path=yes takes vof's compiled parts, which are missing") from None
     for what, capability, act in (
