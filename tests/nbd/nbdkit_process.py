@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, Self
 import nbd
 
 from tests.support.scripted_target import PATIENCE, wait_until
-from vof.gateways.nbdkit_filter import filter_path
+from vof.gateways.attach.nbd.filter_build import filter_path
 
 PLUGIN = Path(__file__).parents[2] / "nbdkit-plugin" / "vof_plugin.py"
 

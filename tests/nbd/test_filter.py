@@ -11,9 +11,9 @@ import pytest
 
 from tests.nbd.conftest import DISK, Served
 from tests.nbd.nbdkit_process import PLUGIN, WAYS, Nbdkit, run_nbdkit
+from vof.gateways.attach.nbd.filter_build import FILE_NAME, filter_path
+from vof.gateways.attach.nbd.filter_build import Nbdkit as Installed
 from vof.gateways.cli.main import main
-from vof.gateways.nbdkit_filter import FILE_NAME, filter_path
-from vof.gateways.nbdkit_filter import Nbdkit as Installed
 
 pytestmark = pytest.mark.parametrize("way", ["fast"], indirect=True, scope="package")
 

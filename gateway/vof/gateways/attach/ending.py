@@ -15,15 +15,15 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 
 from vof.errors import ConfigError, VofError
-from vof.gateways.attach.blockdev import (
+from vof.gateways.attach.clock import Deadline
+from vof.gateways.attach.nbd.blockdev import (
     BlockDevice,
     Kernel,
     index_of_link,
     parse_device,
     wait_until_free,
 )
-from vof.gateways.attach.clock import Deadline
-from vof.gateways.attach.netlink import NbdNetlink
+from vof.gateways.attach.nbd.netlink import NbdNetlink
 from vof.gateways.attach.state import END, END_NOW, Entry, StateFolder
 from vof.gateways.suggestion import likely
 

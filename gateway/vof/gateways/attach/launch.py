@@ -24,8 +24,8 @@ from pathlib import Path
 from vof import errors
 from vof.descriptors import explain
 from vof.errors import VofError
-from vof.gateways.attach.blockdev import Kernel
 from vof.gateways.attach.ending import Supervisor
+from vof.gateways.attach.nbd.blockdev import Kernel
 from vof.gateways.attach.plan import Plan
 from vof.gateways.attach.signals import hold_back
 from vof.gateways.attach.state import END, Claim, Record, StateFolder

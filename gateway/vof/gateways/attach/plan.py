@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 from vof.errors import ConfigError
 from vof.gateways import nbd
-from vof.gateways.attach.blockdev import parse_device
 from vof.gateways.attach.identifier import default_name
+from vof.gateways.attach.nbd.blockdev import parse_device
 from vof.gateways.settings.effective import Effective
 from vof.initiator.parameters import SessionParameters
 

@@ -21,14 +21,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from vof.errors import ConfigError, VofError
-from vof.gateways.attach.attachment import Attachment
-from vof.gateways.attach.blockdev import BlockDevice, Kernel
 from vof.gateways.attach.clock import CLOCK, Clock, Deadline
 from vof.gateways.attach.facts import Facts, look_at
 from vof.gateways.attach.fence import Fence
-from vof.gateways.attach.handshake import READ_ONLY, Connection, shake_hands
 from vof.gateways.attach.identifier import make_identifier, safe_serial
-from vof.gateways.attach.nbdkit import Command, Nbdkit, command, find_filter, metrics_place
+from vof.gateways.attach.nbd.attachment import Attachment
+from vof.gateways.attach.nbd.blockdev import BlockDevice, Kernel
+from vof.gateways.attach.nbd.handshake import READ_ONLY, Connection, shake_hands
+from vof.gateways.attach.nbd.nbdkit import Command, Nbdkit, command, find_filter, metrics_place
 from vof.gateways.attach.plan import Plan
 from vof.gateways.attach.signals import Ended, Signals
 from vof.gateways.attach.state import Claim, Record

@@ -11,7 +11,7 @@ import os
 import time
 from pathlib import Path
 
-from vof.gateways.attach.blockdev import BlockDevice
+from vof.gateways.attach.nbd.blockdev import BlockDevice
 
 logger = logging.getLogger(__name__)
 

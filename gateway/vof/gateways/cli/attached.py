@@ -7,8 +7,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from vof.gateways.attach.blockdev import Kernel
 from vof.gateways.attach.ending import device_of
+from vof.gateways.attach.nbd.blockdev import Kernel
 from vof.gateways.attach.state import DEFAULT_FOLDER, Entry, StateFolder
 
 STALE = "stale"

@@ -12,10 +12,10 @@ import sys
 from pathlib import Path
 
 from vof.errors import ConfigError, VofError
-from vof.gateways.attach.blockdev import Kernel
 from vof.gateways.attach.launch import Launch, run_in_foreground
-from vof.gateways.attach.module import load_nbd
-from vof.gateways.attach.nbdkit import command, find_filter
+from vof.gateways.attach.nbd.blockdev import Kernel
+from vof.gateways.attach.nbd.module import load_nbd
+from vof.gateways.attach.nbd.nbdkit import command, find_filter
 from vof.gateways.attach.plan import DEFAULT_TIMEOUT, Plan
 from vof.gateways.attach.state import DEFAULT_FOLDER, Record, StateFolder
 from vof.gateways.cli.attached import add_state_option, state_folder

@@ -12,9 +12,9 @@ import sys
 from collections.abc import Iterator
 
 from vof.errors import VofError, WrongDevice
-from vof.gateways.attach.blockdev import Kernel
 from vof.gateways.attach.launch import Launch
-from vof.gateways.attach.module import load_nbd
+from vof.gateways.attach.nbd.blockdev import Kernel
+from vof.gateways.attach.nbd.module import load_nbd
 from vof.gateways.attach.plan import DEFAULT_TIMEOUT, Plan
 from vof.gateways.cli.attached import add_state_option, state_folder
 from vof.gateways.cli.connect import facts_of

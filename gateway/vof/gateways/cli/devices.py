@@ -6,8 +6,8 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from vof.gateways.attach.blockdev import Kernel
 from vof.gateways.attach.ending import find
+from vof.gateways.attach.nbd.blockdev import Kernel
 from vof.gateways.cli.attached import add_state_option, describe, state_folder
 from vof.gateways.cli.exits import Exit
 from vof.gateways.cli.output import (

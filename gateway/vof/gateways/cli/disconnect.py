@@ -6,9 +6,9 @@ from __future__ import annotations
 import argparse
 
 from vof.errors import ConfigError
-from vof.gateways.attach.blockdev import Kernel
 from vof.gateways.attach.clock import Deadline
 from vof.gateways.attach.ending import FORCED_TIME, TIME, Ending, end, find
+from vof.gateways.attach.nbd.blockdev import Kernel
 from vof.gateways.cli.attached import add_state_option, state_folder
 from vof.gateways.cli.exits import Exit, exit_of
 from vof.gateways.cli.output import add_output_option, tell_error, wants_json, write_json

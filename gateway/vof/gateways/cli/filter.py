@@ -7,9 +7,9 @@ import argparse
 import sys
 from pathlib import Path
 
+from vof.gateways.attach.nbd.filter_build import filter_path, install_filter
 from vof.gateways.cli.exits import Exit
 from vof.gateways.cli.output import add_output_option, wants_json, write_json
-from vof.gateways.nbdkit_filter import filter_path, install_filter
 
 
 def add_verbs(parser: argparse.ArgumentParser) -> None:

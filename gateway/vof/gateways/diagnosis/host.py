@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from vof.gateways.attach.nbdkit import environment
+from vof.gateways.attach.nbd.nbdkit import environment
 
 TIMEOUT = 10.0
 """Seconds a program may take to say something about itself."""

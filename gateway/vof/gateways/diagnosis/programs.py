@@ -7,10 +7,10 @@ from collections.abc import Iterator
 
 from vof import __version__
 from vof.errors import ConfigError, VofError
-from vof.gateways.attach.nbdkit import plugin_path
+from vof.gateways.attach.nbd.filter_build import filter_path
+from vof.gateways.attach.nbd.nbdkit import plugin_path
 from vof.gateways.diagnosis.finding import Finding, Status, lacking
 from vof.gateways.diagnosis.host import Host, Ran
-from vof.gateways.nbdkit_filter import filter_path
 
 _INSTALL = "install nbdkit and nbdkit-plugin-python (Debian's names)"
 

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from vof.errors import ConfigError, VofError
-from vof.gateways.attach.blockdev import Kernel
 from vof.gateways.attach.clock import Clock
 from vof.gateways.attach.fence import Fence
-from vof.gateways.attach.handshake import Connection
-from vof.gateways.attach.nbdkit import Command, Nbdkit
+from vof.gateways.attach.nbd.blockdev import Kernel
+from vof.gateways.attach.nbd.handshake import Connection
+from vof.gateways.attach.nbd.nbdkit import Command, Nbdkit
 from vof.gateways.attach.plan import DEFAULT_TIMEOUT, Plan
 from vof.gateways.sessions.status import SessionStatus
 from vof.gateways.settings import effective

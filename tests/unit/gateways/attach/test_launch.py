@@ -13,8 +13,8 @@ import pytest
 
 from vof.errors import ConfigError, ConnectError, VofError
 from vof.gateways.attach import launch
-from vof.gateways.attach.blockdev import Kernel
 from vof.gateways.attach.launch import Launch
+from vof.gateways.attach.nbd.blockdev import Kernel
 from vof.gateways.attach.plan import Plan
 from vof.gateways.attach.state import Claim, Record, StateFolder
 from vof.gateways.cli.waiting import outcomes

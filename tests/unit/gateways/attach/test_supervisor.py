@@ -26,10 +26,11 @@ from tests.unit.gateways.attach.stage import (
     send,
 )
 from vof.errors import ConfigError, VofError
-from vof.gateways.attach import blockdev, supervisor
-from vof.gateways.attach.attachment import Attachment
+from vof.gateways.attach import supervisor
 from vof.gateways.attach.facts import Facts
-from vof.gateways.attach.handshake import Connection
+from vof.gateways.attach.nbd import blockdev
+from vof.gateways.attach.nbd.attachment import Attachment
+from vof.gateways.attach.nbd.handshake import Connection
 from vof.gateways.attach.signals import hold_back
 from vof.gateways.attach.state import END, END_NOW, Record, StateFolder
 from vof.gateways.attach.supervisor import Parts, Supervisor, run

@@ -15,8 +15,9 @@ import pytest
 
 from tests.unit.gateways.cli.conftest import Run
 from vof.errors import ConnectError, WrongDevice
-from vof.gateways.attach import ending, nbdkit
-from vof.gateways.attach.blockdev import Kernel
+from vof.gateways.attach import ending
+from vof.gateways.attach.nbd import nbdkit
+from vof.gateways.attach.nbd.blockdev import Kernel
 from vof.gateways.attach.plan import Plan
 from vof.gateways.attach.state import Claim, Record, StateFolder
 from vof.gateways.cli import connect, connect_all, devices, disconnect

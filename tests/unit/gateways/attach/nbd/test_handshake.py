@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from vof.errors import VofError
-from vof.gateways.attach.handshake import Connection, shake_hands
+from vof.gateways.attach.nbd.handshake import Connection, shake_hands
 
 GREETING = b"NBDMAGIC" + b"IHAVEOPT" + struct.pack(">H", 3)
 ASKED = struct.pack(">I", 3) + b"IHAVEOPT" + struct.pack(">II", 7, 6) + bytes(6)

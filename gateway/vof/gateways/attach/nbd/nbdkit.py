@@ -21,8 +21,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vof.errors import ConfigError, VofError
+from vof.gateways.attach.nbd.filter_build import filter_path
 from vof.gateways.attach.plan import Plan
-from vof.gateways.nbdkit_filter import filter_path
 from vof.gateways.sessions.status import LARGEST, SessionStatus
 
 logger = logging.getLogger(__name__)
@@ -52,7 +52,7 @@ def plugin_path() -> Path:
 
     Raises ConfigError.
     """
-    checkout = Path(__file__).resolve().parents[4] / "nbdkit-plugin" / PLUGIN
+    checkout = Path(__file__).resolve().parents[5] / "nbdkit-plugin" / PLUGIN
     installed = Path(sys.prefix) / "share" / "vof" / PLUGIN
     for path in (checkout, installed):
         if path.exists():

@@ -101,7 +101,7 @@ def install_filter() -> Path:
 
 def _sources() -> tuple[Path, Path]:
     """Return source and header: of the checkout this runs from, or as they were installed."""
-    checkout = Path(__file__).resolve().parents[3]
+    checkout = Path(__file__).resolve().parents[5]
     installed = Path(sys.prefix) / "share" / "vof"
     for source, header in (
         (checkout / "nbdkit-plugin" / _SOURCE, checkout / "gateway/native/initiator" / _HEADER),

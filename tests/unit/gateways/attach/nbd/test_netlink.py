@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vof.errors import ConfigError, VofError
-from vof.gateways.attach.netlink import (
+from vof.gateways.attach.nbd.netlink import (
     Attribute,
     Command,
     NbdNetlink,

@@ -18,8 +18,8 @@ from tests.unit.gateways.attach.stage import (
     fail,
 )
 from vof.errors import VofError
-from vof.gateways.attach import blockdev
-from vof.gateways.attach.attachment import Attachment
+from vof.gateways.attach.nbd import blockdev
+from vof.gateways.attach.nbd.attachment import Attachment
 
 
 class Place:

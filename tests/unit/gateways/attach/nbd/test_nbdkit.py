@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.scripted_target import PATIENCE
-from vof.gateways.attach.nbdkit import Command, Nbdkit
+from vof.gateways.attach.nbd.nbdkit import Command, Nbdkit
 from vof.gateways.sessions.status import SessionStatus
 
 START = """

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from vof.errors import ConfigError, VofError
-from vof.gateways.attach.blockdev import (
+from vof.gateways.attach.nbd.blockdev import (
     BlockDevice,
     Kernel,
     attach_once_closed,

@@ -21,7 +21,8 @@ from dataclasses import dataclass
 from functools import partial
 
 from vof.errors import VofError
-from vof.gateways.attach.blockdev import (
+from vof.gateways.attach.clock import CLOCK, Clock, Deadline
+from vof.gateways.attach.nbd.blockdev import (
     BlockDevice,
     Kernel,
     attach_once_closed,
@@ -29,9 +30,8 @@ from vof.gateways.attach.blockdev import (
     wait_for_size,
     wait_until_free,
 )
-from vof.gateways.attach.clock import CLOCK, Clock, Deadline
-from vof.gateways.attach.handshake import Connection
-from vof.gateways.attach.netlink import NbdNetlink
+from vof.gateways.attach.nbd.handshake import Connection
+from vof.gateways.attach.nbd.netlink import NbdNetlink
 from vof.gateways.attach.plan import Plan
 
 logger = logging.getLogger(__name__)
