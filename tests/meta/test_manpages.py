@@ -16,7 +16,6 @@ import pytest
 
 from tests.meta.manpage import Page
 from tests.meta.tree import PACKAGE, ROOT, named
-from vof.gateways import nbd
 from vof.gateways.cli import arguments as control_program
 from vof.gateways.cli import verbs
 from vof.gateways.cli.exits import Exit
@@ -27,7 +26,7 @@ from vof.gateways.fuse import control
 from vof.gateways.fuse import options as mount_options
 from vof.gateways.sessions.book import SessionBook
 from vof.gateways.sessions.metrics import session_families
-from vof.gateways.settings import schema
+from vof.gateways.settings import keys, schema
 from vof.gateways.settings.effective import BUILT_IN_VALUES
 from vof.initiator.parameters import TRANSPORTS
 from vof.metrics.families import common_families
@@ -114,25 +113,25 @@ def test_every_page_leads_to_the_overview_and_back(path: Path) -> None:
 
 
 def test_plugin_parameters() -> None:
-    assert page("nbdkit-vof-plugin.1").keys("PARAMETERS") == set(nbd.PARAMETERS)
+    assert page("nbdkit-vof-plugin.1").keys("PARAMETERS") == set(keys.PLUGIN)
 
 
 def test_plugin_help() -> None:
     run = subprocess.run(
         [sys.executable, PLUGIN, "--help"], capture_output=True, text=True, check=True
     )
-    assert set(re.findall(r"^ +(\w+)= ", run.stdout, re.MULTILINE)) == set(nbd.PARAMETERS)
-    for text in nbd.PARAMETERS.values():
-        assert text in run.stdout
+    assert set(re.findall(r"^ +(\w+)= ", run.stdout, re.MULTILINE)) == set(keys.PLUGIN)
+    for each in keys.PLUGIN.values():
+        assert each.text in run.stdout
     assert run.stderr == ""
 
 
 def test_plugin_defaults() -> None:
     """A default that the help tells is in the page, too."""
     text = page("nbdkit-vof-plugin.1").text
-    for key, words in nbd.PARAMETERS.items():
+    for key, each in keys.PLUGIN.items():
         entry = text.partition(f".It Cm {key} ")[2].partition(".It ")[0]
-        if default := re.search(r"\(default ([\w.]+\b)", words):
+        if default := re.search(r"\(default ([\w.]+\b)", each.text):
             assert default[1] in entry, key
 
 
@@ -143,7 +142,7 @@ def test_plugin_parameters_told_by_nbdkit() -> None:
     )
     told = re.search(r"^vof_parameters=(.*)$", run.stdout, re.MULTILINE)
     assert told
-    assert set(told[1].split(",")) == set(nbd.PARAMETERS)
+    assert set(told[1].split(",")) == set(keys.PLUGIN)
 
 
 # The page of the target.
@@ -184,23 +183,23 @@ def test_mount_arguments() -> None:
 
 def test_mount_options() -> None:
     found = page("vof-mount.1")
-    assert found.keys("MOUNT OPTIONS") == set(mount_options.OPTIONS)
+    assert found.keys("MOUNT OPTIONS") == set(keys.MOUNT)
     passed_on = found.text.partition(".Sh MOUNT OPTIONS")[2].partition(".Sh THE TREE")[0]
     assert all(re.search(rf"\b{flag}\b", passed_on) for flag in mount_options.KERNEL_FLAGS)
 
 
 def test_mount_help() -> None:
     text = mount.arguments().format_help()
-    assert set(re.findall(r"^  (\w+)(?:=| {2})", text, re.MULTILINE)) == set(mount_options.OPTIONS)
-    assert all(words in text for words in mount_options.OPTIONS.values())
+    assert set(re.findall(r"^  (\w+)(?:=| {2})", text, re.MULTILINE)) == set(keys.MOUNT)
+    assert all(each.text in text for each in keys.MOUNT.values())
 
 
 def test_mount_defaults() -> None:
     """A default that the help tells is in the page, too."""
     text = page("vof-mount.1").text
-    for key, words in mount_options.OPTIONS.items():
+    for key, each in keys.MOUNT.items():
         entry = text.partition(f".It Cm {key}")[2].partition(".It ")[0]
-        if default := re.search(r"\(default ([\w.]+\b)", words):
+        if default := re.search(r"\(default ([\w.]+\b)", each.text):
             assert default[1] in entry, key
 
 

@@ -17,7 +17,7 @@ from tests.nbd.conftest import DISK, DISK_SIZE, Served
 from tests.nbd.nbdkit_process import PLUGIN, Nbdkit, run_nbdkit
 from tests.support.loopback import Background, unused_port
 from tests.support.scripted_target import Device, ScriptedTarget, wait_until
-from vof.gateways.nbd import PARAMETERS
+from vof.gateways.settings import keys
 
 pytestmark = pytest.mark.nbdkit
 
@@ -120,7 +120,7 @@ def test_dump_plugin() -> None:
     found = dict(line.split("=", 1) for line in done.stdout.splitlines())
     assert found["vof_transports"] == "tcp,rdma"
     assert found["vof_dialects"] == "auto,proposal,v2,v5"
-    assert found["vof_parameters"].split(",") == list(PARAMETERS)
+    assert found["vof_parameters"].split(",") == list(keys.PLUGIN)
     assert re.fullmatch(r"\d+\.\d+\.\d+", found["vof_version"])
     assert found["thread_model"] == "parallel"
     assert found["api_version"] == "2"
@@ -134,7 +134,7 @@ def test_the_plugin_run_as_a_program(arguments: list[str], status: int) -> None:
     assert done.returncode == status
     assert done.stderr == ""
     assert done.stdout.startswith("Usage: nbdkit python vof_plugin.py [KEY=VALUE...]\n")
-    for key in PARAMETERS:
+    for key in keys.PLUGIN:
         assert f"\n  {key}= " in done.stdout
     assert "nbdkit-vof-plugin(1)" in done.stdout
 

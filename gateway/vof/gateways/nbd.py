@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """The NBD gateway: a virtio-blk as an NBD export, for nbdkit's callbacks to call.
 
-Owns the parameters a user gives to nbdkit, the sessions behind the exports, what NBD's flags and
-block sizes mean for a virtio-blk, and the errno map of this edge: nbdkit turns an errno it does not
-know into EINVAL, which would blame the caller, so unknown becomes EIO and a lost session ESHUTDOWN.
+Owns the sessions behind the exports, what NBD's flags and block sizes mean for a virtio-blk, and
+the errno map of this edge: nbdkit turns an errno it does not know into EINVAL, which would blame
+the caller, so unknown becomes EIO and a lost session ESHUTDOWN.
 
 Does not import ``nbdkit``, which exists only inside that program: ``nbdkit-plugin/vof_plugin.py``
 does, and passes what is needed. Nothing is opened before nbdkit forks, but for a probe that is
@@ -33,15 +33,13 @@ from vof.gateways.disk import Disk, disks_only
 from vof.gateways.sessions.book import SessionBook
 from vof.gateways.sessions.log import log_ended, log_opened, log_resized
 from vof.gateways.sessions.status import StatusWriter
+from vof.gateways.settings.keys import DESCRIPTORS, MAX_QUEUES, PLUGIN
+from vof.gateways.settings.values import parse_yes_or_no
 from vof.gateways.suggestion import unknown
-from vof.initiator.parameters import (
-    PARAMETERS as SESSION_PARAMETERS,
-)
-from vof.initiator.parameters import TRANSPORTS, SessionParameters, parse_integer
+from vof.initiator.parameters import PARAMETERS, TRANSPORTS, SessionParameters, parse_integer
 from vof.initiator.session import Session
 from vof.logline import is_journal, log_to_stderr, printable
-from vof.metrics.endpoint import FORM, Endpoint
-from vof.trace.place import FORM as TRACE_FORM
+from vof.metrics.endpoint import Endpoint
 from vof.trace.place import parse_place
 from vof.wire.blk import Feature
 from vof.wire.constants import Transport
@@ -55,7 +53,6 @@ if TYPE_CHECKING:
     from vof.metrics.exposition import Exposition
 
 __all__ = [
-    "PARAMETERS",
     "Export",
     "NbdGateway",
     "dump_plugin",
@@ -63,19 +60,6 @@ __all__ = [
     "help_text",
     "keep_thread",
 ]
-
-MAX_QUEUES = 128
-
-PARAMETERS = SESSION_PARAMETERS | {
-    "tvqn": "name of the target's device; without it the NBD export name is the tvqn",
-    "metrics": f"where to serve metrics: {FORM} (default: nowhere)",
-    "trace": f"show what is said to the target, decoded: {TRACE_FORM} (default no)",
-    "queues": f"virtqueues to use at most, 1 to {MAX_QUEUES} (default: one for two CPUs, up to 4)",
-    "block_path": "yes where this kernel's own nbd is the client: see the manual (default no)",
-    "growing": "yes where the client learns the size elsewhere: see the manual (default no)",
-    "status_fd": "descriptor of the socket to tell a supervisor of the session: see the manual",
-}
-"""Every parameter of the plugin, with a line of help."""
 
 MAX_NBD_BLOCK = 32 << 20
 """The largest block size NBD lets a server announce."""
@@ -254,19 +238,19 @@ class NbdGateway:
         if key == "queues":
             self._queues = parse_integer(key, value, 1, MAX_QUEUES)
         elif key == "block_path":
-            self._block_path = _parse_flag(key, value)
+            self._block_path = parse_yes_or_no(key, value)
         elif key == "growing":
-            self._growing = _parse_flag(key, value)
+            self._growing = parse_yes_or_no(key, value)
         elif key == "status_fd":
-            self._status = StatusWriter(parse_integer(key, value, 3, 1 << 20))
+            self._status = StatusWriter(parse_integer(key, value, *DESCRIPTORS))
         elif key == "metrics":
             self._metrics = Endpoint.parse(key, _as_path(value))
         elif key == "trace":
             self._trace = parse_place(key, _as_path(value))
-        elif key in SESSION_PARAMETERS:
+        elif key in PARAMETERS:
             self._parameters.set(key, value)
         else:
-            raise ConfigError(unknown("parameter", key, PARAMETERS))
+            raise ConfigError(unknown("parameter", key, PLUGIN))
 
     def get_ready(self) -> None:
         """Do what can go wrong while the user still sees an error: look whether the device is there
@@ -392,12 +376,6 @@ def _as_path(value: str) -> str:
     return os.fsdecode(value.encode())
 
 
-def _parse_flag(key: str, value: str) -> bool:
-    if value not in {"yes", "no"}:
-        raise ConfigError(f"{key}={value}: use yes or no")
-    return value == "yes"
-
-
 def dump_plugin() -> str:
     """Return the lines that ``nbdkit --dump-plugin`` adds for this plugin."""
     return "\n".join(
@@ -405,15 +383,15 @@ def dump_plugin() -> str:
             f"vof_version={__version__}",
             f"vof_transports={','.join(TRANSPORTS)}",
             f"vof_dialects={','.join(DIALECT_NAMES)}",
-            f"vof_parameters={','.join(PARAMETERS)}",
+            f"vof_parameters={','.join(PLUGIN)}",
         )
     )
 
 
 def help_text() -> str:
     """Return the help of the plugin's parameters, a line each."""
-    width = max(map(len, PARAMETERS))
-    lines = [f"  {key + '=':{width + 1}}  {text}" for key, text in PARAMETERS.items()]
+    width = max(map(len, PLUGIN))
+    lines = [f"  {key + '=':{width + 1}}  {each.text}" for key, each in PLUGIN.items()]
     return "\n".join(
         (
             "Usage: nbdkit python vof_plugin.py [KEY=VALUE...]",

@@ -34,7 +34,6 @@ from vof.fabric.tcp import TcpQueue
 from vof.gateways.nbd import (
     LARGEST_SIZE,
     MAX_NBD_BLOCK,
-    PARAMETERS,
     Export,
     NbdGateway,
     dump_plugin,
@@ -42,6 +41,7 @@ from vof.gateways.nbd import (
     help_text,
     nbd_errno,
 )
+from vof.gateways.settings.keys import PLUGIN
 from vof.wire.blk import Feature
 
 
@@ -241,7 +241,7 @@ class TestParameters:
             "queue_size": "64", "eager": "off", "metrics": "host:1", "block_path": "no",
             "trace": "./t", "growing": "no", "status_fd": str(status.fileno()),
         }  # fmt: skip
-        assert set(values) == set(PARAMETERS)
+        assert set(values) == set(PLUGIN)
         gateway = NbdGateway(print, print)
         for key, value in values.items():
             gateway.config(key, value)
@@ -270,10 +270,10 @@ class TestParameters:
         )
 
     def test_help_and_dump_name_them_all(self) -> None:
-        for key in PARAMETERS:
+        for key in PLUGIN:
             assert re.search(rf"^  {key}= +\S", help_text(), re.MULTILINE)
         dumped = dict(line.split("=", 1) for line in dump_plugin().splitlines())
-        assert dumped["vof_parameters"] == ",".join(PARAMETERS)
+        assert dumped["vof_parameters"] == ",".join(PLUGIN)
         assert dumped["vof_transports"] == "tcp,rdma"
         assert dumped["vof_dialects"] == "auto,proposal,v2,v5"
         assert re.fullmatch(r"\d+\.\d+\.\d+", dumped["vof_version"])

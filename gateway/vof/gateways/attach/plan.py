@@ -10,14 +10,11 @@ import os
 from dataclasses import dataclass
 
 from vof.errors import ConfigError
-from vof.gateways import nbd
 from vof.gateways.attach.identifier import default_name
-from vof.gateways.attach.nbd.blockdev import parse_device
 from vof.gateways.settings.effective import Effective
+from vof.gateways.settings.keys import PLUGIN
+from vof.gateways.settings.values import parse_nbd_device
 from vof.initiator.parameters import SessionParameters
-
-DEFAULT_TIMEOUT = "30"
-"""Seconds that a request of an attached disk may take where nobody says anything."""
 
 DEFAULT_CONNECTIONS = 4
 
@@ -60,7 +57,7 @@ class Plan:
         if connections is None:
             most = 1 if parameters.timeout is None else DEFAULT_CONNECTIONS
             connections = min(most, os.cpu_count() or 1)
-        plugin = effective.given(nbd.PARAMETERS)
+        plugin = effective.given(PLUGIN)
         # Told in any case, to be the same when nbdkit is started again.
         for key in ("ivqn", "timeout"):
             plugin[key] = effective.text(key) or ""
@@ -70,7 +67,7 @@ class Plan:
             parameters,
             plugin,
             connections,
-            None if device is None else parse_device(device),
+            None if device is None else parse_nbd_device("device", device),
             effective.text("filter") or "auto",
             effective.flag("readonly"),
             effective.flag("restart"),

@@ -20,8 +20,8 @@ from vof.gateways.cli.exits import Exit
 from vof.gateways.cli.output import add_output_option, wants_json, write_facts, write_json
 from vof.gateways.cli.progress import Progress
 from vof.gateways.cli.target_options import add_target_argument, target_settings
-from vof.gateways.nbd import MAX_QUEUES
 from vof.gateways.settings.effective import Effective
+from vof.gateways.settings.keys import PLUGIN
 from vof.initiator.parameters import parse_integer, parse_seconds
 from vof.program import undone
 
@@ -57,7 +57,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--queues",
         metavar="N",
-        help=f"virtqueues to use at most, 1 to {MAX_QUEUES} (default: one for two CPUs, up to 4)",
+        help=PLUGIN["queues"].text,
     )
     parser.add_argument(
         "--sequential", action="store_true", help="one place after the other, not at random"

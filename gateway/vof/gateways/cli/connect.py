@@ -16,7 +16,7 @@ from vof.gateways.attach.launch import Launch, run_in_foreground
 from vof.gateways.attach.nbd.blockdev import Kernel
 from vof.gateways.attach.nbd.module import load_nbd
 from vof.gateways.attach.nbd.nbdkit import command, find_filter
-from vof.gateways.attach.plan import DEFAULT_TIMEOUT, Plan
+from vof.gateways.attach.plan import Plan
 from vof.gateways.attach.state import DEFAULT_FOLDER, Record, StateFolder
 from vof.gateways.cli.attached import add_state_option, state_folder
 from vof.gateways.cli.exits import Exit
@@ -109,7 +109,7 @@ def _plan(given: argparse.Namespace) -> Plan:
         check_device_name(name)
     options = {key: getattr(given, key) for key in _OPTIONS}
     options["readonly"] = "yes" if given.readonly else None
-    return Plan.of(target_settings(given, DEFAULT_TIMEOUT, **options), name)
+    return Plan.of(target_settings(given, **options), name)
 
 
 def _show(plan: Plan, given: argparse.Namespace) -> None:

@@ -15,13 +15,14 @@ from vof.errors import VofError, WrongDevice
 from vof.gateways.attach.launch import Launch
 from vof.gateways.attach.nbd.blockdev import Kernel
 from vof.gateways.attach.nbd.module import load_nbd
-from vof.gateways.attach.plan import DEFAULT_TIMEOUT, Plan
+from vof.gateways.attach.plan import Plan
 from vof.gateways.cli.attached import add_state_option, state_folder
 from vof.gateways.cli.connect import facts_of
 from vof.gateways.cli.exits import Exit, exit_of
 from vof.gateways.cli.output import add_output_option, tell_error, wants_json, write_json
 from vof.gateways.cli.waiting import outcomes
 from vof.gateways.settings import effective
+from vof.gateways.settings.keys import DEFAULT_TIMEOUT
 from vof.gateways.settings.merged import Settings, load
 
 

@@ -12,25 +12,19 @@ import argparse
 from vof.errors import ConfigError, ConnectError, VofError
 from vof.gateways.settings import effective
 from vof.gateways.settings.effective import Effective
+from vof.gateways.settings.keys import CONTROL, DEFAULT_TIMEOUT
 from vof.gateways.settings.merged import load
 from vof.gateways.suggestion import likely
-from vof.initiator.parameters import PARAMETERS, SessionParameters
-
-DEFAULT_TIMEOUT = "30"
-
-_HELP = PARAMETERS | {
-    "tvqn": "name of the target's device, or of a device in vof.conf",
-    "timeout": f"seconds a request may take (default {DEFAULT_TIMEOUT}; 0: no limit)",
-}
+from vof.initiator.parameters import SessionParameters
 
 
 def add_target_options(parser: argparse.ArgumentParser) -> None:
     """Give a verb the options. One that has an argument ``target`` takes the device there too."""
     group = parser.add_argument_group("target")
     parser.set_defaults(hint=_hint)
-    for key, text in _HELP.items():
+    for key, each in CONTROL.items():
         option = f"--{key.replace('_', '-')}"
-        group.add_argument(option, metavar=key.upper(), help=text)
+        group.add_argument(option, metavar=key.upper(), help=each.text)
 
 
 def _hint(arguments: argparse.Namespace, error: VofError) -> str:
@@ -51,15 +45,13 @@ def add_target_argument(parser: argparse.ArgumentParser) -> None:
     add_target_options(parser)
 
 
-def target_settings(
-    arguments: argparse.Namespace, timeout: str = DEFAULT_TIMEOUT, **overrides: str | None
-) -> Effective:
+def target_settings(arguments: argparse.Namespace, **overrides: str | None) -> Effective:
     """Return what holds for the device that is meant. Raises ConfigError.
 
-    ``timeout`` holds where nobody says anything; ``overrides`` are options of the verb itself under
-    their keys in vof.conf, None where they are not given.
+    ``overrides`` are options of the verb itself under their keys in vof.conf, None where they are
+    not given.
     """
-    given = {key: getattr(arguments, key) for key in PARAMETERS} | overrides
+    given = {key: getattr(arguments, key) for key in CONTROL} | overrides
     named = [name for name in (getattr(arguments, "target", None), given.pop("tvqn")) if name]
     if not named:
         raise ConfigError("no device is named: --tvqn takes its tvqn, or its name in vof.conf")
@@ -69,7 +61,7 @@ def target_settings(
         load(),
         named[0],
         {key: text for key, text in given.items() if text is not None},
-        {"timeout": timeout},
+        {"timeout": DEFAULT_TIMEOUT},
     )
 
 

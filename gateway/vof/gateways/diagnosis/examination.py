@@ -18,7 +18,7 @@ from vof.gateways.diagnosis.reach import Wanted, check_reach
 from vof.gateways.settings import effective
 from vof.gateways.settings.effective import Effective
 from vof.gateways.settings.merged import Settings
-from vof.gateways.settings.schema import parse_tvqns
+from vof.gateways.settings.values import parse_tvqns
 
 
 def examine(host: Host, settings: Settings, asked: Effective | None = None) -> Iterator[Finding]:

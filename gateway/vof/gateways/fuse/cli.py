@@ -20,7 +20,8 @@ from vof.descriptors import limit, raise_limit, too_few
 from vof.errors import VofError
 from vof.gateways.fuse.configured import Configured, by_mountpoint, by_name
 from vof.gateways.fuse.daemon import in_background
-from vof.gateways.fuse.options import FLAGS, OPTIONS, MountOptions, mount_options
+from vof.gateways.fuse.options import MountOptions, mount_options
+from vof.gateways.settings.keys import MOUNT, MOUNT_FLAGS
 from vof.gateways.settings.merged import load
 from vof.logline import LineFormatter, is_journal, printable
 from vof.notify import notify
@@ -73,8 +74,8 @@ def arguments() -> argparse.ArgumentParser:
             (
                 "OPTIONS, separated by commas:",
                 *(
-                    f"  {key if key in FLAGS else key + '=':13} {text}"
-                    for key, text in OPTIONS.items()
+                    f"  {key if key in MOUNT_FLAGS else key + '=':13} {each.text}"
+                    for key, each in MOUNT.items()
                 ),
                 "",
                 "`fusermount3 -u MOUNTPOINT` or `umount MOUNTPOINT` ends it. See vof-mount(1).",

@@ -11,11 +11,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from vof.gateways.fuse.options import FLAGS, OPTIONS
 from vof.gateways.settings import effective
 from vof.gateways.settings.effective import Effective
+from vof.gateways.settings.keys import MOUNT, MOUNT_FLAGS
 from vof.gateways.settings.merged import Settings
-from vof.gateways.settings.schema import Kind, parse_flag, parse_tvqns
+from vof.gateways.settings.schema import Kind
+from vof.gateways.settings.values import parse_flag, parse_tvqns
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class Configured:
     mountpoint: str
     tvqns: Sequence[str]
     options: Mapping[str, str]
-    """Those of ``OPTIONS`` that are given; of a flag, ``yes`` or ``no``."""
+    """Those of ``keys.MOUNT`` that are given; of a flag, ``yes`` or ``no``."""
 
 
 def by_name(settings: Settings, name: str) -> Configured:
@@ -53,7 +54,7 @@ def by_mountpoint(settings: Settings, mountpoint: str) -> Configured:
 
 
 def _options(found: Effective) -> Mapping[str, str]:
-    options = found.given(OPTIONS)
-    for key in options.keys() & FLAGS:
+    options = found.given(MOUNT)
+    for key in options.keys() & MOUNT_FLAGS:
         options[key] = "yes" if parse_flag(key, options[key]) else "no"
     return options

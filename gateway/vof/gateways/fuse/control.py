@@ -16,14 +16,14 @@ from vof.gateways import control_string
 from vof.gateways.control_string import COMMANDS, ControlCommand, parse_control_string
 from vof.gateways.fuse.devices import Devices
 from vof.gateways.fuse.nodes import Access, BytesHandle, File, Handle, Opening
-from vof.gateways.fuse.options import OPTIONS
+from vof.gateways.settings.keys import MOUNT
 from vof.initiator.parameters import PARAMETERS, SessionParameters
 from vof.logline import printable
 
 FILE_NAME = "virtio-fabrics"
 
 KEYS = {
-    key: OPTIONS[key] if key in PARAMETERS and key in OPTIONS else text
+    key: MOUNT[key].text if key in PARAMETERS and key in MOUNT else text
     for key, text in control_string.KEYS.items()
 }
 """Every key with a line of help; the defaults are a mount's."""

@@ -7,39 +7,19 @@ mount(8) and fstab carry for others and that mean nothing here. Must not open or
 
 from __future__ import annotations
 
-import grp
 import os
-import pwd
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from vof.errors import ConfigError
 from vof.gateways.fuse.ownership import Ownership
+from vof.gateways.settings.keys import DEFAULT_TIMEOUT, MOUNT, MOUNT_FLAGS, NO_TIMEOUT
+from vof.gateways.settings.values import parse_group, parse_mode, parse_user
 from vof.gateways.suggestion import unknown
-from vof.initiator.parameters import CONNECT_TIMEOUT, PARAMETERS, SessionParameters, parse_integer
-from vof.metrics.endpoint import FORM, Endpoint
-from vof.trace.place import FORM as TRACE_FORM
+from vof.initiator.parameters import CONNECT_TIMEOUT, SessionParameters
+from vof.metrics.endpoint import Endpoint
 from vof.trace.place import parse_place
 from vof.wire.names import check_name
-
-DEFAULT_TIMEOUT = 30.0
-
-OPTIONS = {
-    **{key: text for key, text in PARAMETERS.items() if key not in ("tvqn", "timeout")},
-    "timeout": "seconds until a request fails and its session is given up, up to 86400 "
-    f"(default {DEFAULT_TIMEOUT:g})",
-    "name": "name of the folder, where one TVQN is given (default: the last part of the tvqn)",
-    "uid": "owner of the files (default: who mounts)",
-    "gid": "group of the files (default: that of who mounts)",
-    "mode": "permissions of the files, in octal (default 600; info, random and the like 444)",
-    "metrics": f"where to serve metrics: {FORM} (default: nowhere)",
-    "trace": f"show what is said to the targets, decoded: {TRACE_FORM} (default no)",
-    "allow_other": "let other users in, as far as the permissions allow",
-}
-"""Every option of ours with a line of help."""
-
-FLAGS = frozenset({"allow_other"})
-"""Those of them without a value."""
 
 KERNEL_FLAGS = frozenset({"ro", "nosuid", "nodev", "noexec", "noatime", "sync", "dirsync"})
 """Handed on as they are."""
@@ -53,8 +33,6 @@ _MEANINGLESS = frozenset(
     }
 )
 """What fstab and mount(8) carry for others."""
-
-NO_TIMEOUT = "timeout=0: a read that waits for ever could not be killed"
 
 NO_DEVICE = frozenset({"none", "vof"})
 """As SOURCE: no device; the mount starts with the control file alone."""
@@ -70,7 +48,7 @@ class MountOptions:
     """What the mount table says of where it comes from."""
     name: str | None = None
     parameters: SessionParameters = field(
-        default_factory=lambda: SessionParameters(timeout=DEFAULT_TIMEOUT)
+        default_factory=lambda: SessionParameters(timeout=float(DEFAULT_TIMEOUT))
     )
     ownership: Ownership = field(default_factory=lambda: Ownership(os.getuid(), os.getgid()))
     metrics: Endpoint | None = None
@@ -94,7 +72,7 @@ def mount_options(
     *sources, mountpoint = words
     options = MountOptions(mountpoint)
     for key, value in (configured or {}).items():
-        if key not in FLAGS:
+        if key not in MOUNT_FLAGS:
             _set(options, key, value)
         elif value == "yes":
             options.fuse.add(key)
@@ -114,24 +92,17 @@ def mount_options(
     return options
 
 
-def check_option(key: str, value: str) -> None:
-    """Raise ConfigError unless ``value`` can be that of the option ``key``, which takes one."""
-    _set(MountOptions(""), key, value)
-    if key == "timeout" and not float(value):
-        raise ConfigError(NO_TIMEOUT)
-
-
 def _take(options: MountOptions, option: str) -> None:
     key, equals, value = option.partition("=")
     if not equals and key in KERNEL_FLAGS:
         options.fuse.add(key)
     elif key in _MEANINGLESS or key.startswith(("x-", "X-")) or key == "comment":
         pass
-    elif key not in OPTIONS:
-        raise ConfigError(unknown("option", key, OPTIONS))
-    elif bool(equals) == (key in FLAGS):
+    elif key not in MOUNT:
+        raise ConfigError(unknown("option", key, MOUNT))
+    elif bool(equals) == (key in MOUNT_FLAGS):
         raise ConfigError(f"option '{key}' " + ("takes no value" if equals else "needs a value"))
-    elif key in FLAGS:
+    elif key in MOUNT_FLAGS:
         options.fuse.add(key)
     else:
         _set(options, key, value)
@@ -145,43 +116,10 @@ def _set(options: MountOptions, key: str, value: str) -> None:
     elif key == "trace":
         options.trace = parse_place(key, value)
     elif key == "uid":
-        options.ownership = replace(options.ownership, uid=_user(value))
+        options.ownership = replace(options.ownership, uid=parse_user(key, value))
     elif key == "gid":
-        options.ownership = replace(options.ownership, gid=_group(value))
+        options.ownership = replace(options.ownership, gid=parse_group(key, value))
     elif key == "mode":
-        options.ownership = replace(options.ownership, mode=_mode(value))
+        options.ownership = replace(options.ownership, mode=parse_mode(key, value))
     else:
         options.parameters.set(key, value)
-
-
-def _user(value: str) -> int:
-    if value.isascii() and value.isdigit():
-        return _number("uid", value)
-    try:
-        return pwd.getpwnam(value).pw_uid
-    except (KeyError, ValueError):
-        raise ConfigError(f"uid={value}: no such user") from None
-
-
-def _group(value: str) -> int:
-    if value.isascii() and value.isdigit():
-        return _number("gid", value)
-    try:
-        return grp.getgrnam(value).gr_gid
-    except (KeyError, ValueError):
-        raise ConfigError(f"gid={value}: no such group") from None
-
-
-def _number(key: str, value: str) -> int:
-    # 2^32 - 1 means "none" to the kernel.
-    return parse_integer(key, value, 0, (1 << 32) - 2)
-
-
-def _mode(value: str) -> int:
-    try:
-        mode = int(value, 8) if value.isascii() and value.isdigit() else -1
-    except ValueError:
-        mode = -1
-    if not 0 <= mode <= 0o777:
-        raise ConfigError(f"mode={value}: not permissions in octal, such as 640")
-    return mode & 0o666

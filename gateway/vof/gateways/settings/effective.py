@@ -12,11 +12,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from vof.errors import ConfigError
-from vof.gateways.fuse.options import DEFAULT_TIMEOUT
+from vof.gateways.settings.keys import DEFAULT_TIMEOUT
 from vof.gateways.settings.local_name import unescaped
 from vof.gateways.settings.merged import DEFAULTS, Id, Settings
 from vof.gateways.settings.origin import BUILT_IN, COMMAND_LINE, Source, Value
-from vof.gateways.settings.schema import KEYS, Kind, parse_flag
+from vof.gateways.settings.schema import KEYS, Kind
+from vof.gateways.settings.values import parse_flag
 from vof.gateways.suggestion import likely
 from vof.initiator.parameters import (
     DEFAULT_ADDRESS,
@@ -125,7 +126,7 @@ def mount(
     if name is not None:
         name = _name(settings, Kind.MOUNT, name)
     identity = None if name is None else (Kind.MOUNT, name)
-    own = {"timeout": f"{DEFAULT_TIMEOUT:g}", **(built_in or {})}
+    own = {"timeout": DEFAULT_TIMEOUT, **(built_in or {})}
     values = _values(settings, Kind.MOUNT, identity, overrides or {}, own)
     if identity is not None and identity not in settings.sections:
         meant = likely(identity[1], settings.mounts)

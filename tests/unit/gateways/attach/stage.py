@@ -16,9 +16,10 @@ from vof.gateways.attach.fence import Fence
 from vof.gateways.attach.nbd.blockdev import Kernel
 from vof.gateways.attach.nbd.handshake import Connection
 from vof.gateways.attach.nbd.nbdkit import Command, Nbdkit
-from vof.gateways.attach.plan import DEFAULT_TIMEOUT, Plan
+from vof.gateways.attach.plan import Plan
 from vof.gateways.sessions.status import SessionStatus
 from vof.gateways.settings import effective
+from vof.gateways.settings.keys import DEFAULT_TIMEOUT
 from vof.gateways.settings.merged import load
 
 SIZE = 1 << 20

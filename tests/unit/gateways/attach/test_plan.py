@@ -6,8 +6,9 @@ from __future__ import annotations
 import pytest
 
 from vof.errors import ConfigError
-from vof.gateways.attach.plan import DEFAULT_TIMEOUT, Plan
+from vof.gateways.attach.plan import Plan
 from vof.gateways.settings import effective
+from vof.gateways.settings.keys import DEFAULT_TIMEOUT
 from vof.gateways.settings.merged import load
 
 TVQN = "virtio-target/block/disk0.service"

@@ -33,10 +33,10 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def settings(*words: str, timeout: str = "30", **overrides: str | None) -> Effective:
+def settings(*words: str, **overrides: str | None) -> Effective:
     parser = argparse.ArgumentParser()
     add_target_argument(parser)
-    return target_settings(parser.parse_args(words), timeout, **overrides)
+    return target_settings(parser.parse_args(words), **overrides)
 
 
 @pytest.mark.usefixtures("folder")

@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 
 from vof.errors import ConfigError
-from vof.gateways.nbd import PARAMETERS as PLUGIN_PARAMETERS
 from vof.gateways.settings.effective import BUILT_IN_VALUES, Effective, device, mount
+from vof.gateways.settings.keys import PLUGIN
 from vof.gateways.settings.merged import Settings, load
 from vof.gateways.settings.origin import Source
-from vof.gateways.settings.schema import DEVICE_KEYS, MOUNT_KEYS, parse_tvqns
+from vof.gateways.settings.schema import DEVICE_KEYS, MOUNT_KEYS
+from vof.gateways.settings.values import parse_tvqns
 from vof.initiator.parameters import SessionParameters
 
 TEXT = """\
@@ -87,7 +88,7 @@ def test_a_tvqn_gets_the_defaults(settings: Settings) -> None:
 
 
 def test_what_somebody_has_given(settings: Settings) -> None:
-    assert device(settings, "disk0", {"iaddr": "::1"}).given(PLUGIN_PARAMETERS) == {
+    assert device(settings, "disk0", {"iaddr": "::1"}).given(PLUGIN) == {
         "tvqn": "a/disk0",
         "taddr": "storage1",
         "tport": "7",

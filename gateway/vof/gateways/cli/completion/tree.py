@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import Enum
 
-from vof.gateways.settings.schema import CHOICES
+from vof.gateways.settings.keys import CHOICES
 
 
 class Kind(Enum):
