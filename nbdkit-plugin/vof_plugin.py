@@ -4,7 +4,7 @@
 
     nbdkit python vof_plugin.py tvqn=virtio-target/block/block0.service
 
-Callbacks only: each hands over to ``vof.gateways.nbd``, where everything is decided.
+Callbacks only: each hands over to ``vof.gateways.nbd.plugin``, where everything is decided.
 See nbdkit-vof-plugin(1).
 """
 
@@ -27,9 +27,9 @@ except ModuleNotFoundError as missing:
 
 
 def show_help() -> int:
-    from vof.gateways import nbd  # noqa: PLC0415 - `run` is to be there before
+    from vof.gateways.nbd import plugin  # noqa: PLC0415 - `run` is to be there before
 
-    sys.stdout.write(nbd.help_text() + "\n")
+    sys.stdout.write(plugin.help_text() + "\n")
     return 0 if sys.argv[1:] == ["--help"] else 2
 
 
@@ -39,17 +39,17 @@ except ModuleNotFoundError:
     # Not inside nbdkit: run as a program, all there is to do is to say how to use it.
     sys.exit(run("vof_plugin.py", show_help))
 
-from vof.gateways import nbd  # noqa: E402 - see above
+from vof.gateways.nbd import plugin  # noqa: E402 - see above
 
 API_VERSION = 2
 
-traceback.format_exception = nbd.format_exception  # what nbdkit prints of an exception: one line
+traceback.format_exception = plugin.format_exception  # what nbdkit prints of an exception: one line
 
-_gateway = nbd.NbdGateway(nbdkit.set_error, nbdkit.debug)
+_gateway = plugin.NbdGateway(nbdkit.set_error, nbdkit.debug)
 
 
 def dump_plugin() -> None:
-    sys.stdout.write(nbd.dump_plugin() + "\n")
+    sys.stdout.write(plugin.dump_plugin() + "\n")
     sys.stdout.flush()
 
 
@@ -81,76 +81,76 @@ def default_export(_readonly: bool, _is_tls: bool) -> str:
     return ""
 
 
-def open(_readonly: bool) -> nbd.Export:
+def open(_readonly: bool) -> plugin.Export:
     return _gateway.open(nbdkit.export_name())
 
 
-def close(h: nbd.Export) -> None:
+def close(h: plugin.Export) -> None:
     _gateway.close(h)
 
 
-def get_size(h: nbd.Export) -> int:
+def get_size(h: plugin.Export) -> int:
     return h.size()
 
 
-def block_size(h: nbd.Export) -> tuple[int, int, int]:
+def block_size(h: plugin.Export) -> tuple[int, int, int]:
     return h.block_size()
 
 
-def can_write(h: nbd.Export) -> bool:
+def can_write(h: plugin.Export) -> bool:
     return h.can_write()
 
 
-def can_flush(_h: nbd.Export) -> bool:
+def can_flush(_h: plugin.Export) -> bool:
     return True
 
 
-def can_trim(h: nbd.Export) -> bool:
+def can_trim(h: plugin.Export) -> bool:
     return h.can_trim()
 
 
-def can_zero(h: nbd.Export) -> bool:
+def can_zero(h: plugin.Export) -> bool:
     return h.can_zero()
 
 
-def can_fast_zero(h: nbd.Export) -> bool:
+def can_fast_zero(h: plugin.Export) -> bool:
     return h.can_zero()
 
 
-def can_fua(h: nbd.Export) -> int:
+def can_fua(h: plugin.Export) -> int:
     # A device without a write cache has every completed write on its medium already.
     return nbdkit.FUA_EMULATE if h.has_write_cache() else nbdkit.FUA_NATIVE
 
 
-def can_cache(_h: nbd.Export) -> int:
+def can_cache(_h: plugin.Export) -> int:
     return nbdkit.CACHE_EMULATE
 
 
-def can_multi_conn(_h: nbd.Export) -> bool:
+def can_multi_conn(_h: plugin.Export) -> bool:
     return True
 
 
-def is_rotational(_h: nbd.Export) -> bool:
+def is_rotational(_h: plugin.Export) -> bool:
     return False
 
 
-def pread(h: nbd.Export, buf: memoryview, offset: int, _flags: int) -> None:
-    nbd.keep_thread()
+def pread(h: plugin.Export, buf: memoryview, offset: int, _flags: int) -> None:
+    plugin.keep_thread()
     h.pread(buf, offset)
 
 
-def pwrite(h: nbd.Export, buf: memoryview, offset: int, _flags: int) -> None:
-    nbd.keep_thread()
+def pwrite(h: plugin.Export, buf: memoryview, offset: int, _flags: int) -> None:
+    plugin.keep_thread()
     h.pwrite(buf, offset)
 
 
-def flush(h: nbd.Export, _flags: int) -> None:
+def flush(h: plugin.Export, _flags: int) -> None:
     h.flush()
 
 
-def trim(h: nbd.Export, count: int, offset: int, _flags: int) -> None:
+def trim(h: plugin.Export, count: int, offset: int, _flags: int) -> None:
     h.trim(count, offset)
 
 
-def zero(h: nbd.Export, count: int, offset: int, flags: int) -> None:
+def zero(h: plugin.Export, count: int, offset: int, flags: int) -> None:
     h.zero(count, offset, may_trim=bool(flags & nbdkit.FLAG_MAY_TRIM))

@@ -14,7 +14,7 @@ from tests.support.sessions import parameters_for
 from vof.drivers.block import BlockDriver
 from vof.errors import SessionLost, VofError
 from vof.gateways.disk import Disk
-from vof.gateways.nbd import Export
+from vof.gateways.nbd.export import Export
 
 AT_ONCE = 5.0
 """Seconds: far more than anything here takes, far less than any timeout of the product."""

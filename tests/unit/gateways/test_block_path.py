@@ -15,7 +15,7 @@ import pytest
 from vof.errors import ConfigError
 from vof.gateways import block_path, process
 from vof.gateways.block_path import enter_block_path
-from vof.gateways.nbd import NbdGateway
+from vof.gateways.nbd.plugin import NbdGateway
 
 
 def test_all_three_are_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -39,7 +39,7 @@ def test_a_privilege_that_lacks_is_named(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_only_where_it_was_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     entered = []
-    monkeypatch.setattr("vof.gateways.nbd.enter_block_path", lambda: entered.append(1))
+    monkeypatch.setattr("vof.gateways.nbd.plugin.enter_block_path", lambda: entered.append(1))
     for value, count in ((None, 0), ("no", 0), ("yes", 1)):
         gateway = NbdGateway(lambda _errno: None, lambda _text: None)
         if value:

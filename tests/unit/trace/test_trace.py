@@ -125,7 +125,7 @@ def test_a_session(dialect: str) -> None:
 
 def test_nothing_of_it_is_there_where_nobody_asked() -> None:
     code = (
-        "import sys, vof.gateways.nbd, vof.gateways.fuse.cli, vof.target.cli\n"
+        "import sys, vof.gateways.nbd.plugin, vof.gateways.fuse.cli, vof.target.cli\n"
         "print([name for name in sys.modules if name.startswith(('vof.decode', 'vof.trace.'))])"
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -1,35 +1,31 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""The NBD gateway: a virtio-blk as an NBD export, for nbdkit's callbacks to call.
+"""The nbdkit plugin's state: what the user gave, and the sessions behind the exports.
 
-Owns the sessions behind the exports, what NBD's flags and block sizes mean for a virtio-blk, and
-the errno map of this edge: nbdkit turns an errno it does not know into EINVAL, which would blame
-the caller, so unknown becomes EIO and a lost session ESHUTDOWN.
-
-Does not import ``nbdkit``, which exists only inside that program: ``nbdkit-plugin/vof_plugin.py``
-does, and passes what is needed. Nothing is opened before nbdkit forks, but for a probe that is
-closed again.
+Owns what happens at which of nbdkit's callbacks. Does not import ``nbdkit``, which exists only
+inside that program: ``nbdkit-plugin/vof_plugin.py`` does, and passes what is needed. Nothing is
+opened before nbdkit forks, but for a probe that is closed again.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import errno
 import functools
 import logging
 import os
 import traceback
 from collections.abc import Callable, Iterable
 from threading import Lock
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from vof import __version__
 from vof.descriptors import raise_limit, shortage_in
 from vof.drivers.block import DEFAULT_QUEUES, BlockDriver
 from vof.drivers.block_geometry import check_block_device
 from vof.engine.choice import keep_thread
-from vof.errors import CompletionError, ConfigError, DeviceError, SessionLost, VofError
+from vof.errors import ConfigError, VofError
 from vof.gateways.block_path import enter_block_path
 from vof.gateways.disk import Disk, disks_only
+from vof.gateways.nbd.export import Export
 from vof.gateways.sessions.book import SessionBook
 from vof.gateways.sessions.log import log_ended, log_opened, log_resized
 from vof.gateways.sessions.status import StatusWriter
@@ -41,8 +37,6 @@ from vof.initiator.session import Session
 from vof.logline import is_journal, log_to_stderr, printable
 from vof.metrics.endpoint import Endpoint
 from vof.trace.place import parse_place
-from vof.wire.blk import Feature
-from vof.wire.constants import Transport
 from vof.wire.dialect import DIALECT_NAMES
 from vof.wire.names import check_name
 
@@ -61,49 +55,12 @@ __all__ = [
     "keep_thread",
 ]
 
-MAX_NBD_BLOCK = 32 << 20
-"""The largest block size NBD lets a server announce."""
-
-LARGEST_SIZE = 1 << 62
-"""The size of an export whose client learns the disk's elsewhere; nbdkit itself refuses all that is
-beyond the size that it was told first."""
-
-MIN_PREFERRED_BLOCK = 4096
-
-# What nbdkit passes on to an NBD client as it is.
-_NBD_ERRNOS = frozenset(
-    {
-        errno.EPERM,
-        errno.EIO,
-        errno.ENOMEM,
-        errno.EINVAL,
-        errno.ENOSPC,
-        errno.ESHUTDOWN,
-    }
-)
-
-_P = ParamSpec("_P")
-_T = TypeVar("_T")
-
 
 def _resize_advice(before: int, now: int, *, growing: bool) -> str | None:
     """Return what another size means to clients. NBD has no words for it, nor nbdkit."""
     if now < before:
         return "requests beyond its end fail, and clients have to connect again"
     return None if growing else "clients see it when they connect again"
-
-
-def nbd_errno(error: BaseException, zero: bool = False) -> int:
-    """Return the errno with which ``error`` reaches an NBD client; ``zero``: of a zero request."""
-    if isinstance(error, SessionLost):
-        return errno.ESHUTDOWN
-    if zero and isinstance(error, DeviceError) and error.errno == errno.ENOTSUP:
-        return errno.ENOTSUP  # here alone nbdkit knows it: it then writes the zeroes as data
-    # A target's refusal is about the command we made of the request: no fault of the client's.
-    refused = isinstance(error, CompletionError)
-    if isinstance(error, VofError) and not refused and error.errno in _NBD_ERRNOS:
-        return error.errno
-    return errno.EIO
 
 
 def format_exception(*args: Any, **kwargs: Any) -> list[str]:
@@ -122,90 +79,6 @@ def format_exception(*args: Any, **kwargs: Any) -> list[str]:
     frames = traceback.extract_tb(error.__traceback__)
     place = f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""
     return [f"internal error: {type(error).__name__}: {error}{place}; please report it"]
-
-
-class Export:
-    """One NBD connection's view of a device. Methods raise after having called ``set_error``."""
-
-    def __init__(self, disk: Disk, set_error: Callable[[int], None], growing: bool = False) -> None:
-        self.disk = disk
-        self._set_error = set_error
-        self._growing = growing
-
-    def size(self) -> int:
-        """Return the size in bytes, or what no disk has where the client learns it elsewhere."""
-        return LARGEST_SIZE if self._growing else self.disk.size
-
-    def block_size(self) -> tuple[int, int, int]:
-        """Return NBD's minimum, preferred and maximum block size in bytes.
-
-        The minimum is 1: clients hold to it (libnbd refuses what is smaller), and any alignment is
-        served here. The preferred size is the device's physical block, below which a write costs a
-        read as well; the maximum is what one virtio-blk request carries. Larger ones are divided.
-        """
-        geometry = self.disk.driver.geometry
-        preferred = max(geometry.physical_block_size, geometry.block_size, MIN_PREFERRED_BLOCK)
-        preferred = min(preferred, MAX_NBD_BLOCK)
-        maximum = max(preferred, geometry.max_transfer // preferred * preferred)
-        return 1, preferred, min(maximum, MAX_NBD_BLOCK)
-
-    def can_write(self) -> bool:
-        return not self.disk.driver.read_only
-
-    def has_write_cache(self) -> bool:
-        """Return whether a completed write may be volatile. Without FLUSH none is, and a flush has
-        nothing to do (virtio 1.2 §5.2.6.2)."""
-        return self._offers(Feature.FLUSH)
-
-    def can_trim(self) -> bool:
-        return self._offers(Feature.DISCARD) and self.disk.driver.geometry.max_discard > 0
-
-    def can_zero(self) -> bool:
-        """Where false, nbdkit writes zeroes as data."""
-        geometry = self.disk.driver.geometry
-        return self._offers(Feature.WRITE_ZEROES) and geometry.max_write_zeroes > 0
-
-    def pread(self, data: memoryview, offset: int) -> None:
-        self._call(self.disk.read, offset, data)
-
-    def pwrite(self, data: memoryview, offset: int) -> None:
-        self._call(self.disk.write, offset, data)
-
-    def flush(self) -> None:
-        self._call(self.disk.flush)
-
-    def trim(self, length: int, offset: int) -> None:
-        self._call(self.disk.discard, offset, length)
-
-    def zero(self, length: int, offset: int, *, may_trim: bool) -> None:
-        try:
-            self.disk.write_zeroes(offset, length, unmap=may_trim)
-        except BaseException as error:
-            self._set_error(nbd_errno(error, zero=True))
-            raise
-
-    def lend(self) -> str:
-        """Let nbdkit-vof-filter, if it is there, carry the requests of the connection being opened.
-
-        Returns why it will not, empty if it will. Raises ConfigError for a filter of another
-        version.
-        """
-        carrier = self.disk.driver.carrier
-        if carrier is not None:
-            return "" if carrier.lend(nbd_errno) else "nbdkit runs without the vof filter"
-        if self.disk.driver.session.parameters.transport == Transport.RDMA.value:
-            return "over RDMA requests go through Python"
-        return "the engine in Python is in use"
-
-    def _call(self, function: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
-        try:
-            return function(*args, **kwargs)
-        except BaseException as error:
-            self._set_error(nbd_errno(error))
-            raise
-
-    def _offers(self, feature: Feature) -> bool:
-        return bool(self.disk.driver.features & feature)
 
 
 class NbdGateway:
