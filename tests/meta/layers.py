@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Reads what each module imports and says where that breaks the layering of the package.
+"""Reads what each module imports, and finds where that breaks the layers or makes a circle.
 
 The layers import in one direction, ``wire → fabric → engine → initiator → drivers → gateways``;
 ``target`` knows ``wire`` only, so that one mistake cannot sit in both ends and cancel out; so does
@@ -19,7 +19,8 @@ open.
 from __future__ import annotations
 
 import ast
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator, Set
+from itertools import takewhile
 from pathlib import Path
 
 ALLOWED = {
@@ -112,11 +113,20 @@ def violations(package: Path) -> list[str]:
 
 
 def circles(package: Path) -> list[list[str]]:
-    """Return the modules that import themselves through others, now or later, once per circle."""
-    modules = {_name_of(path, package): path for path in sorted(package.rglob("*.py"))}
-    return circles_in(
-        {name: _imported(path, package, modules) - {name} for name, path in modules.items()}
-    )
+    """Return what imports itself through others, now or later, once per circle.
+
+    That is so of folders as of modules: in each folder, the modules that stand there and the
+    folders, each with all that is below it, import each other in one direction. So a module may
+    stand above the folder beside it, or beneath it, but never both; nor may two folders.
+    """
+    modules = _modules(package)
+    graph: dict[str, set[str]] = {}
+    for name, path in modules.items():
+        for other in _imported(path, package, modules.keys()):
+            one, imported = _where_they_part(name, other)
+            graph.setdefault(one, set()).add(imported)
+            graph.setdefault(imported, set())
+    return circles_in({name: imported - {name} for name, imported in graph.items()})
 
 
 def circles_in(graph: dict[str, set[str]]) -> list[list[str]]:
@@ -132,18 +142,33 @@ def circles_in(graph: dict[str, set[str]]) -> list[list[str]]:
     return circles
 
 
-def _imported(path: Path, package: Path, modules: Collection[str]) -> set[str]:
+def _modules(package: Path) -> dict[str, Path]:
+    """Return every module by its full name, compiled ones by their stub; that of a folder itself
+    ends in ``__init__``, for it is one of those in it."""
+    paths = sorted((*package.rglob("*.py"), *package.rglob("*.pyi")))
+    return {
+        ".".join(path.relative_to(package.parent).with_suffix("").parts): path for path in paths
+    }
+
+
+def _imported(path: Path, package: Path, modules: Set[str]) -> set[str]:
     """Return the modules of the package that one imports."""
     found = set()
     for _line, imported in imports(path, package):
-        # What is imported may be a name in a module. That of the package itself does not count:
-        # all below it import it.
+        # What is imported may be a name in a module.
         name = imported
-        while name and name not in modules:
+        while name and not {name, f"{name}.__init__"} & modules:
             name = name.rpartition(".")[0]
-        if "." in name:
-            found.add(name)
+        found |= {name, f"{name}.__init__"} & modules
     return found
+
+
+def _where_they_part(name: str, other: str) -> tuple[str, str]:
+    """Return two modules, or the folders that they are in, as they stand beside each other."""
+    parts, others = name.split("."), other.split(".")
+    pairs = zip(parts[:-1], others[:-1], strict=False)
+    length = 1 + len(list(takewhile(lambda pair: pair[0] == pair[1], pairs)))
+    return ".".join(parts[:length]), ".".join(others[:length])
 
 
 def _reached(graph: dict[str, set[str]], start: str) -> set[str]:
@@ -154,11 +179,6 @@ def _reached(graph: dict[str, set[str]], start: str) -> set[str]:
         new = {each for name in new for each in graph[name]} - reached
         reached |= new
     return reached
-
-
-def _name_of(path: Path, package: Path) -> str:
-    parts = path.relative_to(package.parent).with_suffix("").parts
-    return ".".join(part for part in parts if part != "__init__")
 
 
 def imports(path: Path, package: Path) -> Iterator[tuple[int, str]]:

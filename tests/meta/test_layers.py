@@ -15,7 +15,7 @@ def test_the_package_keeps_its_layers() -> None:
     assert violations(PACKAGE) == []
 
 
-def test_no_module_imports_itself_through_others() -> None:
+def test_no_module_and_no_folder_imports_itself_through_others() -> None:
     assert circles(PACKAGE) == []
 
 
@@ -84,6 +84,73 @@ def test_a_circle(tmp_path: Path) -> None:
         },
     )
     assert circles(package) == [["vof.gateways.a", "vof.gateways.b", "vof.gateways.c"]]
+
+
+@pytest.mark.parametrize(
+    ("modules", "expected"),
+    [
+        # Two folders, by modules that are in no circle, nor in one folder.
+        (
+            {
+                "fuse/cli.py": "from vof.gateways.settings.load import x\n",
+                "fuse/options.py": "",
+                "settings/load.py": "",
+                "settings/keys.py": "from vof.gateways.fuse import options\n",
+            },
+            ["vof.gateways.fuse", "vof.gateways.settings"],
+        ),
+        # A folder and a module beside it.
+        (
+            {
+                "nbd.py": "from vof.gateways.attach.deep.path import x\n",
+                "attach/deep/path.py": "",
+                "attach/plan.py": "from vof.gateways import nbd\n",
+            },
+            ["vof.gateways.attach", "vof.gateways.nbd"],
+        ),
+        # A folder in a folder.
+        (
+            {
+                "attach/plan.py": "from vof.gateways.attach.nbd.device import x\n",
+                "attach/nbd/device.py": "",
+                "attach/nbd/process.py": "from vof.gateways.attach.plan import x\n",
+            },
+            ["vof.gateways.attach.nbd", "vof.gateways.attach.plan"],
+        ),
+        # By a compiled module, and by what a folder itself is imported as.
+        (
+            {
+                "a/native.pyi": "",
+                "a/plain.py": "from vof.gateways.b import x\n",
+                "b/__init__.py": "from vof.gateways.a import native\n",
+            },
+            ["vof.gateways.a", "vof.gateways.b"],
+        ),
+        (
+            {
+                "a/__init__.py": "from vof.gateways.a.b import x\n",
+                "a/b.py": "def f():\n    from vof.gateways.a import y\n",
+            },
+            ["vof.gateways.a.__init__", "vof.gateways.a.b"],
+        ),
+    ],
+)
+def test_a_circle_of_folders(tmp_path: Path, modules: dict[str, str], expected: list[str]) -> None:
+    package = tree(tmp_path, {f"gateways/{name}": text for name, text in modules.items()})
+    assert circles(package) == [expected]
+
+
+def test_a_folder_may_stand_between_modules(tmp_path: Path) -> None:
+    package = tree(
+        tmp_path,
+        {
+            "__init__.py": "",
+            "gateways/words.py": "from vof import __version__\n",
+            "gateways/settings/keys.py": "from vof.gateways import words\n",
+            "gateways/nbd.py": "from vof.gateways.settings.keys import x\n",
+        },
+    )
+    assert circles(package) == []
 
 
 @pytest.mark.parametrize(
