@@ -11,8 +11,7 @@ from __future__ import annotations
 import re
 from zlib import crc32
 
-from vof.errors import ConfigError
-from vof.gateways.settings.local_name import check_device_name, name_of, shortened
+from vof.gateways.settings.local_name import name_of, shortened
 
 PREFIX = "vof"
 
@@ -42,17 +41,6 @@ def safe_serial(serial: str, tvqn: str) -> str:
 def make_identifier(name: str, serial: str) -> str:
     """Return the identifier of a checked name and a safe serial."""
     return f"{PREFIX}:{name}:{serial}"
-
-
-def parse_identifier(text: str) -> tuple[str, str] | None:
-    """Return name and serial; None for what is not ours."""
-    prefix, name, serial = (*text.split(":", 2), "", "")[:3]
-    if prefix != PREFIX or not serial or serial != _made_safe(serial):
-        return None
-    try:
-        return check_device_name(name), serial
-    except ConfigError:
-        return None
 
 
 def _made_safe(text: str) -> str:

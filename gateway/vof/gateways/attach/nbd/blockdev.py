@@ -18,7 +18,6 @@ from pathlib import Path
 
 from vof.errors import ConfigError, VofError
 from vof.gateways.attach.clock import CLOCK, Clock, Deadline
-from vof.gateways.attach.identifier import parse_identifier
 
 _DEVICE = re.compile(r"(?:/dev/)?nbd(0|[1-9]\d{0,6})")
 
@@ -98,10 +97,6 @@ class BlockDevice:
     def is_attached(self) -> bool:
         """Whether the driver has a configuration for it, be its connections alive or not."""
         return self.attribute("pid") is not None
-
-    @property
-    def is_ours(self) -> bool:
-        return parse_identifier(self.identifier) is not None
 
     def receivers(self) -> int:
         """Return how many threads of the kernel, rescuers aside, receive for the device."""

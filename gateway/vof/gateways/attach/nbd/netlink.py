@@ -33,8 +33,6 @@ class Command(IntEnum):
     CONNECT = 1
     DISCONNECT = 2
     RECONFIGURE = 3
-    LINK_DEAD = 4
-    STATUS = 5
 
 
 class Attribute(IntEnum):
@@ -48,15 +46,11 @@ class Attribute(IntEnum):
     CLIENT_FLAGS = 6
     SOCKETS = 7
     DEAD_CONN_TIMEOUT = 8
-    DEVICE_LIST = 9
     BACKEND_IDENTIFIER = 10
 
 
 _SOCK_ITEM = 1
 _SOCK_FD = 1
-_DEVICE_ITEM = 1
-_DEVICE_INDEX = 1
-_DEVICE_CONNECTED = 2
 
 _NETLINK_GENERIC = 16
 
@@ -105,18 +99,6 @@ def sockets_attribute(fds: Iterable[int]) -> bytes:
     """Return NBD_ATTR_SOCKETS."""
     items = (attribute(_SOCK_ITEM, attribute(_SOCK_FD, _u32(fd))) for fd in fds)
     return attribute(Attribute.SOCKETS, b"".join(items))
-
-
-def device_list(payload: bytes) -> dict[int, bool]:
-    """Return, from an NBD_ATTR_DEVICE_LIST, each device's number and whether it is in use."""
-    found = {}
-    for kind, item in attributes(payload):
-        parts = dict(attributes(item))
-        if kind != _DEVICE_ITEM or _DEVICE_INDEX not in parts:
-            continue
-        index = int.from_bytes(parts[_DEVICE_INDEX], "little" if _LITTLE else "big")
-        found[index] = any(parts.get(_DEVICE_CONNECTED, b""))
-    return found
 
 
 class NbdNetlink:
@@ -224,14 +206,6 @@ class NbdNetlink:
         """Detach the device; what is in flight fails. Nothing happens to one that is free."""
         what = f"detach /dev/nbd{index}"
         self._request(Command.DISCONNECT, attribute(Attribute.INDEX, _u32(index)), what)
-
-    def status(self) -> dict[int, bool]:
-        """Return the number of every device there is, and whether it is in use."""
-        answer = self._request(Command.STATUS, b"", "list nbd devices")
-        for kind, payload in attributes(answer):
-            if kind == Attribute.DEVICE_LIST:
-                return device_list(payload)
-        return {}
 
     def _find_family(self) -> int:
         name = attribute(_FAMILY_NAME, FAMILY.encode() + b"\0")

@@ -19,7 +19,6 @@ from vof.gateways.attach.nbd.netlink import (
     NbdNetlink,
     attribute,
     attributes,
-    device_list,
     sockets_attribute,
 )
 
@@ -97,14 +96,6 @@ def test_sockets_are_laid_out_as_the_header_says() -> None:
     """linux/nbd-netlink.h: SOCKETS { SOCK_ITEM { SOCK_FD } SOCK_ITEM { SOCK_FD } }"""
     item = struct.pack("=HHHHI", 12, 1, 8, 1, 7)
     assert sockets_attribute([7, 7]) == struct.pack("=HH", 4 + 24, 7) + item + item
-
-
-def test_devices_of_a_list() -> None:
-    def device(index: int, connected: int) -> bytes:
-        inner = attribute(1, struct.pack("=I", index)) + attribute(2, bytes([connected]))
-        return attribute(1, inner)
-
-    assert device_list(device(0, 1) + device(3, 0)) == {0: True, 3: False}
 
 
 def test_connect_asks_for_all_and_tells_the_number(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -195,13 +186,6 @@ def test_a_message_of_a_wrong_length(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(socket, "socket", lambda *_arguments: ScriptedKernel(lambda *_asked: []))
     with pytest.raises(VofError, match="4000 bytes"):
         NbdNetlink()
-
-
-def test_status(monkeypatch: pytest.MonkeyPatch) -> None:
-    inner = attribute(1, struct.pack("=I", 0)) + attribute(2, b"\1")
-    reply = struct.pack("=BBH", 5, 1, 0) + attribute(9, attribute(1, inner))
-    with opened(monkeypatch, lambda family, *_rest: [(family, reply), (2, ACK)]) as kernel:
-        assert kernel.status() == {0: True}
 
 
 def test_a_size_by_itself_and_with_connections(monkeypatch: pytest.MonkeyPatch) -> None:
