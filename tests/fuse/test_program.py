@@ -99,6 +99,12 @@ def test_a_mount_by_its_name_in_the_foreground(configured: Path) -> None:
     assert not is_mounted(configured)
 
 
+def test_options_between_names(folder: Path, disks: TargetProcess) -> None:
+    run = vof_mount(DISK, "-o", f"tport={disks.address[1]}", folder, "-o", "mode=640")
+    assert (run.returncode, run.stdout, run.stderr) == (0, "", "")
+    assert (folder / "disk0" / "disk").stat().st_mode & 0o777 == 0o640
+
+
 def test_a_mount_that_is_not_configured(configured: Path) -> None:
     assert "there is no [mount diks] in the configuration; did you mean 'disks'?" in fails(
         "-c", "diks"

@@ -15,7 +15,7 @@ import pytest
 from tests.meta.tree import PACKAGE, ROOT, named
 from vof.gateways.cli import arguments as control_program
 from vof.gateways.cli.exits import Exit
-from vof.gateways.fuse import cli as mount
+from vof.gateways.fuse import arguments as mount
 from vof.target import cli as target
 
 README = ROOT / "README.md"

@@ -21,7 +21,7 @@ from vof.gateways.cli import verbs
 from vof.gateways.cli.exits import Exit
 from vof.gateways.cli.target_options import add_target_options
 from vof.gateways.crypto.algorithms import ALGORITHMS
-from vof.gateways.fuse import cli as mount
+from vof.gateways.fuse import arguments as mount
 from vof.gateways.fuse import control
 from vof.gateways.fuse import options as mount_options
 from vof.gateways.sessions.book import SessionBook

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from vof.gateways.cli import arguments as control_program
-from vof.gateways.fuse import cli as mount
+from vof.gateways.fuse import arguments as mount
 from vof.target import cli as target
 
 ROOT = Path(__file__).resolve().parents[2]

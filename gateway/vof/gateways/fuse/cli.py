@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""The vof-mount program: arguments, background, log, exit status. See vof-mount(1).
+"""The vof-mount program: its start, background, log and exit status. See vof-mount(1).
 
 mount(8) runs it too: as /sbin/mount.fuse.vof for the type ``fuse.vof``, with options of its own, or
 through mount.fuse3(8) for the type ``fuse.vof-mount``, as a user would.
@@ -15,13 +15,12 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from vof import __version__
 from vof.descriptors import limit, raise_limit, too_few
 from vof.errors import VofError
+from vof.gateways.fuse.arguments import arguments, helper_arguments
 from vof.gateways.fuse.configured import Configured, by_mountpoint, by_name
 from vof.gateways.fuse.daemon import in_background
 from vof.gateways.fuse.options import MountOptions, mount_options
-from vof.gateways.settings.keys import MOUNT, MOUNT_FLAGS
 from vof.gateways.settings.merged import load
 from vof.logline import LineFormatter, is_journal, printable
 from vof.notify import notify
@@ -61,58 +60,6 @@ def main(argv: Sequence[str] | None = None, program: str | None = None) -> int:
     if not helper and given.foreground:
         return _fail(_serve(options, lambda: _tell_systemd(options), background=False))
     return _fail(in_background(lambda ready: _serve(options, ready, background=True)))
-
-
-def arguments() -> argparse.ArgumentParser:
-    """Return the arguments of a user's call."""
-    parser = argparse.ArgumentParser(
-        prog="vof-mount",
-        usage="vof-mount [-f] [--trace] [-o OPTIONS] [TVQN...] MOUNTPOINT\n"
-        "       vof-mount [-f] [--trace] [-o OPTIONS] -c NAME",
-        description="Show remote virtio devices, reached by Virtio-over-Fabrics, as files.",
-        epilog="\n".join(
-            (
-                "OPTIONS, separated by commas:",
-                *(
-                    f"  {key if key in MOUNT_FLAGS else key + '=':13} {each.text}"
-                    for key, each in MOUNT.items()
-                ),
-                "",
-                "`fusermount3 -u MOUNTPOINT` or `umount MOUNTPOINT` ends it. See vof-mount(1).",
-            )
-        ),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    parser.add_argument(
-        "words", nargs="*", metavar="[TVQN...] MOUNTPOINT", help="the devices, and where"
-    )
-    parser.add_argument(
-        "-c", "--config", metavar="NAME", help="the mount that vof.conf(5) calls so"
-    )
-    parser.add_argument(
-        "-o", dest="options", action="append", default=[], metavar="OPTIONS", help="see below"
-    )
-    parser.add_argument(
-        "-f", "--foreground", action="store_true", help="stay in the foreground, log to stderr"
-    )
-    parser.add_argument("--trace", action="store_true", help="the same as -o trace=yes")
-    parser.add_argument("--version", action="version", version=f"vof-mount {__version__}")
-    return parser
-
-
-def helper_arguments(program: str) -> argparse.ArgumentParser:
-    """Return the arguments of a mount helper, as mount(8) gives them."""
-    parser = argparse.ArgumentParser(prog=program, allow_abbrev=False)
-    parser.add_argument("words", nargs=2, metavar="SOURCE MOUNTPOINT")
-    parser.add_argument("-o", dest="options", action="append", default=[], metavar="OPTIONS")
-    parser.add_argument("-f", dest="fake", action="store_true", help="only look at the options")
-    parser.add_argument("-s", dest="sloppy", action="store_true", help="no effect")
-    parser.add_argument("-n", dest="no_mtab", action="store_true", help="no effect")
-    parser.add_argument("-v", dest="verbose", action="store_true", help="no effect")
-    parser.add_argument("-t", dest="type", help="no effect")
-    parser.add_argument("-N", dest="namespace", help="no effect: mount(8) is in it already")
-    return parser
 
 
 def _configured(given: argparse.Namespace) -> Configured:
