@@ -1,3 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Gateways: what presents a driver's device to this machine. The last layer; each edge has one
-errno map."""
+"""The gateways, which present a driver's device to this machine, each in its own way.
+
+The last layer; each edge has one errno map.
+"""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""A process that the kernel's block device waits for, made fit for that.
+"""Makes this process fit to be waited for by the kernel's block device.
 
 When memory runs short the kernel writes dirty pages to free some, to our disk as well. If we then
 had to wait for memory, or for a page of ours to be read back, neither would ever come.

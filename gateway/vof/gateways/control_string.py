@@ -30,7 +30,7 @@ KEYS = {
 
 @dataclass(frozen=True)
 class ControlCommand:
-    """What a control string says."""
+    """The content of one control string."""
 
     command: str
     """One of ``COMMANDS``."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""What is said of a word that is not known: the one that was likely meant, or all there are."""
+"""Words for one that is not known: the one that was likely meant, or all there are."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Ending a disk from outside: which one is meant, may it go, and how its supervisor is told.
+"""Detaches a disk from outside: finds it, checks that it is not in use, and tells its supervisor.
 
 Bounded in time whatever the target, nbdkit or the supervisor do: the supervisor is asked, then
 killed, nbdkit with it, and what it had is taken back here. Never speaks to the target.
@@ -124,7 +124,7 @@ class Supervisor:
 
 
 class Ending:
-    """How disks are detached, and by when: one deadline for all of it."""
+    """The detaching of disks, with one deadline for all of it."""
 
     def __init__(
         self,

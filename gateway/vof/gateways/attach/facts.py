@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""What the target's device is, looked at before anything is attached. Must not know the kernel."""
+"""Asks the target's device what it is, before anything is attached. Must not know the kernel."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from vof.initiator.session import Session
 
 @dataclass(frozen=True)
 class Facts:
-    """What the target's device is."""
+    """A device of the target's, as it is before it is attached."""
 
     size: int
     block_size: int

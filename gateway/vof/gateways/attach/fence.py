@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""What an nbdkit that died has left at the target, waited for before another begins (ours).
+"""Waits for what an nbdkit that died has left at the target, before another begins (ours).
 
 The kernel sends again what was in flight when nbdkit died, while the target may still execute the
 first copy, or have it yet to come: once the second was answered, the late first one could undo a
@@ -41,7 +41,7 @@ class Fence:
     """The connections of one process to a target."""
 
     def __init__(self, sockets: Iterable[socket.socket]) -> None:
-        """They belong to this object from now on."""
+        """Take the connections, which belong to this object from now on."""
         self._open = list(sockets)
         self._closing = False
         self.reason = "" if self._open else "there is no TCP connection to wait for"

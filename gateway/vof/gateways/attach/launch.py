@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Starting a supervisor: in a process of its own, or as this one for systemd.
+"""Starts a supervisor: in a process of its own, or as this one for systemd.
 
 Owns the news between the two: a supervisor in the background tells whoever started it, through a
 socket, how it went, and undoes everything if nobody is there to hear it. Must not know how a disk
@@ -161,7 +161,8 @@ def _be_the_supervisor(
 
 
 class _Starter:
-    """Whoever started this supervisor. If that ends before it has heard the outcome, so do we."""
+    """The process that started this supervisor. If it ends before it has heard the outcome, so do
+    we."""
 
     def __init__(self, channel: socket.socket) -> None:
         self._channel = channel

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""What is to be attached and how: one disk's settings, and what follows from them.
+"""One disk's settings, with all that follows from them for attaching it.
 
 Owns the kernel's timeouts, which have to fit ours. Must not open anything.
 """

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""The signals that ask a supervisor for its end, wherever it is.
+"""Takes the signals that ask a supervisor for its end, wherever that is in its work.
 
 Owns that an end is asked for once: the first one breaks into what is being done, and never into the
 undoing of it. One that came before, held back since there was something to undo, is taken as well.
@@ -35,7 +35,7 @@ class Ended(Interrupted):
 
 
 class Signals:
-    """How END, END_NOW, SIGINT and SIGHUP are taken, for the rest of this process's life."""
+    """Takes END, END_NOW, SIGINT and SIGHUP, for the rest of this process's life."""
 
     def __init__(self, break_off: Callable[[], None]) -> None:
         """``break_off`` is called by an END_NOW that comes while nothing is to be broken into. To

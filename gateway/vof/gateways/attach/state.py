@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""What is attached on this machine: the state folder, /run/vof (ours).
+"""The state folder, /run/vof (ours), in which stands what is attached on this machine.
 
     /run/vof/schema               the version of all that follows
     /run/vof/lock                 held by whoever adds or takes over an entry
@@ -45,7 +45,7 @@ _FLOCK = struct.Struct("@hhlli")  # struct flock: type, whence, start, length, p
 
 @dataclass(frozen=True)
 class Record:
-    """What ``state.json`` says of one disk."""
+    """One disk, as its ``state.json`` has it."""
 
     name: str
     tvqn: str

@@ -46,7 +46,7 @@ _BACKOFF = (0.0, 1.0, 2.0, 4.0, 8.0, 10.0)
 
 @dataclass(frozen=True)
 class Parts:
-    """What a supervisor works with; a test has others."""
+    """The parts that a supervisor works with; a test has others."""
 
     look: Callable[[Plan], Facts] = look_at
     nbdkit: Callable[[Command, Path, Callable[[str], None]], Nbdkit] = Nbdkit
@@ -78,7 +78,7 @@ def run(
     ready: Callable[[Record], None],
     changed: Callable[[Record], None] = lambda _record: None,
 ) -> None:
-    """See `supervise`."""
+    """Have a supervisor attach its disk, and watch that until it is detached; see `supervise`."""
     signals = Signals(disk.break_off)
     force = True
     try:
@@ -98,7 +98,7 @@ def run(
 
 
 class Supervisor:
-    """See the module."""
+    """One attached disk, from `attach` to `detach`; `watch` is all that comes between."""
 
     def __init__(
         self, plan: Plan, claim: Claim, attachment: Attachment, parts: Parts | None = None

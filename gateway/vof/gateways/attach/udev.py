@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""udev, as far as `connect` waits for it: the links of an attached disk.
+"""Waits for the links that udev makes of an attached disk.
 
 The links are made by udev/70-vof.rules; this module knows whether that is installed.
 """

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""What the verbs about attached disks share: where disks are noted, and how one is described."""
+"""Describes an attached disk, for the verbs that are about those, and has their common option."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""``vofctl bench``: how fast a block device is from here, through our own driver.
+"""``vofctl bench``: measures how fast a block device is from here, through our own driver.
 
 Reads, unless ``--overwrite`` says otherwise: a device in use can be measured.
 """

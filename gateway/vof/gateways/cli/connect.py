@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""``vofctl connect``: a remote disk as a block device of this machine.
+"""``vofctl connect``: attaches a remote disk as a block device of this machine.
 
 Owns the verb's options, and what is shown of a plan that is not carried out.
 """

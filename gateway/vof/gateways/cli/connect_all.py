@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""``vofctl connect-all``: every disk of vof.conf, all at once, so that none waits for another.
+"""``vofctl connect-all``: attaches every disk of vof.conf, all at once: none waits for another.
 
 A device with ``auto=no`` is left alone. Every other is taken for a disk: one that is none is told,
 for a disk that was meant would be missing.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""``vofctl crypto``: one operation on standard input, over a session of its own.
+"""``vofctl crypto``: does one operation on standard input, over a session of its own.
 
 Owns the verbs' options. Reads no more input than the device takes.
 """

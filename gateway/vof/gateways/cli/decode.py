@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""``vofctl decode``: prints what a capture or a recording of Virtio-over-Fabrics holds.
+"""``vofctl decode``: prints a capture or a recording of Virtio-over-Fabrics.
 
 Owns the verb's options, the file, and the JSON form. ``vof.decode`` finds the messages,
 ``vof.decode.text`` shows them to people.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""``vofctl list`` and ``vofctl status``: the disks that are attached, in one line or in full."""
+"""``vofctl list`` and ``vofctl status``: show the attached disks, in one line each or in full."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""``vofctl disconnect``: an attached disk, or all, taken away again. Local, and soon."""
+"""``vofctl disconnect``: takes an attached disk away again, or all. Local, and soon."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""``vofctl doctor``: what keeps this machine from using remote devices, each with what to do."""
+"""``vofctl doctor``: finds what keeps this machine from using remote devices, with what to do."""
 
 from __future__ import annotations
 

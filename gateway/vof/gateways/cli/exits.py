@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""How vofctl ends: the exit status of each kind of outcome, the same for every verb."""
+"""The exit status of each kind of outcome, the same for every verb of vofctl."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""``vofctl filter``: nbdkit's fast path, made for the nbdkit of this machine."""
+"""``vofctl filter``: makes nbdkit's fast path for the nbdkit of this machine."""
 
 from __future__ import annotations
 

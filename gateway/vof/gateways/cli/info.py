@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""``vofctl info``: what a device is, as it says itself."""
+"""``vofctl info``: tells what a device is, as it says itself."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""What a device says of itself, whatever its type: read over a session of its own.
+"""Reads what a device says of itself, whatever its type, over a session of its own.
 
 Nothing but the serial number takes more than reading; for that a block device is initialised, which
 concerns this session alone. Must not know how it is shown.

@@ -11,7 +11,7 @@ from vof.gateways.suggestion import likely, unknown
 
 
 class Parser(argparse.ArgumentParser):
-    """Of vofctl, and of each of its verbs. Abbreviated options are not taken."""
+    """The parser of vofctl, and of each of its verbs. Abbreviated options are not taken."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(allow_abbrev=False, **options)
@@ -20,7 +20,7 @@ class Parser(argparse.ArgumentParser):
     def parse_known_args(  # type: ignore[override]
         self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
     ) -> tuple[argparse.Namespace, list[str]]:
-        """As inherited, but nothing is left over. Ends the program where something would be."""
+        """Parse as inherited, but leave nothing over: the program ends where something would be."""
         given, rest = super().parse_known_args(args, namespace)
         if rest:
             self.error(f"unrecognized arguments: {' '.join(rest)}{self._meant(rest)}")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""The options by which every verb reaches a device: which one, and the other session parameters.
+"""The options by which every verb reaches a device: its name, and the other session parameters.
 
 A device is named by its tvqn, or by the name that vof.conf(5) gives it; what the configuration says
 of it holds where the command line says nothing.

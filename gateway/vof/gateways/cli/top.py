@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""``vofctl top``: what running programs do, live on a terminal, or once.
+"""``vofctl top``: shows what running programs do, live on a terminal, or once.
 
 Owns the verb's options, which places are looked at, the refresh, and what a program that does not
 answer looks like; ``top_view`` makes the lines and the JSON.
@@ -54,7 +54,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 class Place(NamedTuple):
-    """Where a program's metrics are."""
+    """The place of a program's metrics."""
 
     endpoint: Endpoint
     disk: str = ""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""What ``vofctl top`` shows of one program: made of the samples of one scrape, or of two.
+"""Makes what ``vofctl top`` shows of a program out of the samples of one scrape, or of two.
 
 With two it is what happened between them, per second; with one all since the program began. Must
 not know where the samples come from nor what a terminal is. Words come from a peer, and stay on
@@ -55,7 +55,7 @@ class Row:
 
     @property
     def answered(self) -> float:
-        """How many took a known time."""
+        """The number of those that took a known time."""
         return max(self.buckets.values(), default=0)
 
     def quantile(self, share: float) -> float | None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""``vofctl validate``: everything that is wrong with the configuration, with file and line."""
+"""``vofctl validate``: tells all that is wrong with the configuration, with file and line."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ Lengths = Sequence[int]
 
 
 class Operation(StrEnum):
-    """What can be done with an algorithm; the names of the files and verbs."""
+    """One thing to do with an algorithm, by the name that files and verbs have."""
 
     ENCRYPT = "encrypt"
     DECRYPT = "decrypt"
@@ -48,7 +48,7 @@ _SIGNATURES = (Operation.SIGN, Operation.VERIFY)
 
 @dataclass(frozen=True)
 class Algorithm:
-    """What is behind a name."""
+    """One algorithm: virtio's numbers behind a name, and what it takes."""
 
     name: str
     service: Service

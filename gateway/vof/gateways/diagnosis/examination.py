@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""The whole of it: what is looked at, in which order, and what is needed here.
+"""The examination of this machine as a whole, in order, with what is needed here.
 
 What is configured decides: a device needs root, nbd and nbdkit, a mount needs FUSE, transport=rdma
 an RDMA device. What nothing needs and is not there is told as well, and is not wrong.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""One thing that was looked at: how it is, and what to do about it."""
+"""One thing that was looked at: its state, and what to do about it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from enum import Enum
 
 
 class Status(Enum):
-    """How a thing is."""
+    """The state of a thing."""
 
     OK = "ok"
     MISSING = "missing"

@@ -17,7 +17,7 @@ TIMEOUT = 10.0
 
 
 class Ran(NamedTuple):
-    """What a program did; ``status`` is None where it is not there or did not end."""
+    """The outcome of a program; ``status`` is None where it is not there or did not end."""
 
     status: int | None
     output: str

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""What the kernel brings: nbd for block devices, FUSE for files, RDMA devices."""
+"""Looks for what the kernel brings: nbd for block devices, FUSE for files, RDMA devices."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from vof.gateways.diagnosis.host import Host
 
 
 class Module(Enum):
-    """Where a kernel module is."""
+    """The place of a kernel module."""
 
     LOADED = "loaded"
     THERE = "there"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""nbdkit: whether it is there, runs our plugin in its Python, and can have the filter."""
+"""Looks for nbdkit, for our plugin in its Python, and for the filter."""
 
 from __future__ import annotations
 

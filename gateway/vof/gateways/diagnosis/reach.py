@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Whether devices can be reached: a session to each, all at once, and closed again."""
+"""Tries to reach devices: opens a session to each, all at once, and closes it again."""
 
 from __future__ import annotations
 

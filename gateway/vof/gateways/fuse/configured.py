@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""What vof.conf(5) says of a mount: the section of its name or mountpoint, and [defaults].
+"""A mount as vof.conf(5) has it: in the section of its name or mountpoint, and in [defaults].
 
 Must not know what is on the command line, which is stronger.
 """

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""What a device type brings to its device's folder; ``devices`` knows which type brings what.
+"""The contents that a device type gives its device's folder; ``devices`` has one for each type.
 
 To show another type, write a function ``Opener`` and enter it in ``devices.OPENERS``.
 """
@@ -27,7 +27,7 @@ def _ignore(_error: VofError) -> None:
 
 @dataclass
 class Contents:
-    """What one device shows beside ``info``."""
+    """All that one device shows beside ``info``."""
 
     children: Mapping[str, Node]
     facts: Callable[[], Facts] = _no_facts

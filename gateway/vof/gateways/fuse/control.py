@@ -46,7 +46,7 @@ class ControlFile(File):
 
 
 class Control:
-    """What the control file's openings share.
+    """The control file, for all its openings.
 
     ``defaults`` are the parameters of what a command leaves out.
     """

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Going into the background, with the news of how it went for whoever started the program.
+"""Goes into the background, with the news of how that went for whoever started the program.
 
 The work runs in a child that is forked before anything else is made: neither threads nor sessions
 survive a fork. The parent waits, through a pipe, until the child says that it is ready or what went

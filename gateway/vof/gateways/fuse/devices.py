@@ -60,7 +60,7 @@ class Device(Folder):
 
     @property
     def key(self) -> tuple[str, str]:
-        """What makes it this device and no other: its name and its target."""
+        """The device's name and its target, which make it this one and no other."""
         return self.session.tvqn, self.session.parameters.where
 
     async def run(self) -> None:
@@ -94,7 +94,7 @@ class Device(Folder):
             self._notice()
 
     def _notice(self) -> None:
-        """See whether the session has ended, and say so once."""
+        """Check whether the session has ended, and say so once."""
         self.session.look()
         error = self.session.error
         if error is not None and self._lost_at is None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""The errno map of this edge: what a system call on the mount returns for an error of ours.
+"""The errno map of this edge: what system calls on the mount return for an error of ours.
 
 A lost session, a timeout, a command that the target refused and anything unknown are EIO. Errors of
 a device and of the caller pass through as far as a caller of read(2), write(2), mkdir(2) and their

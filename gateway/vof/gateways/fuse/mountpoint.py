@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Whether something can be mounted at a place, in words a user can act on.
+"""Checks whether a place can be mounted on, and complains in words that a user can act on.
 
 libfuse says what it does not like on stderr, in words of its own and sometimes several lines, so
 what can be known beforehand is looked at here, and the rest is caught.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""What a user says to mount: the ``-o`` options, and the devices named before the mountpoint.
+"""The options behind ``-o``, and the devices before the mountpoint, made into one mount.
 
 Owns which options there are: the session's, ours, those the kernel or libfuse gets, and those that
 mount(8) and fstab carry for others and that mean nothing here. Must not open or mount anything.

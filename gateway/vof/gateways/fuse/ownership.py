@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Whose the files of a mount are and what others may do with them."""
+"""The owner of the files of a mount, and what others may do with them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PUBLIC_MODE = 0o644
 
 @dataclass(frozen=True)
 class Ownership:
-    """Whose the files are and what others may do with them."""
+    """An owner, a group and permissions."""
 
     uid: int
     gid: int

@@ -101,12 +101,12 @@ class Reservoir:
 
     @property
     def started(self) -> bool:
-        """Whether the start-up test is over and was passed."""
+        """True once the start-up test is over and was passed."""
         return self.tests.failure is None and self.tests.tested >= START_UP_SAMPLES
 
     @property
     def ready(self) -> bool:
-        """Whether a read would return at once, with bytes or with an error."""
+        """True where a read would return at once, with bytes or with an error."""
         return self.error is not None or bool(self._available())
 
     @property

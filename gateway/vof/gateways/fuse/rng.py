@@ -60,7 +60,7 @@ def open_rng(session: Session) -> Contents:
 
 
 async def _watch(driver: RngDriver, reservoir: Reservoir, timeout: float) -> None:
-    """See that somebody is there while the device lets us wait."""
+    """Make sure that somebody is there while the device lets us wait."""
     while reservoir.error is None:
         left = timeout - reservoir.waiting
         if left <= 0:

@@ -92,7 +92,7 @@ class Export:
         return self._offers(Feature.DISCARD) and self.disk.driver.geometry.max_discard > 0
 
     def can_zero(self) -> bool:
-        """Where false, nbdkit writes zeroes as data."""
+        """Return whether the device writes zeroes by itself; if not, nbdkit writes them as data."""
         geometry = self.disk.driver.geometry
         return self._offers(Feature.WRITE_ZEROES) and geometry.max_write_zeroes > 0
 

@@ -21,7 +21,7 @@ MAX_LEAVING = 64
 
 @dataclass
 class Traffic:
-    """What went over a queue's connection: system calls that moved something, and bytes."""
+    """The traffic of a queue's connection: system calls that moved something, and bytes."""
 
     sends: int = 0
     receives: int = 0
@@ -44,7 +44,7 @@ class QueueState:
 
 
 class SessionBook:
-    """From any thread."""
+    """The sessions of one gateway. From any thread."""
 
     def __init__(self) -> None:
         self._lock = Lock()
@@ -53,12 +53,12 @@ class SessionBook:
         self._past: dict[tuple[str, str], QueueState] = {}
 
     def enter(self, session: Session) -> None:
-        """A session is ready."""
+        """Take a session that is ready."""
         with self._lock:
             self._open.append(session)
 
     def leave(self, session: Session) -> None:
-        """It was closed."""
+        """Take a session that was closed to those that are past."""
         with self._lock:
             if session in self._open:
                 self._open.remove(session)

@@ -11,7 +11,7 @@ from vof.logline import event
 
 
 def log_opened(session: Session, device: str | None = None) -> None:
-    """A session is ready; ``device`` is what its device is called here, if anything."""
+    """Log that a session is ready; ``device`` is what its device is called here, if anything."""
     event(
         logging.INFO,
         "opened",
@@ -24,7 +24,7 @@ def log_opened(session: Session, device: str | None = None) -> None:
 
 
 def log_ended(session: Session, error: VofError, device: str | None = None) -> None:
-    """A session has ended, and ``error`` is why."""
+    """Log that a session has ended, and ``error`` is why."""
     if session.state is State.CLOSED:
         level, name, reason = logging.INFO, "closed", None
     elif isinstance(error, RemoteProtocolError):
@@ -42,5 +42,5 @@ def log_ended(session: Session, error: VofError, device: str | None = None) -> N
 
 
 def log_resized(tvqn: str, before: int, now: int, advice: str | None = None) -> None:
-    """A device has another size in bytes; ``advice`` is what that means to who uses it."""
+    """Log that a device has another size in bytes; ``advice`` says what that means to its users."""
     event(logging.WARNING, "resized", tvqn=tvqn, bytes=now, before=before, reason=advice)

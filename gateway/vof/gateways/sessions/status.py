@@ -107,7 +107,7 @@ class StatusWriter:
         self._socket.close()
 
     def opened(self, disk: Disk, fast_path_reason: str) -> None:
-        """The disk is served over its session, by the fast path unless there is a reason."""
+        """Tell that a disk is served, by the fast path unless there is a reason against that."""
         session = disk.driver.session
         with self._changed:
             if session is self._session:
@@ -119,13 +119,13 @@ class StatusWriter:
                 self.ended(session, session.error)
 
     def resized(self, session: Session, size: int) -> None:
-        """The disk has another size."""
+        """Tell that the disk has another size."""
         with self._changed:
             if session is self._session and self._status is not None:
                 self._tell(replace(self._status, size=size))
 
     def ended(self, session: Session, error: VofError) -> None:
-        """A session has ended, and ``error`` is why; we may have closed it ourselves."""
+        """Tell that a session was lost, and ``error`` is why; one that we have closed is not."""
         with self._changed:
             if session is not self._session or session.state is not State.LOST:
                 return

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""What holds for one device or mount: each value, and where it comes from.
+"""The values that hold for one device or mount, each with the place it comes from.
 
 Owns the precedence: command line, then the section of that name, then [defaults], then what is
 built in, where /etc/vof/initiator-name gives the ivqn. Only a name selects a section; a tvqn alone
@@ -49,8 +49,8 @@ _NOTHING = Value(None, BUILT_IN)
 
 @dataclass(frozen=True)
 class Effective:
-    """What holds. ``values`` has every key there is, with None for the text of one that is not
-    set."""
+    """All that holds for one. ``values`` has every key there is, with None for the text of one that
+    is not set."""
 
     name: str | None
     """The section's name; None where a tvqn was given."""

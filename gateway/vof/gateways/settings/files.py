@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Which files the configuration is in, and how they are read: no file can hang or bloat us.
+"""Finds the files of the configuration and reads them, so that none can hang or bloat us.
 
 Owns the folder (/etc/vof, or ``VOF_CONFIG_DIR``), the names in it and the order in which they
 count. Must not know what is in them, but for the one line of ``initiator-name``.

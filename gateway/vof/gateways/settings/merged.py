@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""All configuration files as one: sections merged key by key, and all that is wrong with them.
+"""Makes one of all configuration files, key by key, and collects all that is wrong with them.
 
 A later file's key wins over an earlier one's. What is wrong is kept with its place and with the
 section it concerns, so that `vofctl validate` can tell all of it, while a device whose own settings

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Where a value comes from, so that whoever sees it knows what to change."""
+"""The place a value comes from, so that whoever sees it knows what to change."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""nbdkit's connections in the hands of the kernel's nbd driver: given, given anew, taken back.
+"""Gives nbdkit's connections to the kernel's nbd driver, gives it new ones, and takes them back.
 
 Owns the device that the kernel has made of them, and how the driver's faults are lived with. What
 was attached is found again by its identifier, whatever has happened in between. Must not know what
@@ -61,7 +61,7 @@ class Attached:
 
 
 class Attachment:
-    """What one supervisor has of the kernel's driver."""
+    """One disk's device of the kernel's driver, and the connections that the device has."""
 
     def __init__(
         self,

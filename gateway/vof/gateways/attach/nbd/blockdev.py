@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""The kernel's nbd devices: their files in /sys, /dev and /proc, and when one is usable.
+"""The kernel's nbd devices, by their files in /sys, /dev and /proc.
 
 Owns how an attached device is recognised, which connections of one are listened to, and what uses
 it. Must not know netlink or nbdkit.
@@ -32,7 +32,7 @@ _NO_UUID = uuid.UUID(int=0)
 
 @dataclass(frozen=True)
 class Kernel:
-    """Where the kernel shows itself; tests show another."""
+    """The file systems in which the kernel shows itself; tests show another."""
 
     sys: Path = Path("/sys")
     dev: Path = Path("/dev")
@@ -84,18 +84,18 @@ class BlockDevice:
 
     @property
     def size(self) -> int:
-        """In bytes; 0 for a device that is not attached."""
+        """The size in bytes; 0 for a device that is not attached."""
         sectors = self.attribute("size") or "0"
         return int(sectors) * _SECTOR if sectors.isdigit() else 0
 
     @property
     def identifier(self) -> str:
-        """What the device was attached under, empty if nothing."""
+        """The identifier it was attached under, empty if there is none."""
         return self.attribute("backend") or ""
 
     @property
     def is_attached(self) -> bool:
-        """Whether the driver has a configuration for it, be its connections alive or not."""
+        """True while the driver has a configuration for it, be its connections alive or not."""
         return self.attribute("pid") is not None
 
     def receivers(self) -> int:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""The kernel's nbd module, loaded where that has not happened yet."""
+"""Loads the kernel's nbd module, where that has not happened yet."""
 
 from __future__ import annotations
 

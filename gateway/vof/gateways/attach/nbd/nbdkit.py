@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""nbdkit as a child of the supervisor: its command line, its start and end, what it says.
+"""nbdkit as a child of the supervisor: its command line, its start and end, its words.
 
 Owns where plugin and filter are found. Must not know the kernel's device.
 """
@@ -41,7 +41,7 @@ _NO_NATIVE = (
 
 @dataclass(frozen=True)
 class Command:
-    """How nbdkit is run."""
+    """A call of nbdkit."""
 
     arguments: list[str]
     environment: dict[str, str]

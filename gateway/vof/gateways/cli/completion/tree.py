@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""The verbs and options of the program, as whoever writes a completion needs them.
+"""The verbs and options of the program, in the form that a completion is made of.
 
 Owns what an argument's value can be, which its placeholder tells. Must not know a shell.
 """
@@ -15,7 +15,7 @@ from vof.gateways.settings.keys import CHOICES
 
 
 class Kind(Enum):
-    """What a value is."""
+    """A kind of value."""
 
     ANYTHING = "anything"
     CHOICE = "choice"
@@ -26,7 +26,7 @@ class Kind(Enum):
 
 @dataclass(frozen=True)
 class Value:
-    """What stands for an argument, or behind an option."""
+    """The value of an argument, or of an option."""
 
     kind: Kind
     placeholder: str
