@@ -11,8 +11,7 @@ import pytest
 
 from tests.nbd.conftest import DISK, Served
 from tests.nbd.nbdkit_process import PLUGIN, WAYS, Nbdkit, run_nbdkit
-from vof.gateways.attach.nbd.filter_build import FILE_NAME, filter_path
-from vof.gateways.attach.nbd.filter_build import Nbdkit as Installed
+from vof.gateways.attach.nbd.filter_build import FILE_NAME, InstalledNbdkit, filter_path
 from vof.gateways.cli.main import main
 
 pytestmark = pytest.mark.parametrize("way", ["fast"], indirect=True, scope="package")
@@ -106,7 +105,7 @@ def test_another_nbdkit_refuses_it(tmp_path: Path) -> None:
     built = compiled(tmp_path, f"-I{tmp_path}")
     line = refusal(built, "memory", "1M")
     assert "1.0.0" in line
-    assert Installed.find().version in line
+    assert InstalledNbdkit.find().version in line
 
 
 def test_one_of_another_vof_is_refused_when_a_client_comes(served: Served, tmp_path: Path) -> None:
@@ -173,7 +172,7 @@ class TestVofctl:
     def test_install_puts_it_where_nbdkit_looks(
         self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
     ) -> None:
-        monkeypatch.setattr(Installed, "find", lambda: Installed(_version(), tmp_path))
+        monkeypatch.setattr(InstalledNbdkit, "find", lambda: InstalledNbdkit(_version(), tmp_path))
         assert main(["filter", "install"]) == 0
         place = Path(capsys.readouterr().out.strip())
         assert place == tmp_path / FILE_NAME
@@ -184,7 +183,7 @@ class TestVofctl:
         self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:
         nowhere = Path("/proc/filters")
-        monkeypatch.setattr(Installed, "find", lambda: Installed(_version(), nowhere))
+        monkeypatch.setattr(InstalledNbdkit, "find", lambda: InstalledNbdkit(_version(), nowhere))
         assert main(["filter", "install"]) == 2
         assert "run it as root, or use --filter=$(vofctl filter path)" in capsys.readouterr().err
 

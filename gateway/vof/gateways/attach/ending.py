@@ -82,7 +82,7 @@ def end(entries: Iterable[Entry], ending: Ending, *, force: bool) -> dict[str, V
     """Detach the disks; return what went wrong, by name: ConfigError with EBUSY for one that is in
     use, unless ``force``."""
     failed: dict[str, VofError] = {}
-    asked: list[tuple[Entry, Supervisor | None]] = []
+    asked: list[tuple[Entry, SupervisorProcess | None]] = []
     try:
         # All are asked before any is waited for.
         for entry in entries:
@@ -102,7 +102,7 @@ def end(entries: Iterable[Entry], ending: Ending, *, force: bool) -> dict[str, V
     return failed
 
 
-class Supervisor:
+class SupervisorProcess:
     """A disk's supervisor, as seen from another process."""
 
     def __init__(self, pid: int) -> None:
@@ -132,7 +132,7 @@ class Ending:
         kernel: Kernel,
         deadline: Deadline,
         *,
-        supervisor: Callable[[int], Supervisor] = Supervisor,
+        supervisor: Callable[[int], SupervisorProcess] = SupervisorProcess,
         netlink: Callable[[], NbdNetlink] | None = None,
     ) -> None:
         self._folder = folder
@@ -141,7 +141,7 @@ class Ending:
         self._supervisor = supervisor
         self._netlink = netlink or NbdNetlink
 
-    def ask(self, entry: Entry, *, force: bool) -> Supervisor | None:
+    def ask(self, entry: Entry, *, force: bool) -> SupervisorProcess | None:
         """Have the supervisor begin; return it, None if there is none any more. Raises
         ConfigError."""
         device = device_of(entry, self._kernel)
@@ -174,7 +174,7 @@ class Ending:
         supervisor.close()
         return None
 
-    def finish(self, entry: Entry, supervisor: Supervisor | None) -> None:
+    def finish(self, entry: Entry, supervisor: SupervisorProcess | None) -> None:
         """Return when the disk is detached, by its supervisor, or here if that was killed. Raises
         VofError."""
         if supervisor is not None and not supervisor.ends_within(self._left_but(_TAKE_BACK)):

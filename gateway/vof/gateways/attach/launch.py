@@ -24,7 +24,7 @@ from pathlib import Path
 from vof import errors
 from vof.descriptors import explain
 from vof.errors import VofError
-from vof.gateways.attach.ending import Supervisor
+from vof.gateways.attach.ending import SupervisorProcess
 from vof.gateways.attach.nbd.blockdev import Kernel
 from vof.gateways.attach.plan import Plan
 from vof.gateways.attach.signals import hold_back
@@ -97,7 +97,7 @@ class Launch:
 
     def wait_until_undone(self, seconds: float) -> None:
         """Wait for the supervisor's end, which comes by itself once it was abandoned."""
-        with closing(Supervisor(self.pid)) as supervisor:
+        with closing(SupervisorProcess(self.pid)) as supervisor:
             supervisor.ends_within(seconds)
 
 

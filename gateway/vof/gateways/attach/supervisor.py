@@ -28,7 +28,13 @@ from vof.gateways.attach.identifier import make_identifier, safe_serial
 from vof.gateways.attach.nbd.attachment import Attachment
 from vof.gateways.attach.nbd.blockdev import BlockDevice, Kernel
 from vof.gateways.attach.nbd.handshake import READ_ONLY, Connection, shake_hands
-from vof.gateways.attach.nbd.nbdkit import Command, Nbdkit, command, find_filter, metrics_place
+from vof.gateways.attach.nbd.nbdkit import (
+    CommandLine,
+    Nbdkit,
+    command_line,
+    find_filter,
+    metrics_place,
+)
 from vof.gateways.attach.plan import Plan
 from vof.gateways.attach.signals import Ended, Signals
 from vof.gateways.attach.state import Claim, Record
@@ -49,7 +55,7 @@ class Parts:
     """The parts that a supervisor works with; a test has others."""
 
     look: Callable[[Plan], Facts] = look_at
-    nbdkit: Callable[[Command, Path, Callable[[str], None]], Nbdkit] = Nbdkit
+    nbdkit: Callable[[CommandLine, Path, Callable[[str], None]], Nbdkit] = Nbdkit
     shake: Callable[[Path, float], Connection] = shake_hands
     fence: Callable[[int, int], Fence] = Fence.of
     enter_block_path: Callable[[], None] = enter_block_path
@@ -107,7 +113,7 @@ class Supervisor:
         self._claim = claim
         self._attachment = attachment
         self._parts = parts or Parts()
-        self._command: Command | None = None
+        self._command: CommandLine | None = None
         self._nbdkit: Nbdkit | None = None
         self._device: BlockDevice | None = None
         self._fence = Fence(())
@@ -137,7 +143,7 @@ class Supervisor:
         serial = safe_serial(facts.serial, self._plan.tvqn)
         identifier = make_identifier(self.record.name, serial)
         filter_file, self._no_filter = find_filter(self._plan.fast_path)
-        self._command = command(self._plan, self._claim.folder, filter_file)
+        self._command = command_line(self._plan, self._claim.folder, filter_file)
         self._note(identifier=identifier, fast_path_reason=self._no_filter)
         self._attachment.identifier = identifier
         self._start_nbdkit()

@@ -15,7 +15,7 @@ from vof.errors import ConfigError, VofError
 from vof.gateways.attach.launch import Launch, run_in_foreground
 from vof.gateways.attach.nbd.blockdev import Kernel
 from vof.gateways.attach.nbd.module import load_nbd
-from vof.gateways.attach.nbd.nbdkit import command, find_filter
+from vof.gateways.attach.nbd.nbdkit import command_line, find_filter
 from vof.gateways.attach.plan import Plan
 from vof.gateways.attach.state import DEFAULT_FOLDER, Record, StateFolder
 from vof.gateways.cli.attached import add_state_option, state_folder
@@ -116,7 +116,7 @@ def _show(plan: Plan, given: argparse.Namespace) -> None:
     """Write what would be run."""
     name = plan.name or plan.default_name
     folder = (given.state_dir or DEFAULT_FOLDER) / "devices" / name
-    arguments = command(plan, Path(folder), find_filter(plan.fast_path)[0]).arguments
+    arguments = command_line(plan, Path(folder), find_filter(plan.fast_path)[0]).arguments
     device = "any" if plan.index is None else f"/dev/nbd{plan.index}"
     facts: dict[str, object] = {
         "name": name,

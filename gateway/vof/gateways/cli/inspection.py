@@ -19,7 +19,7 @@ from vof.wire import blk, crypto
 from vof.wire.constants import DeviceId
 from vof.wire.layout import layout_of
 
-MAX_QUEUES = 128
+MAX_SIZES = 128
 """Queues whose sizes are asked for; a device may say it has 65535."""
 
 
@@ -36,7 +36,7 @@ class Inspection:
     max_segs: int
     num_queues: int
     queue_sizes: Sequence[int]
-    """Of the first ``MAX_QUEUES``."""
+    """Of the first ``MAX_SIZES``."""
     config: Mapping[str, int]
     """The fields of the config space that mean something; none where the type is not known."""
     size: int | None = None
@@ -53,7 +53,7 @@ def inspect(session: Session) -> Inspection:
     session.opened()  # what follows takes as long as there is to read
     features = control.get_device_feature()
     count = session.queue_sizes.count()
-    sizes = [control.get_queue_size(index) for index in range(min(count, MAX_QUEUES))]
+    sizes = [control.get_queue_size(index) for index in range(min(count, MAX_SIZES))]
     config: Mapping[str, int] = {}
     size = read_only = serial = None
     if session.device_id == DeviceId.BLOCK:

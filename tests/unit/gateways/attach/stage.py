@@ -15,7 +15,7 @@ from vof.gateways.attach.clock import Clock
 from vof.gateways.attach.fence import Fence
 from vof.gateways.attach.nbd.blockdev import Kernel
 from vof.gateways.attach.nbd.handshake import Connection
-from vof.gateways.attach.nbd.nbdkit import Command, Nbdkit
+from vof.gateways.attach.nbd.nbdkit import CommandLine, Nbdkit
 from vof.gateways.attach.plan import Plan
 from vof.gateways.sessions.status import SessionStatus
 from vof.gateways.settings import effective
@@ -137,7 +137,9 @@ class Workshop:
         self.story = story
         self.made: list[FakeNbdkit] = []
 
-    def __call__(self, _command: Command, _folder: Path, tell: Callable[[str], None]) -> FakeNbdkit:
+    def __call__(
+        self, _command: CommandLine, _folder: Path, tell: Callable[[str], None]
+    ) -> FakeNbdkit:
         self.story.note("start")
         self.made.append(FakeNbdkit(self.story, len(self.made) + 1))
         return self.made[-1]

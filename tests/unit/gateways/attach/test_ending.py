@@ -13,11 +13,11 @@ from tests.unit.gateways.attach import stage
 from tests.unit.gateways.attach.stage import IDENTIFIER, FakeNetlink, StandingClock, Story
 from vof.errors import ConfigError, VofError
 from vof.gateways.attach.clock import Deadline
-from vof.gateways.attach.ending import FORCED_TIME, TIME, Ending, Supervisor, end
+from vof.gateways.attach.ending import FORCED_TIME, TIME, Ending, SupervisorProcess, end
 from vof.gateways.attach.state import END, END_NOW, Claim, Record, StateFolder
 
 
-class FakeSupervisor(Supervisor):
+class FakeSupervisor(SupervisorProcess):
     """One that ends some time after it was asked to, or never."""
 
     def __init__(self, clock: StandingClock, takes: dict[int, float], claim: Claim) -> None:

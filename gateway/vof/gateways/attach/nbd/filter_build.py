@@ -32,14 +32,14 @@ _INCLUDES = ("/usr/include", "/usr/local/include")
 
 
 @dataclass(frozen=True)
-class Nbdkit:
+class InstalledNbdkit:
     """The nbdkit in PATH."""
 
     version: str
     filter_folder: Path
 
     @classmethod
-    def find(cls) -> Nbdkit:
+    def find(cls) -> InstalledNbdkit:
         """Ask it. Raises ConfigError."""
         try:
             done = subprocess.run(
@@ -61,7 +61,7 @@ def filter_path() -> Path:
 
     Raises ConfigError where something it takes is missing, VofError where the compiler fails.
     """
-    nbdkit = Nbdkit.find()
+    nbdkit = InstalledNbdkit.find()
     source, header = _sources()
     digest = hashlib.sha256(source.read_bytes() + header.read_bytes()).hexdigest()[:16]
     folder = _cache() / f"nbdkit-{nbdkit.version}-{digest}"
@@ -84,7 +84,7 @@ def install_filter() -> Path:
     Raises as ``filter_path``, and ConfigError where that folder cannot be written to.
     """
     built = filter_path()
-    place = Nbdkit.find().filter_folder / FILE_NAME
+    place = InstalledNbdkit.find().filter_folder / FILE_NAME
     try:
         # Renamed into place: an nbdkit that runs keeps the file it has.
         with undone(), tempfile.TemporaryDirectory(dir=place.parent) as folder:
@@ -120,7 +120,7 @@ def _cache() -> Path:
         raise ConfigError("there is no home directory; XDG_CACHE_HOME= names a place") from None
 
 
-def _check_headers(nbdkit: Nbdkit) -> None:
+def _check_headers(nbdkit: InstalledNbdkit) -> None:
     for include in _INCLUDES:
         header = Path(include) / "nbdkit-version.h"
         if header.exists() and (Path(include) / "nbdkit-filter.h").exists():

@@ -40,8 +40,8 @@ _NO_NATIVE = (
 
 
 @dataclass(frozen=True)
-class Command:
-    """A call of nbdkit."""
+class CommandLine:
+    """A command line of nbdkit, and the environment for it."""
 
     arguments: list[str]
     environment: dict[str, str]
@@ -81,7 +81,7 @@ def metrics_place(plan: Plan, folder: Path) -> str:
     return plan.plugin.get("metrics") or f"unix:{folder / 'metrics.sock'}"
 
 
-def command(plan: Plan, folder: Path, filter_file: Path | None) -> Command:
+def command_line(plan: Plan, folder: Path, filter_file: Path | None) -> CommandLine:
     """Return how to serve the disk at ``nbd.sock`` in the folder. Raises ConfigError."""
     program = shutil.which("nbdkit", path=_path())
     if program is None:
@@ -95,7 +95,7 @@ def command(plan: Plan, folder: Path, filter_file: Path | None) -> Command:
     plugin = plan.plugin | {"metrics": metrics_place(plan, folder)}
     arguments += [f"{key}={value}" for key, value in plugin.items()]
     arguments += ["block_path=yes", "growing=yes"]
-    return Command(arguments, environment())
+    return CommandLine(arguments, environment())
 
 
 def environment() -> dict[str, str]:
@@ -114,7 +114,7 @@ class Nbdkit:
     status: SessionStatus | None = None
     """What its plugin has said last of the session; see ``ends_within``."""
 
-    def __init__(self, command: Command, folder: Path, tell: Callable[[str], None]) -> None:
+    def __init__(self, command: CommandLine, folder: Path, tell: Callable[[str], None]) -> None:
         """``tell`` gets each line that it writes, in a thread. Raises VofError."""
         try:
             from vof.gateways import process  # noqa: PLC0415 - compiled, may be missing

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.scripted_target import PATIENCE
-from vof.gateways.attach.nbd.nbdkit import Command, Nbdkit
+from vof.gateways.attach.nbd.nbdkit import CommandLine, Nbdkit
 from vof.gateways.sessions.status import SessionStatus
 
 START = """
@@ -30,7 +30,7 @@ def start(tmp_path: Path, leaves_nothing: None) -> Iterator[Callable[[str], Nbdk
 
     def act(body: str) -> Nbdkit:
         arguments = [sys.executable, "-c", START + body]
-        made.append(Nbdkit(Command(arguments, dict(os.environ)), tmp_path, lambda _line: None))
+        made.append(Nbdkit(CommandLine(arguments, dict(os.environ)), tmp_path, lambda _line: None))
         return made[-1]
 
     yield act
