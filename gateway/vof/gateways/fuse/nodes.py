@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""What the tree is made of: folders, files and open files, as a device's gateway sees them.
+"""The folders, files and open files of the tree, as a device's gateway sees them.
 
 Independent of FUSE: no inode, no lookup count, no reply. Methods that may wait are ``async`` and
 run in trio tasks; any number of them run at once. A method reports failure by an OSError or a
@@ -21,7 +21,7 @@ from vof.errors import VofError
 
 
 class Access(IntFlag):
-    """What a node is for, as permission bits."""
+    """The uses of a node, as permission bits."""
 
     READ = 0o444
     WRITE = 0o222
@@ -83,7 +83,7 @@ class Folder(Node):
 
 @dataclass(frozen=True)
 class Opening:
-    """How a file is opened."""
+    """The way in which a file is opened."""
 
     read: bool
     write: bool
