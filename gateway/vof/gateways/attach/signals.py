@@ -16,7 +16,8 @@ from types import FrameType
 from vof.gateways.attach.state import END, END_NOW
 from vof.program import Interrupted
 
-_ENDING = (END, END_NOW, signal.SIGINT, signal.SIGHUP)
+_ASKED_BY = (END, END_NOW)
+_ENDING = (*_ASKED_BY, signal.SIGINT, signal.SIGHUP)
 
 
 def hold_back() -> None:
@@ -43,8 +44,9 @@ class Signals:
         self._break_off = break_off
         self._armed = False
         for each in _ENDING:
-            # Nor is one heeded that is not to be: in the background, or by nohup(1).
-            if signal.getsignal(each) is not signal.SIG_IGN:
+            # Nor is one heeded that is not to be: in the background, or by nohup(1). But SIGQUIT is
+            # what we are asked by; that a shell ignores it in the background is for a terminal's.
+            if each in _ASKED_BY or signal.getsignal(each) is not signal.SIG_IGN:
                 signal.signal(each, self._take)
 
     @contextmanager

@@ -176,6 +176,15 @@ def test_a_signal_that_is_ignored_stays_so(disk: Disk) -> None:
     assert [record.state for record in disk.records] == ["connected"]
 
 
+@pytest.mark.parametrize("number", [END, END_NOW])
+def test_what_asks_for_the_end_is_always_heeded(disk: Disk, number: signal.Signals) -> None:
+    """A shell without job control ignores SIGQUIT for what it starts in the background."""
+    signal.signal(number, signal.SIG_IGN)
+    disk.story.on("watch", partial(send, number))
+    disk.run()
+    disk.assert_nothing_is_left()
+
+
 @pytest.mark.parametrize("moment", ["look", "start", "ready", "connect", "links"])
 def test_what_fails_while_it_attaches(disk: Disk, moment: str) -> None:
     disk.story.on(moment, fail("no luck"))
