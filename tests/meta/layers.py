@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Reads what each module imports, and finds where that breaks the layers or makes a circle.
 
-The layers import in one direction, ``wire → fabric → engine → initiator → drivers → gateways``;
-``target`` knows ``wire`` only, so that one mistake cannot sit in both ends and cancel out; so does
-``decode``, which follows both from outside.
+The layers import in one direction, ``wire → fabric → engine → initiator → drivers → gateways``; of
+these ``target`` knows ``wire`` alone, so that no mistake of the others can sit in both ends and
+cancel out; so does ``decode``, which follows both from outside. The rest belongs to neither end.
 ``implementation`` says which of two that do the same is used, and may be asked by both ends;
 ``counts`` are records that both ends count in, ``logline`` is how both log, and ``metrics`` how
 both show what they counted.

@@ -20,6 +20,6 @@
     devices/             device models: virtio requests in, virtio results out; no sockets
     backends/            where a device keeps its data; no virtio
 
-Imports ``vof.wire`` and ``vof.errors`` and nothing of the initiator's side: one mistake cannot sit
-in both ends and cancel out.
+Of the initiator's layers it imports ``vof.wire`` alone: no mistake of the others can sit in both
+ends and cancel out. What belongs to neither end both use (``tests/meta/layers.py``).
 """
