@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""What every part of the demonstration does: run programs, keep services up, tell what happens."""
+"""The stage of the demonstration: runs programs, keeps services up, tells what happens."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""What was done of each kind of request: how many, how much, how it ended, how long it took.
+"""Counts requests by kind: how many, how much, how they ended, how long they took.
 
 Records and arithmetic only, for both ends: who counts says what and how long, who shows asks. The
 twin in C is gateway/native/counts.h. Knows no layer, no clock, and not what a kind means.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Which implementation of the data path is used: the native one, or the reference in Python.
+"""Says which implementation of the data path is used: the native one, or the reference in Python.
 
 Both do the same and pass the same tests. The environment variable ``VOF_FABRIC`` forces one:
 ``native``, which is then missed with an error where it was not built, or ``python``. Unset, the
@@ -17,7 +17,7 @@ VARIABLE = "VOF_FABRIC"
 
 
 class Implementation(Enum):
-    """What ``VOF_FABRIC`` may say."""
+    """The values of ``VOF_FABRIC``."""
 
     NATIVE = "native"
     PYTHON = "python"

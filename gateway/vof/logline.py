@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""How every program of ours logs: one line an event, ``key=value`` fields, and each event counted.
+"""Logs for every program of ours: one line an event, ``key=value`` fields, and each event counted.
 
 Owns the quoting (names and reasons come from peers, and one event must stay one line), the counts
 of events, the throttle for what a peer or a broken disk could repeat without end, and how a line
@@ -31,7 +31,7 @@ _PLAIN = re.compile(r"[A-Za-z0-9_./:@\[\]+-]+")
 
 
 class Event(NamedTuple):
-    """What an event is counted as."""
+    """An event as it is counted."""
 
     name: str
     tvqn: str

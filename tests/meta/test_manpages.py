@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""What the programs take is in their manual pages, and nothing else is."""
+"""The manual pages have everything that the programs take, and nothing else."""
 
 from __future__ import annotations
 

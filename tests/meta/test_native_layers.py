@@ -89,7 +89,7 @@ def test_a_circle_of_two(back: str, tmp_path: Path) -> None:
 
 
 def test_functions_of_one_file_have_names_of_their_own(tmp_path: Path) -> None:
-    """What a file keeps to itself is used by no other, whatever else has that name."""
+    """A function that a file keeps to itself is used by no other, whatever else has that name."""
     folder, work = tmp_path / "sources", tmp_path / "work"
     folder.mkdir()
     work.mkdir()

@@ -70,6 +70,23 @@ def test_docstring(path: Path) -> None:
     assert text.partition("\n")[0].rstrip().endswith((".", ":", "?")) or "\n" in text
 
 
+HEADLESS = re.compile(
+    r"(What|Where|Whether|How|Which|That|Who|Whom|Whose|When|Why|If|May|Is|Are)(ever)?\b"
+)
+"""Words that begin a clause which leans on another; a headline stands alone."""
+
+SHIPPED = [path for path in MODULES if "tests" not in path.relative_to(ROOT).parts]
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=named)
+def test_a_module_begins_with_a_headline(path: Path) -> None:
+    text = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
+    assert text
+    headline = " ".join(text.partition("\n\n")[0].split())
+    assert not HEADLESS.match(headline)
+    assert headline.endswith(".")
+
+
 @pytest.mark.parametrize("path", [path for path in MODULES if PACKAGE in path.parents], ids=named)
 def test_size(path: Path) -> None:
     assert len(path.read_text(encoding="utf-8").splitlines()) <= MAX_LINES

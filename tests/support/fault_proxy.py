@@ -202,7 +202,7 @@ class _Pair:
 
     @property
     def open(self) -> bool:
-        """Whether either direction is still passed on."""
+        """True while either direction is still passed on."""
         return self._directions > 0
 
     def ends(self, direction: Direction) -> tuple[socket.socket, socket.socket]:

@@ -127,7 +127,7 @@ class ReplayTarget(ScriptedTarget):
 
     @property
     def unanswered(self) -> int:
-        """How many of the recorded requests were not asked for yet."""
+        """The number of recorded requests that were not asked for yet."""
         return sum(len(queue) for key, queue in self._answers.items() if key[0] == VRING)
 
     def _replay(self, command: Command) -> bool:

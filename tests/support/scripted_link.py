@@ -57,7 +57,7 @@ class Descriptor(NamedTuple):
 
 
 class Message(NamedTuple):
-    """What came in one SEND, and the writes posted ahead of it."""
+    """A message of one SEND, and the writes posted ahead of it."""
 
     data: bytes
     writes: Sequence[tuple[int, int, bytes]]

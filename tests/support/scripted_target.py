@@ -68,7 +68,7 @@ VENDOR = 0x12345678
 
 @dataclass
 class Device:
-    """What the target says of its one device, and the device's content."""
+    """The one device of the target: what is said of it, and its content."""
 
     tvqn: str = TVQN
     target_id: int = 7

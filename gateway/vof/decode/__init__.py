@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""What was said, for people: captures and recordings in, described messages out.
+"""Decodes conversations for people: captures and recordings in, described messages out.
 
 Beside ``target``, on ``wire`` alone. An endpoint follows one side of a conversation and ends it at
 the first violation; this follows both sides, takes what it gets, and says what is wrong with it. So

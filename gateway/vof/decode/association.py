@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""What is known of each association: names, dialect, device, features, eager ranges.
+"""The state of each association, as told so far: names, dialect, device, features, eager ranges.
 
 Owns how the Connect of a virtqueue is matched with its association, and which dialect it may be
 where no Connect said so. Must not know connections or messages. Nothing here is certain: a capture
@@ -39,7 +39,7 @@ class Association:
 
     @property
     def dialect(self) -> Dialect:
-        """How to read it: the latest of those that it may be."""
+        """The dialect to read it in: the latest of those that it may be."""
         return self.dialects[-1]
 
     def admit(self, head: bytes) -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""What is held back of a file at most: a file must not cost more memory for what it claims.
+"""Bounds the bytes held back while decoding: a file must not cost more memory for what it claims.
 
 Bytes are held back for the sake of others that come later, or not at all. All connections of a file
 share one budget; whoever finds it spent gives up what it waits for itself. Must not know what the

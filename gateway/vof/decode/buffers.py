@@ -26,7 +26,7 @@ status is in the last page."""
 
 
 class Place(NamedTuple):
-    """Where in an area an operation by key begins."""
+    """The beginning of an operation by key, in an area."""
 
     descriptor: int
     """Index of the descriptor in the area."""

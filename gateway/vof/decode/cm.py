@@ -22,7 +22,7 @@ _MTUS = {1: 256, 2: 512, 3: 1024, 4: 2048, 5: 4096}
 
 
 class Attribute(IntEnum):
-    """Which message it is."""
+    """The kinds of message."""
 
     REQ = 0x10
     REJ = 0x12

@@ -80,7 +80,7 @@ class Pending:
 
 
 class Connection:
-    """What both transports share."""
+    """The part of a connection that both transports share."""
 
     transport: Transport
 

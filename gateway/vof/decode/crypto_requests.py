@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""What is in a virtio-crypto's requests and answers (virtio 1.2 §5.9.7), and where keys are.
+"""Reads a virtio-crypto's requests and answers (virtio 1.2 §5.9.7), and says where keys are.
 
 Control and data requests have no opcode in common, so that the queue need not be known. Fields are
 told by the specification's names, the parts of variable length by their lengths alone.

@@ -20,7 +20,7 @@ much where a file merely claims them."""
 
 
 class Want(NamedTuple):
-    """What a parser asks for."""
+    """A number of bytes that a parser asks for."""
 
     size: int
     payload: bool = False
@@ -35,7 +35,7 @@ Parser = Generator[Want, Bytes, None]
 
 
 class Found(NamedTuple):
-    """What was not understood before the place where it goes on."""
+    """The bytes that were not understood before the place where a parser goes on."""
 
     lost: int
     """Bytes that are not in the capture."""

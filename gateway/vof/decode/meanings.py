@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""What the numbers in commands and completions mean: features, status, config space.
+"""Says what numbers in commands and completions mean: features, status, config space.
 
 Must not know a conversation but for what its association tells: dialect and device type.
 """

@@ -13,7 +13,7 @@ from typing import NamedTuple, TypeAlias
 
 
 class Direction(Enum):
-    """Who said it."""
+    """The end that said it."""
 
     I2T = "i2t"
     """The initiator, to the target."""
@@ -26,7 +26,7 @@ class Direction(Enum):
 
 
 class Kind(Enum):
-    """What a message is."""
+    """The kinds of message."""
 
     CAPTURE = "capture"
     """The beginning of the file."""
@@ -79,7 +79,7 @@ class Where(NamedTuple):
 
 
 class Bytes(NamedTuple):
-    """What was carried: payload, or data that moved by key."""
+    """Bytes that were carried: payload, or data that moved by key."""
 
     data: bytes
     """Zeros stand for what is missing."""
@@ -96,7 +96,7 @@ class Bytes(NamedTuple):
 
     @property
     def lost(self) -> int:
-        """How many bytes are missing."""
+        """The number of bytes that are missing."""
         return sum(map(len, self.missing))
 
 

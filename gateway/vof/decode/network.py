@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""What carries the protocol: TCP segments and UDP datagrams in the packets of a capture.
+"""Finds TCP segments and UDP datagrams in the packets of a capture.
 
 Owns the headers of the link layers that a capture on Linux has, of IPv4 and IPv6, TCP and UDP.
 Fragments of datagrams are not put together: nobody who carries this protocol makes any. Must not

@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""May a message begin here, and of which dialects? For a stream in which the beginning of one is
-looked for.
+"""Judges whether a message may begin at a place in a stream, and of which dialects.
 
 Wrong in both directions now and then: a message that does not begin a segment is passed over, and
 data may look like one. Strict, for the former costs a few messages and the latter all that follow.

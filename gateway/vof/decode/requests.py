@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""What is in a virtqueue's request and in its answer, for the device types that are known.
+"""Reads a virtqueue's request and its answer, for the device types that are known.
 
 virtio-blk (virtio 1.2 §5.2) and virtio-rng (§5.4) here; virtio-crypto in ``crypto_requests``. Must
 not know how a request travels: whoever asks gives the device-readable bytes, as many as are known,
@@ -18,7 +18,7 @@ from vof.wire.constants import DeviceId
 
 
 class Device(NamedTuple):
-    """What the conversation told of a device."""
+    """A device, as far as the conversation told of it."""
 
     device_id: int | None = None
     features: int | None = None

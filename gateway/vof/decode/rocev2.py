@@ -27,7 +27,7 @@ _DETH_SIZE, _AETH_SIZE, _IMMEDIATE_SIZE = 8, 4, 4
 
 
 class Operation(Enum):
-    """What a packet is part of."""
+    """The operations that a packet may be part of."""
 
     SEND = "send"
     WRITE = "write"
@@ -64,7 +64,7 @@ class Opcode(IntEnum):
 
     @property
     def operation(self) -> Operation:
-        """What it is part of."""
+        """The operation that it is part of."""
         if self is Opcode.UD_SEND_ONLY:
             return Operation.MANAGEMENT
         if self is Opcode.READ_REQUEST:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""From a file to messages: which kind of file it is, and what is done with each.
+"""Turns a file into messages: finds out its kind, and what is to be done with each part.
 
 Owns the numbers of connections. Must not know how messages are shown.
 """
@@ -34,7 +34,7 @@ DEFAULT_PORTS = frozenset({DEFAULT_PORT, V5_PORT})
 
 @dataclass(frozen=True)
 class Assumptions:
-    """What the file may not tell."""
+    """The answers to be assumed where the file does not tell."""
 
     ports: frozenset[int] = DEFAULT_PORTS
     """Of targets."""

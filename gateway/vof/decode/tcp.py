@@ -26,7 +26,7 @@ _MODULUS = 1 << 32
 
 
 class Piece(NamedTuple):
-    """What comes next on the stream: bytes, or a number of lost ones."""
+    """The next piece of the stream: bytes, or a number of lost ones."""
 
     data: bytes
     lost: int

@@ -26,7 +26,7 @@ OnFailure = Callable[[str, int, int | None, int, int], None]
 
 
 class PlainLimits(NamedTuple):
-    """What the engine has to know of a device, in bytes."""
+    """The limits of a device that the engine has to know, in bytes."""
 
     size: int
     block_size: int

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""What a virtio-blk is: its config space (virtio 1.2 §5.2.4), read, checked and in bytes.
+"""The geometry of a virtio-blk: its config space (virtio 1.2 §5.2.4), read, checked and in bytes.
 
 Must not know requests.
 """
@@ -26,8 +26,8 @@ _AROUND_DATA = 4 << 10
 
 @dataclass(frozen=True)
 class Geometry:
-    """What the device is, in bytes where it has a unit; all but the capacity is fixed while the
-    driver lives."""
+    """The sizes and limits of a device, in bytes where they have a unit; all but the capacity is
+    fixed while the driver lives."""
 
     capacity: int
     block_size: int

@@ -23,7 +23,7 @@ _BUCKETS = 512
 
 @dataclass(frozen=True)
 class LoadPlan:
-    """What to ask of the device."""
+    """A load to be put on the device."""
 
     write: bool = False
     random: bool = True
@@ -37,7 +37,7 @@ class LoadPlan:
 
 @dataclass(frozen=True)
 class LoadResult:
-    """What was carried, over all queues."""
+    """The requests that were carried, over all queues."""
 
     requests: int
     bytes: int

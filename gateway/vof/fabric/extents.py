@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Which parts of a range of bytes are free: first fit, neighbours joined.
+"""Keeps the free parts of a range of bytes: first fit, neighbours joined.
 
 For registered memory (``buffers``) and for the eager range of a target's virtqueue (``eager``)
 alike. Must not know what the bytes are, nor who else looks: whoever owns one keeps it to one thread

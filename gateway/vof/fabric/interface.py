@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""What every fabric queue offers, whatever carries it: the one interface between fabric and
-initiator.
+"""The interface between fabric and initiator: a queue, whatever carries it.
 
 ``tcp.TcpQueue`` is the reference; ``vof.engine.native.NativeQueue`` does the same without the
 interpreter, and the same tests run on each. ``rdma.RdmaQueue`` carries by keys what they stream.
@@ -31,7 +30,7 @@ class InFlight(Protocol):
 
 
 class Activity(NamedTuple):
-    """What goes on in a queue at this moment."""
+    """The state of a queue at this moment."""
 
     in_flight: int
     """Commands submitted and not done."""
@@ -45,7 +44,7 @@ class Activity(NamedTuple):
 
 
 class Statistics(NamedTuple):
-    """What a queue has done since it was made."""
+    """The work of a queue since it was made."""
 
     submitted: int
     completed: int
@@ -75,7 +74,7 @@ class Queue(Protocol):
 
     @property
     def error(self) -> VofError | None:
-        """What ended this queue, or None while it lives."""
+        """The error that ended this queue, or None while it lives."""
 
     def set_timeout(self, timeout: float | None) -> None:
         """Set the seconds that each command submitted from now on may take; None for ever."""
@@ -90,7 +89,7 @@ class Queue(Protocol):
 
     @property
     def config_changes(self) -> int:
-        """How often the target has said that its device's config space changed."""
+        """The number of times the target has said that its device's config space changed."""
 
     # Forming commands: in the form in which they travel here, with what they need in flight.
 

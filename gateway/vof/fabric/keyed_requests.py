@@ -46,7 +46,7 @@ _CONTROL_SIZE = 8 << 10
 
 
 class Carriage:
-    """What a command has with it while it is in flight."""
+    """The memory and the message of a command while it is in flight."""
 
     __slots__ = ("extent", "lease", "length", "room", "sizes", "writes")
 
@@ -65,7 +65,7 @@ class Carriage:
 
 
 class KeyedForm:
-    """How requests of one queue travel: by descriptors of ``framing``, or through the eager range
+    """The form of one queue's requests: by descriptors of ``framing``, or through the eager range
     that ``use_keyed`` may have brought."""
 
     def __init__(self, pool: Pool, framing: Framing) -> None:

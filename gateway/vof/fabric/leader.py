@@ -108,12 +108,12 @@ class Leadership:
 
     @property
     def leading(self) -> bool:
-        """Whether somebody leads."""
+        """True while somebody leads."""
         return self._leading
 
     @property
     def followers(self) -> int:
-        """How many wait for another to receive."""
+        """The number of those who wait for another to receive."""
         return len(self._followers)
 
     def finish(self, pending: Pending) -> None:

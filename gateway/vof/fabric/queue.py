@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""What every queue in Python does, whatever carries it: commands in flight, who waits for them, and
-the end of the connection.
+"""A queue in Python, but for its transport: commands in flight, who waits for them, the end.
 
 Any failure ends the connection and every command in flight at once; whoever made the queue is told
 through ``on_lost``. A subclass for each transport sends, receives and gives up the connection:
@@ -97,7 +96,7 @@ class BaseQueue(ABC):
 
     @property
     def error(self) -> VofError | None:
-        """What ended this queue, or None while it lives."""
+        """The error that ended this queue, or None while it lives."""
         return self._error
 
     def set_timeout(self, timeout: float | None) -> None:

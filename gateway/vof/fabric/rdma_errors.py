@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""What is said where the machine or the network has no RDMA, or a connection cannot be made.
+"""Explains in words a machine or a network without RDMA, and connections that cannot be made.
 
 Needs no pyverbs. Must not connect.
 """

@@ -23,7 +23,7 @@ T = TypeVar("T")
 
 
 class Wait(NamedTuple):
-    """What an attempt waits for."""
+    """The readiness that an attempt waits for."""
 
     fd: int
     events: int

@@ -24,7 +24,7 @@ class StreamQueue(Queue, Protocol):
 
     @property
     def framing(self) -> Framing:
-        """How a virtqueue's requests travel here."""
+        """The framing in which a virtqueue's requests travel here."""
 
 
 def prepare(

@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Where somebody may look at what passes through a connection: who, is none of this layer's
-business.
+"""Taps on connections, for somebody to look at what passes. Who looks is not this layer's business.
 
 A program gives ``Taps`` to a session's parameters. Where there are none, nothing here is used.
 """

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""How often a receive that finds nothing returns, so that a waiter can look at its deadline."""
+"""The time after which a receive that finds nothing returns, to look at deadlines."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ _TELLING = (
 
 
 class Failure(NamedTuple):
-    """What became of the attempt at one address."""
+    """An attempt at one address that has failed."""
 
     address: str
     text: str

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""What a user says to reach a device: target, names, transport, timeouts; checked in one place.
+"""The parameters of a session, as a user gives them; checked in one place.
 
 Every front end takes these from text under the same keys (the keys of the kernel initiator's
 control string, *proposal*), so they read the same in nbdkit, on a command line and in a file. Must
@@ -60,7 +60,7 @@ _SWITCH = {"on": True, "off": False}
 
 @dataclass
 class SessionParameters:
-    """Where a session goes and how."""
+    """The target of a session and the way to it."""
 
     tvqn: str | None = None
     taddr: str = DEFAULT_ADDRESS

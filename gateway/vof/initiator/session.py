@@ -61,7 +61,7 @@ same."""
 
 
 class State(Enum):
-    """Where a session stands."""
+    """The states of a session."""
 
     CONNECTED = "connected"
     """The control queue is connected; the device is as it was found."""
@@ -231,7 +231,7 @@ class Session:
 
     @property
     def error(self) -> VofError | None:
-        """What ended this session, or None while it lives."""
+        """The error that ended this session, or None while it lives."""
         return self._error
 
     def queues(self) -> Mapping[str, Queue]:

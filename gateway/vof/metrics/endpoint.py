@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Where metrics are: ``ADDR:PORT``, ``[ADDR]:PORT``, ``unix:/path`` or a path.
+"""The address of metrics: ``ADDR:PORT``, ``[ADDR]:PORT``, ``unix:/path`` or a path.
 
 Owns that form, listening and connecting there, and what becomes of a Unix socket that somebody has
 left behind. Must not know HTTP.

@@ -39,7 +39,7 @@ class Exposition:
 
     @property
     def endpoint(self) -> Endpoint:
-        """Where it listens, with the port that 0 has become."""
+        """The address it listens at, with the port that 0 has become."""
         return self._endpoint
 
     def start(self) -> None:

@@ -34,7 +34,7 @@ Values = Mapping[Any, float]
 
 
 class QueueCounts(NamedTuple):
-    """What was done on a queue."""
+    """The counts of a queue."""
 
     tvqn: str
     queue: str

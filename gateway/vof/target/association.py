@@ -51,7 +51,7 @@ class Link(Protocol):
 
 
 class Caller(NamedTuple):
-    """Who connects, to what and how: the same in every Connect of an association."""
+    """An initiator that connects, to what and how: the same in every Connect of an association."""
 
     names: Names | None
     """None where a virtqueue's Connect leaves them out: those of the control queue's stand."""
@@ -60,7 +60,7 @@ class Caller(NamedTuple):
 
 
 class TransportOffer(NamedTuple):
-    """What a transport has for those who ask for it (*v5*, transport features)."""
+    """The transport features on offer and their limits (*v5*, transport features)."""
 
     features: int = 0
     """Bits of ``TransportFeature``."""

@@ -28,7 +28,8 @@ _RESERVE = 12
 
 @dataclass(frozen=True)
 class Capacity:
-    """What there is room for; made before the target listens, and after its devices are open."""
+    """The number of connections there is room for; made before the target listens, and after its
+    devices are open."""
 
     connections: int
     """Of each transport."""

@@ -45,8 +45,7 @@ class Channel:
 
     @property
     def seconds_left(self) -> float | None:
-        """What is left of the time that ``finish`` gave, at least 0; None where it was not
-        called."""
+        """The rest of the time that ``finish`` gave, at least 0; None where it was not called."""
         return None if self._deadline is None else max(0.0, self._deadline - time.monotonic())
 
     @property

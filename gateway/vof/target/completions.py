@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""What an executed request is answered with on a stream, in both framings.
+"""Forms the answer to an executed request on a stream, in both framings.
 
 Owns which of the device-writable bytes come back. They fill the buffers from the start, but for the
 ``tail``, which is at the end whatever else was written (``DeviceInstance.tail``). With segment

@@ -73,7 +73,7 @@ class Settings:
 
     @property
     def transports(self) -> tuple[Transport, ...]:
-        """What to listen with."""
+        """The transports to listen with."""
         return tuple(map(Transport, self.transport.split(",")))
 
     @property

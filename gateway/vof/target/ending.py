@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""What ends a connection's work, and what that ends.
+"""Ends a connection's work by what went wrong, and the association with it where that is due.
 
 A violation by the peer ends its whole association with one log line, a closed connection only its
 queue. Owns the words of those lines. Must not know how a connection is closed.

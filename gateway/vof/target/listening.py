@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""What a target listens with: one acceptor for each transport, all at the same ports.
+"""Listens for initiators: one acceptor for each transport, all at the same ports.
 
 Owns how they start, take new settings and end together. Must not know what a connection serves.
 What RDMA needs is imported only where it is asked for.
@@ -28,7 +28,7 @@ _BACKLOG = 4096
 
 
 class Acceptor(Protocol):
-    """What accepts the connections of one transport."""
+    """Accepts the connections of one transport."""
 
     settings: Settings
 

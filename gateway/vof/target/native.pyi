@@ -48,7 +48,7 @@ class Device:
         """End its threads. Idempotent; no queue may be left."""
 
 class Rules:
-    """What one driver negotiated, for all its queues; bits of ``RULE_*``."""
+    """The features one driver negotiated, for all its queues; bits of ``RULE_*``."""
 
     def set(self, bits: int) -> None:
         """Hold from the next request on."""

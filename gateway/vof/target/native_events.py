@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""What a natively served queue returns to Python for.
+"""The events for which a natively served queue returns to Python.
 
 Records only. Whoever serves the queue answers a ``ControlCommand`` with ``send`` and a ``Request``
 with ``answer``, and lets it go on.

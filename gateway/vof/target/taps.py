@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Where somebody may look at what passes through the connections: who, is none of the target's
-business.
+"""Taps on a target's connections, for somebody to look at what passes, whoever that may be.
 
 Where nobody does, nothing of this is used.
 """

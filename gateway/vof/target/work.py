@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""What is done on a connection, counted; and what all of a target's connections have done.
+"""Counts the requests done on a connection, and keeps what all of a target's connections have done.
 
 Owns the totals, which outlive the connections they were counted on. A native queue counts for
 itself and is asked. Must not know what a request is: the device instance does.
@@ -62,7 +62,7 @@ class Work:
 
 
 class QueueWork(NamedTuple):
-    """What the connections of one virtqueue of a device have done, whoever they were of."""
+    """The work of all connections of one virtqueue of a device, whoever they were of."""
 
     tvqn: str
     queue: int

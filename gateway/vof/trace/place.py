@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Where a trace goes: to the program's log, or to a file.
+"""The destination of a trace: the program's log, or a file.
 
 Owns the word that says so, and the bound on a line. A file that cannot be written any more ends the
 trace, not the program.

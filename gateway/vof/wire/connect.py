@@ -36,7 +36,7 @@ CONNECT = 0x0000
 
 
 class Names(NamedTuple):
-    """Who connects to what."""
+    """The names of who connects and of what they connect to."""
 
     ivqn: str
     tvqn: str

@@ -79,7 +79,7 @@ class AsyncEvent(IntEnum):
 
 
 class Transport(Enum):
-    """What carries an association's queues."""
+    """The transports of an association's queues."""
 
     TCP = "tcp"
     RDMA = "rdma"

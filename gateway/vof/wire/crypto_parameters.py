@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""What a virtio-crypto session is about (virtio 1.2 §5.9.7.2.1): a record for each service.
+"""The parameters of a virtio-crypto session (virtio 1.2 §5.9.7.2.1): a record for each service.
 
 A create-session request carries these parameters, and so does a data request without a session
 (§5.9.7.4 and on, "stateless mode"). They stand as fields in the fixed part of either request,

@@ -103,7 +103,7 @@ class WireRequest(NamedTuple):
 
 
 class SessionAnswer(NamedTuple):
-    """What a device said to a create-session request."""
+    """A device's answer to a create-session request."""
 
     session_id: int
     """Means something only with Status.OK."""

@@ -47,7 +47,7 @@ from vof.wire.structs import (
 
 
 class Framing(Enum):
-    """What carries a virtqueue's request."""
+    """The form of a virtqueue's request."""
 
     CHAINS = "chains"
     """*proposal*: the vring command, with a descriptor for each segment, chained as in a ring."""
@@ -63,7 +63,7 @@ class Framing(Enum):
 
 
 class Form(NamedTuple):
-    """How a command looks in one revision."""
+    """The form of a command in one revision."""
 
     opcode: int
     command: type[NamedTuple]

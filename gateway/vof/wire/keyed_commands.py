@@ -38,7 +38,7 @@ NO_BUFFERS: Sequence[KeyedDescriptor] = ()
 
 
 class KeyedLimits(NamedTuple):
-    """What a target takes in one message before it calls it a violation."""
+    """The limits of one message, beyond which a target calls it a violation."""
 
     max_ndesc: int
     """Segment descriptors of a vring command."""

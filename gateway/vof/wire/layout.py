@@ -18,7 +18,7 @@ _R = TypeVar("_R", bound=NamedTuple)
 
 
 class Field(NamedTuple):
-    """Where a field stands, in bytes."""
+    """The offset and size of a field, in bytes."""
 
     offset: int
     size: int

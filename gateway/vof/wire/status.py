@@ -18,7 +18,8 @@ OTHER = 4096
 
 
 class Reason(Enum):
-    """Why a command is refused. Each has its number in *v5*, and an errno for the earlier ones."""
+    """The reasons for refusing a command. Each has its number in *v5*, and an errno for the earlier
+    ones."""
 
     UNKNOWN_COMMAND = 0x0001, errno.EOPNOTSUPP
     TOO_MANY_COMMANDS = 0x0002, errno.EBUSY

@@ -50,7 +50,8 @@ _E = TypeVar("_E")
 
 
 class _StreamParser(Generic[_E]):
-    """What both directions share: a head, its descriptors, and then buffers to fill."""
+    """The part of a parser that both directions share: a head, its descriptors, and then buffers to
+    fill."""
 
     def __init__(self, head_size: int) -> None:
         self._head_size = head_size
@@ -153,7 +154,7 @@ class Arrival(NamedTuple):
 
 
 class Expected(NamedTuple):
-    """Where the answer to a command goes."""
+    """The place for the answer to a command."""
 
     first_id: int = 0
     """Descriptor id of the first device-writable buffer: the place of its descriptor in the
@@ -238,7 +239,7 @@ class CompletionParser(_StreamParser[Arrival]):
 
 
 class StreamLimits(NamedTuple):
-    """What a target takes from one vring command before it calls it a violation."""
+    """The limits of one vring command, beyond which a target calls it a violation."""
 
     max_ndesc: int
     max_transfer: int

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""What the crypto device asks of whatever computes for it.
+"""The interface of a crypto backend: what the crypto device asks of it.
 
 Owns the interface only. A backend knows virtio's names of algorithms and the record of an operation
 (``vof.wire.crypto_operations``), whose lengths agree with one another; block, key and nonce lengths
@@ -18,7 +18,7 @@ from vof.wire.crypto_parameters import Parameters
 
 
 class CryptoContext(ABC):
-    """What a key and its parameters can be used for; by several threads at once."""
+    """A key and its parameters, ready to be used; by several threads at once."""
 
     @abstractmethod
     def execute(self, request: DataRequest) -> bytes:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""What a device model asks of the place that keeps its data.
+"""The interface of a block backend: what a disk asks of what keeps its data.
 
 Owns the interface only. A backend must not know virtio: it has bytes at offsets, and raises OSError
 where the disk fails. Its methods are called from many threads at once, and never beyond what
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class NativeLimits(NamedTuple):
-    """What the native data path has to know of the device that it reads and writes for."""
+    """The limits of a device that the native data path reads and writes for."""
 
     readonly: bool
     capacity: int

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""What the rng device asks of the place its bytes come from.
+"""The interface of a source of random bytes: what the rng device asks of it.
 
 Owns the interface only. A source must not know virtio, and never waits: who asked it knows how long
 an initiator can wait, and is woken when the target stops.
@@ -22,7 +22,7 @@ class RngStream(Protocol):
 
 
 class RngSource(ABC):
-    """Where random bytes come from, for all associations of a device."""
+    """A source of random bytes, for all associations of a device."""
 
     @abstractmethod
     def stream(self) -> RngStream:

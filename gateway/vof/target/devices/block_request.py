@@ -44,7 +44,7 @@ _ZEROS = bytes(1 << 16)
 
 @dataclass(frozen=True)
 class RequestLimits:
-    """What one request may ask for beyond reading and writing, as the config space says it."""
+    """The limits of one request, beyond reading and writing, as the config space says them."""
 
     max_discard_sectors: int
     max_write_zeroes_sectors: int
@@ -54,8 +54,8 @@ class RequestLimits:
 
 @dataclass(frozen=True)
 class Rules:
-    """What holds for a driver's requests; replaced as a whole, so that a request sees one state of
-    it.
+    """The rules for a driver's requests; replaced as a whole, so that a request sees one state of
+    them.
     """
 
     features: int = 0
@@ -64,8 +64,7 @@ class Rules:
 
 
 class Extent:
-    """How much of a disk is served. One for all its drivers; it may change between any two
-    requests."""
+    """The served part of a disk. One for all drivers; it may change between any two requests."""
 
     def __init__(self, end: int) -> None:
         self.end = end

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""How a crypto device refuses a request, understood or not (virtio 1.2 §5.9.7).
+"""Refuses requests to a crypto device, understood or not (virtio 1.2 §5.9.7).
 
 The status has its place by the kind of request. A request that came to the wrong queue is of a kind
 that this queue does not know; its answer has the status wherever its driver may look for it, so

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""What is counted of a crypto device's requests, read off their bytes (virtio 1.2 §5.9.7).
+"""Reads off a crypto device's requests what is counted of them (virtio 1.2 §5.9.7).
 
 Must not know how they are executed; they may be anything a driver sends.
 """

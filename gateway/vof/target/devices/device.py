@@ -31,7 +31,7 @@ class Unanswered(Exception):
 
 
 class Result(NamedTuple):
-    """What is counted of a request that was executed."""
+    """The outcome of a request that was executed, as it is counted."""
 
     data_bytes: int
     failed: bool

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""How fast the rng device gives bytes: its rate limit, and the waiting that comes of it.
+"""The pace at which the rng device gives bytes: its rate limit, and the waiting that comes of it.
 
 Owns all waiting of the device, ended at once by ``stop``: where the limit leaves nothing, and where
 the source has nothing. A request has no time (virtio 1.2 §5.4.6): it waits as long as its

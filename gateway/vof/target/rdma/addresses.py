@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Where to listen: at addresses that RDMA devices serve.
+"""Chooses the addresses to listen at: those that RDMA devices serve.
 
 Owns what
 ``address`` in [target] means for RDMA, and the words for an address that cannot be used. Must not

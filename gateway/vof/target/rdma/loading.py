@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Rdma(NamedTuple):
-    """What a target needs of the modules that import pyverbs."""
+    """The modules that import pyverbs, as far as a target needs them."""
 
     listen: Callable[[str, int], list[Listener]]
     acceptor: type[Acceptor]

@@ -38,15 +38,15 @@ class Region(Protocol):
 
     @property
     def address(self) -> int:
-        """Where it begins, as work requests and peers say it."""
+        """The address of its first byte, as work requests and peers say it."""
 
     @property
     def local_key(self) -> int:
-        """What our own work requests name it by."""
+        """The key by which our own work requests name it."""
 
     @property
     def remote_key(self) -> int:
-        """What a peer's work requests name it by, where they may."""
+        """The key by which a peer's work requests name it, where they may."""
 
     def close(self) -> None:
         """Revoke both keys; once this has returned no device touches the memory any more."""
@@ -61,7 +61,7 @@ class Chunk(NamedTuple):
 
     @property
     def address(self) -> int:
-        """Where it begins."""
+        """The address of its first byte."""
         return self.region.address + self.offset
 
     @property
@@ -71,7 +71,7 @@ class Chunk(NamedTuple):
 
 
 class Space:
-    """Which of a number of bytes are free."""
+    """Keeps the free ones of a number of bytes."""
 
     def __init__(self, size: int) -> None:
         self._size = size

@@ -47,7 +47,7 @@ from vof.wire.v5 import (
 
 
 class Inbox(Protocol):
-    """Where messages arrive."""
+    """The receives in which messages arrive."""
 
     def message(self, number: int, length: int) -> memoryview:
         """Return the ``length`` bytes that receive ``number`` has brought."""

@@ -34,7 +34,7 @@ Done = Callable[[], None]
 
 
 class Poster(Protocol):
-    """What puts work requests on a queue pair."""
+    """Puts work requests on a queue pair."""
 
     def post_reads(
         self, pieces: Sequence[KeyedDescriptor], address: int, key: int, ident: int
@@ -60,7 +60,7 @@ class Poster(Protocol):
 
 @dataclass
 class Operations:
-    """What one connection has posted."""
+    """The work requests that one connection has posted."""
 
     reads: int = 0
     writes: int = 0

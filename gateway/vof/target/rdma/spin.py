@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Whether a thread that has found nothing to do looks again at once, or sleeps until it is woken.
+"""Decides whether a thread with nothing to do looks again at once, or sleeps until it is woken.
 
 To be woken costs more than a short wait. So as long as waits are short there is no sleeping, and a
 wait that turns out to be a long one is slept through but for its beginning. Owns what is short.

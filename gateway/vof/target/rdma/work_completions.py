@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""What it means when a work request fails.
+"""Explains work requests that failed, and says whose fault that is.
 
 Owns the difference between a peer that breaks the protocol and one that is gone. Must not know
 pyverbs: the numbers are those of enum ibv_wc_status. Of a failure nothing else is told but the
