@@ -1,18 +1,18 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """What the published texts say, passage by passage, and which end has to keep to it.
 
-- 000: "[PATCH v2 06/11] transport-fabrics: introduce command set", 4 May 2023 (*v2*)
-- 003: "[PROPOSAL] Virtio Over Fabrics(TCP/RDMA)", 23 April 2023 (*proposal*)
-- v2: the text of the author's branch of the days before 000, for what is not in 000
+- proposal: "[PROPOSAL] Virtio Over Fabrics(TCP/RDMA)", 23 April 2023
+- v2: "[PATCH v2 06/11] transport-fabrics: introduce command set", 4 May 2023; and for what is not
+  in it the text of its author's branch of the days before
 - v5: the whole text of October 2023, of which "[PATCH v5 7/7] transport-fabrics: introduce keyed
   eager buffers" is the last part
 
-The first two are messages of the mailing list virtio-comment; lines are those of the archived
-pages, as they stand in our collection of sources, by whose numbers they are called here. They
-follow one another without a gap, so that none is forgotten; those that ask nothing of anybody have
-no ends. The other two go by section, and within one by sentence.
+The messages are those of the mailing list virtio-comment. Passages of the first two go by the lines
+of the archived page; they follow one another without a gap, so that none is forgotten, and those
+that ask nothing of anybody have no ends. The author's branch and v5 go by section, and within one
+by sentence.
 
-A test says which passage it tests, and of which end: ``@pytest.mark.clause("000:50", "target")``,
+A test says which passage it tests, and of which end: ``@pytest.mark.clause("v2:50", "target")``,
 ``@pytest.mark.clause("v5 Connect 3", "target")``. ``tests/meta/test_clauses.py`` looks for passages
 without a test.
 """
@@ -277,7 +277,7 @@ def _by_section(
             yield Passage(f"{text} {section} {number}", says, ends)
 
 
-LINES = {"000": _V2, "003": _PROPOSAL}
+LINES = {"v2": _V2, "proposal": _PROPOSAL}
 
 PASSAGES = [
     *(passage for text, passages in LINES.items() for passage in _by_line(text, passages)),

@@ -63,7 +63,7 @@ both_earlier = pytest.mark.parametrize("dialect", ["proposal", "v2"])
 # Values, command ids and events.
 
 
-@pytest.mark.clause("000:33-41", "initiator")
+@pytest.mark.clause("v2:33-41", "initiator")
 @both_earlier
 def test_a_value_is_as_wide_as_what_it_says(open_ends: Open, dialect: str) -> None:
     """Whatever stands in the other bytes of the eight."""
@@ -85,9 +85,9 @@ def test_a_value_is_as_wide_as_what_it_says(open_ends: Open, dialect: str) -> No
 
 
 @pytest.mark.clause("v5 Command ID 1", "initiator")
-@pytest.mark.clause("000:44-46", "initiator")
-@pytest.mark.clause("000:47-49", "initiator")
-@pytest.mark.clause("000:50", "initiator")
+@pytest.mark.clause("v2:44-46", "initiator")
+@pytest.mark.clause("v2:47-49", "initiator")
+@pytest.mark.clause("v2:50", "initiator")
 @each_dialect
 def test_ids_in_flight(open_ends: Open, dialect: str) -> None:
     """They differ, and by them alone answers find their requests, in whatever order they come."""
@@ -108,7 +108,7 @@ def test_ids_in_flight(open_ends: Open, dialect: str) -> None:
         assert data[sector] == bytes([sector]) * 512
 
 
-@pytest.mark.clause("000:47-49", "initiator")
+@pytest.mark.clause("v2:47-49", "initiator")
 @pytest.mark.parametrize("ident", [1, 0x100, 0xFEFF])
 @each_dialect
 def test_an_answer_with_another_id(open_ends: Open, dialect: str, ident: int) -> None:
@@ -120,8 +120,8 @@ def test_an_answer_with_another_id(open_ends: Open, dialect: str, ident: int) ->
 
 
 @pytest.mark.clause("v5 Command ID 2", "initiator")
-@pytest.mark.clause("000:51-53", "initiator")
-@pytest.mark.clause("000:64-65", "initiator")
+@pytest.mark.clause("v2:51-53", "initiator")
+@pytest.mark.clause("v2:64-65", "initiator")
 @pytest.mark.parametrize("ident", [0xFF00, 0xFFFD])
 @pytest.mark.parametrize("connection", [0, 1])
 @each_dialect
@@ -134,7 +134,7 @@ def test_a_reserved_id_of_no_event(
     assert isinstance(ends.session.error, RemoteProtocolError)
 
 
-@pytest.mark.clause("000:51-53", "initiator")
+@pytest.mark.clause("v2:51-53", "initiator")
 @pytest.mark.parametrize("event", [CONFIG_CHANGE, KEEPALIVE_EVENT])
 @each_dialect
 def test_an_event_on_a_virtqueue(open_ends: Open, dialect: str, event: bytes) -> None:
@@ -146,7 +146,7 @@ def test_an_event_on_a_virtqueue(open_ends: Open, dialect: str, event: bytes) ->
 
 
 @pytest.mark.clause("v5 Command ID 5", "initiator")
-@pytest.mark.clause("000:60-61", "initiator")
+@pytest.mark.clause("v2:60-61", "initiator")
 @both_later
 def test_a_keepalive_event_is_ignored(open_ends: Open, dialect: str) -> None:
     """Alone, many at a time, and before an answer."""
@@ -168,7 +168,7 @@ def test_a_keepalive_event_is_ignored(open_ends: Open, dialect: str) -> None:
     assert ends.session.error is None
 
 
-@pytest.mark.clause("000:62-63", "initiator")
+@pytest.mark.clause("v2:62-63", "initiator")
 @both_later
 def test_the_config_is_read_again_once_it_has_changed(open_ends: Open, dialect: str) -> None:
     ends = open_ends(dialect)
@@ -187,10 +187,10 @@ def test_the_config_is_read_again_once_it_has_changed(open_ends: Open, dialect: 
 @pytest.mark.clause("v5 Connect 1", "initiator")
 @pytest.mark.clause("v5 Connect 3", "initiator")
 @pytest.mark.clause("v5 Connect 4", "initiator")
-@pytest.mark.clause("000:69-72", "initiator")
-@pytest.mark.clause("000:75-76", "initiator")
-@pytest.mark.clause("000:77-78", "initiator")
-@pytest.mark.clause("000:79-82", "initiator")
+@pytest.mark.clause("v2:69-72", "initiator")
+@pytest.mark.clause("v2:75-76", "initiator")
+@pytest.mark.clause("v2:77-78", "initiator")
+@pytest.mark.clause("v2:79-82", "initiator")
 @pytest.mark.parametrize("target_id", [0, 7, 0xFFFE])
 @each_dialect
 def test_who_is_connected_as_what(open_ends: Open, dialect: str, target_id: int) -> None:
@@ -205,10 +205,10 @@ def test_who_is_connected_as_what(open_ends: Open, dialect: str, target_id: int)
     assert [each.connection.number for each in connects] == [0, 1, 2, 3]
 
 
-@pytest.mark.clause("000:83-98", "initiator")
-@pytest.mark.clause("000:99-102", "initiator")
-@pytest.mark.clause("000:103-110", "initiator")
-@pytest.mark.clause("000:203-208", "initiator")
+@pytest.mark.clause("v2:83-98", "initiator")
+@pytest.mark.clause("v2:99-102", "initiator")
+@pytest.mark.clause("v2:103-110", "initiator")
+@pytest.mark.clause("v2:203-208", "initiator")
 @both_earlier
 def test_the_layout_of_a_connect(open_ends: Open, dialect: str) -> None:
     """On both kinds of queue: one descriptor, and the body that it describes."""
@@ -243,10 +243,10 @@ OF_A_DIALECT = {
 }
 
 
-@pytest.mark.clause("000:111-114", "initiator")
-@pytest.mark.clause("000:131-136", "initiator")
-@pytest.mark.clause("000:151-153", "initiator")
-@pytest.mark.clause("000:183-187", "initiator")
+@pytest.mark.clause("v2:111-114", "initiator")
+@pytest.mark.clause("v2:131-136", "initiator")
+@pytest.mark.clause("v2:151-153", "initiator")
+@pytest.mark.clause("v2:183-187", "initiator")
 @pytest.mark.clause("v2 Opcodes Definition 1", "initiator")
 @pytest.mark.clause("v5 Overview 2", "initiator")
 @pytest.mark.clause("v5 VQ 1", "initiator")
@@ -265,7 +265,7 @@ def test_control_commands_are_sent_on_the_control_queue(open_ends: Open, dialect
             assert command.connection.number == int(command.opcode in (VRING, VQ))
 
 
-@pytest.mark.clause("000:115-116", "initiator")
+@pytest.mark.clause("v2:115-116", "initiator")
 @pytest.mark.clause("v2 Opcodes Definition 2", "initiator")
 @both_earlier
 def test_features_of_the_transport(open_ends: Open, dialect: str) -> None:
@@ -280,8 +280,8 @@ def test_features_of_the_transport(open_ends: Open, dialect: str) -> None:
     assert not other.of(GET_FEATURE)
 
 
-@pytest.mark.clause("000:117-120", "initiator")
-@pytest.mark.clause("000:121-127", "initiator")
+@pytest.mark.clause("v2:117-120", "initiator")
+@pytest.mark.clause("v2:121-127", "initiator")
 @pytest.mark.clause("v2 Opcodes Definition 4", "initiator")
 @pytest.mark.clause("v5 Get Device Feature 1", "initiator")
 @pytest.mark.clause("v5 Set Driver Feature 1", "initiator")
@@ -302,7 +302,7 @@ def test_features_of_the_device(open_ends: Open, dialect: str) -> None:
     assert len({words(each) for each in ends.of(SET_STATUS)}) == len(written)
 
 
-@pytest.mark.clause("000:137-143", "initiator")
+@pytest.mark.clause("v2:137-143", "initiator")
 @both_earlier
 def test_the_layout_of_a_queue_command(open_ends: Open, dialect: str) -> None:
     ends = open_ends(dialect, queues=3, queue_size=16)
@@ -311,8 +311,8 @@ def test_the_layout_of_a_queue_command(open_ends: Open, dialect: str) -> None:
     assert [words(each) for each in ends.of(SET_QUEUE_SIZE)] == told
 
 
-@pytest.mark.clause("000:154-160", "initiator")
-@pytest.mark.clause("000:165-173", "initiator")
+@pytest.mark.clause("v2:154-160", "initiator")
+@pytest.mark.clause("v2:165-173", "initiator")
 @pytest.mark.clause("v5 Get Config 1", "initiator")
 @each_dialect
 def test_the_config_space_is_read(open_ends: Open, dialect: str) -> None:
@@ -327,7 +327,7 @@ def test_the_config_space_is_read(open_ends: Open, dialect: str) -> None:
     assert {each.raw[6] for each in ends.of(GET_CONFIG)} == {1, 2, 4, 8}
 
 
-@pytest.mark.clause("000:174-182", "initiator")
+@pytest.mark.clause("v2:174-182", "initiator")
 @pytest.mark.clause("v5 Set Config 1", "initiator")
 @each_dialect
 def test_the_config_space_is_written(open_ends: Open, dialect: str) -> None:
@@ -339,7 +339,7 @@ def test_the_config_space_is_written(open_ends: Open, dialect: str) -> None:
         assert words(ends.of(SET_CONFIG)[-1]) == (40 | width << 16, value)
 
 
-@pytest.mark.clause("000:188-195", "initiator")
+@pytest.mark.clause("v2:188-195", "initiator")
 @both_earlier
 def test_the_layout_of_a_common_command(open_ends: Open, dialect: str) -> None:
     """The proposal's set_status has its value where the programs of its time have it."""
@@ -354,10 +354,10 @@ def test_the_layout_of_a_common_command(open_ends: Open, dialect: str) -> None:
 # Requests.
 
 
-@pytest.mark.clause("000:209-211", "initiator")
-@pytest.mark.clause("000:212-219", "initiator")
-@pytest.mark.clause("003:33-44", "initiator")
-@pytest.mark.clause("003:45-93", "initiator")
+@pytest.mark.clause("v2:209-211", "initiator")
+@pytest.mark.clause("v2:212-219", "initiator")
+@pytest.mark.clause("proposal:33-44", "initiator")
+@pytest.mark.clause("proposal:45-93", "initiator")
 @pytest.mark.clause("v2 Segment Descriptor Definition 1", "initiator")
 @pytest.mark.clause("v2 Segment Descriptor Definition 2", "initiator")
 @pytest.mark.clause("v2 Segment Descriptor Definition 3", "initiator")
@@ -382,10 +382,10 @@ def test_a_write(open_ends: Open, dialect: str) -> None:
     assert request.raw[16 + 4 * 24 :] == struct.pack("<IIQ", 1, 0, 8) + data
 
 
-@pytest.mark.clause("000:209-211", "initiator")
-@pytest.mark.clause("000:212-219", "initiator")
-@pytest.mark.clause("003:121-134", "initiator")
-@pytest.mark.clause("003:135-178", "initiator")
+@pytest.mark.clause("v2:209-211", "initiator")
+@pytest.mark.clause("v2:212-219", "initiator")
+@pytest.mark.clause("proposal:121-134", "initiator")
+@pytest.mark.clause("proposal:135-178", "initiator")
 @pytest.mark.clause("v2 Segment Descriptor Definition 1", "initiator")
 @pytest.mark.clause("v2 Segment Descriptor Definition 2", "initiator")
 @pytest.mark.clause("v2 Segment Descriptor Definition 3", "initiator")
@@ -432,11 +432,11 @@ def answer_by_hand(order: Sequence[int]) -> Callable[[Command], None]:
     return answer
 
 
-@pytest.mark.clause("000:227-234", "initiator")
-@pytest.mark.clause("003:94-106", "initiator")
-@pytest.mark.clause("003:107-120", "initiator")
-@pytest.mark.clause("003:179-191", "initiator")
-@pytest.mark.clause("003:192-229", "initiator")
+@pytest.mark.clause("v2:227-234", "initiator")
+@pytest.mark.clause("proposal:94-106", "initiator")
+@pytest.mark.clause("proposal:107-120", "initiator")
+@pytest.mark.clause("proposal:179-191", "initiator")
+@pytest.mark.clause("proposal:192-229", "initiator")
 @pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (1, 2, 0)])
 @both_earlier
 def test_returned_descriptors(open_ends: Open, dialect: str, order: Sequence[int]) -> None:
@@ -447,7 +447,7 @@ def test_returned_descriptors(open_ends: Open, dialect: str, order: Sequence[int
     assert ends.read(0, 8192) == data
 
 
-@pytest.mark.clause("000:227-234", "initiator")
+@pytest.mark.clause("v2:227-234", "initiator")
 @pytest.mark.parametrize("order", [(0,), (1,), (0, 1, 1), (0, 0)])
 @both_earlier
 def test_other_descriptors_than_were_sent(
@@ -459,7 +459,7 @@ def test_other_descriptors_than_were_sent(
     assert isinstance(ends.session.error, RemoteProtocolError)
 
 
-@pytest.mark.clause("000:220-226", "initiator")
+@pytest.mark.clause("v2:220-226", "initiator")
 @pytest.mark.clause("v2 Status Definition 1", "initiator")
 @pytest.mark.clause("v5 Status 3", "initiator")
 @each_dialect
@@ -481,7 +481,7 @@ def test_a_status_is_the_error_of_its_command(open_ends: Open, dialect: str) -> 
     assert ends.read() == bytes(512)
 
 
-@pytest.mark.clause("000:235-237", "initiator")
+@pytest.mark.clause("v2:235-237", "initiator")
 @each_dialect
 def test_whoever_waits_is_told(open_ends: Open, dialect: str) -> None:
     """Each by its own completion, and nobody by another's."""

@@ -69,7 +69,7 @@ NO_INSTANCE = {"proposal": ENODEV, "v2": ENODEV, "v5": 0x1010}
 # Values and command ids.
 
 
-@pytest.mark.clause("000:33-41", "target")
+@pytest.mark.clause("v2:33-41", "target")
 @both_earlier
 def test_a_value_begins_its_8_bytes(address: Address, speaker: Speaker) -> None:
     """Of each width there is: the status, the number of queues, the device's id, its features."""
@@ -84,8 +84,8 @@ def test_a_value_begins_its_8_bytes(address: Address, speaker: Speaker) -> None:
             assert not any(answer[8 + width :])
 
 
-@pytest.mark.clause("000:44-46", "target")
-@pytest.mark.clause("000:47-49", "target")
+@pytest.mark.clause("v2:44-46", "target")
+@pytest.mark.clause("v2:47-49", "target")
 @pytest.mark.clause("v5 Commands 1", "target")
 @pytest.mark.parametrize("ident", [0, 1, 0x0100, 0x1234, 0xFEFF])
 @each_dialect
@@ -103,7 +103,7 @@ def test_a_completion_has_its_command_s_id(address: Address, speaker: Speaker, i
             assert peer.completion() == (0, ident, 0, 0)
 
 
-@pytest.mark.clause("000:50", "target")
+@pytest.mark.clause("v2:50", "target")
 @pytest.mark.clause("v5 Command ID 1", "target")
 @pytest.mark.parametrize("place", ["control", "virtqueue"])
 @each_dialect
@@ -122,8 +122,8 @@ def test_an_id_twice_in_flight(address: Address, speaker: Speaker, place: str) -
         assert association.is_closed()
 
 
-@pytest.mark.clause("000:51-53", "target")
-@pytest.mark.clause("000:64-65", "target")
+@pytest.mark.clause("v2:51-53", "target")
+@pytest.mark.clause("v2:64-65", "target")
 @pytest.mark.clause("v5 Command ID 2", "target")
 @pytest.mark.parametrize("ident", [0xFF00, 0xFFFD, 0xFFFE, 0xFFFF])
 @each_dialect
@@ -137,8 +137,8 @@ def test_a_reserved_id(address: Address, speaker: Speaker, ident: int) -> None:
             assert association.is_closed()
 
 
-@pytest.mark.clause("000:51-53", "target")
-@pytest.mark.clause("000:62-63", "target")
+@pytest.mark.clause("v2:51-53", "target")
+@pytest.mark.clause("v2:62-63", "target")
 @each_dialect
 def test_an_event(address: Address, speaker: Speaker, tmp_path: Path) -> None:
     """Once the config has changed, on the control queue alone, and in no proposal."""
@@ -163,7 +163,7 @@ def test_an_event(address: Address, speaker: Speaker, tmp_path: Path) -> None:
 # Connect.
 
 
-@pytest.mark.clause("000:69-72", "target")
+@pytest.mark.clause("v2:69-72", "target")
 @pytest.mark.clause("v5 Connect 1", "target")
 @each_dialect
 def test_the_control_queue_comes_first(address: Address, speaker: Speaker) -> None:
@@ -178,7 +178,7 @@ def test_the_control_queue_comes_first(address: Address, speaker: Speaker) -> No
         assert queue.is_closed()
 
 
-@pytest.mark.clause("000:69-72", "target")
+@pytest.mark.clause("v2:69-72", "target")
 @pytest.mark.clause("v5 Connect 1", "target")
 @pytest.mark.parametrize("opcode", [1, 2, 0x1001, 0x0FFF, 0x2000])
 def test_nothing_comes_before_a_connect(address: Address, opcode: int) -> None:
@@ -186,8 +186,8 @@ def test_nothing_comes_before_a_connect(address: Address, opcode: int) -> None:
         assert peer.send(command_bytes(opcode)).is_closed()
 
 
-@pytest.mark.clause("000:73-74", "target")
-@pytest.mark.clause("000:75-76", "target")
+@pytest.mark.clause("v2:73-74", "target")
+@pytest.mark.clause("v2:75-76", "target")
 @pytest.mark.clause("v5 Connect 2", "target")
 @pytest.mark.parametrize("queue", [0, 1, 0xFFFF])
 @each_dialect
@@ -199,7 +199,7 @@ def test_the_target_id_of_a_control_queue(address: Address, speaker: Speaker, qu
         assert speaker.control(peer, "get_device_id") == 2
 
 
-@pytest.mark.clause("000:77-78", "target")
+@pytest.mark.clause("v2:77-78", "target")
 @pytest.mark.clause("v5 Connect 3", "target")
 @pytest.mark.clause("v5 Overview 2", "target")
 @pytest.mark.clause("v5 Overview 3", "target")
@@ -218,7 +218,7 @@ def test_each_association_has_a_target_id(address: Address, speaker: Speaker) ->
         assert two.target_id == idents[1]
 
 
-@pytest.mark.clause("000:79-82", "target")
+@pytest.mark.clause("v2:79-82", "target")
 @pytest.mark.clause("v5 Overview 1", "target")
 @pytest.mark.clause("v5 Connect 4", "target")
 @pytest.mark.clause("v5 Status 2", "target")
@@ -245,7 +245,7 @@ def test_the_connect_of_a_virtqueue(address: Address, speaker: Speaker) -> None:
         assert speaker.request(peer, IN, room=512)[0] == OK
 
 
-@pytest.mark.clause("000:83-98", "target")
+@pytest.mark.clause("v2:83-98", "target")
 @both_earlier
 def test_the_layout_of_a_connect(address: Address, speaker: Speaker) -> None:
     """Padding and the descriptor's address may hold anything."""
@@ -259,7 +259,7 @@ def test_the_layout_of_a_connect(address: Address, speaker: Speaker) -> None:
         assert speaker.control(peer, "get_num_queues") == 3
 
 
-@pytest.mark.clause("000:83-98", "target")
+@pytest.mark.clause("v2:83-98", "target")
 @pytest.mark.parametrize("oftype", [2, 3, 255])
 def test_an_oftype_that_is_not_tcp(address: Address, oftype: int) -> None:
     with Peer(address) as peer:
@@ -268,7 +268,7 @@ def test_an_oftype_that_is_not_tcp(address: Address, oftype: int) -> None:
         assert peer.connect(tvqn=DISK, oftype=1) == 0
 
 
-@pytest.mark.clause("000:99-102", "target")
+@pytest.mark.clause("v2:99-102", "target")
 @pytest.mark.parametrize(
     "fields", [{"ndesc": 2}, {"ndesc": 0xFFFF}, {"length": 1023}, {"length": 1025}, {"flags": 2}]
 )
@@ -281,7 +281,7 @@ def test_a_connect_with_anything_but_one_descriptor_of_its_body(
         assert peer.send(data).is_closed()
 
 
-@pytest.mark.clause("000:103-110", "target")
+@pytest.mark.clause("v2:103-110", "target")
 def test_the_layout_of_a_connect_s_body(address: Address) -> None:
     """A name ends with the first NUL, or with its field."""
     tail = b"\0" + b"\xff" * (255 - len(DISK))
@@ -296,10 +296,10 @@ def test_the_layout_of_a_connect_s_body(address: Address) -> None:
 # Commands of the control queue.
 
 
-@pytest.mark.clause("000:111-114", "target")
-@pytest.mark.clause("000:115-116", "target")
-@pytest.mark.clause("000:117-120", "target")
-@pytest.mark.clause("000:121-127", "target")
+@pytest.mark.clause("v2:111-114", "target")
+@pytest.mark.clause("v2:115-116", "target")
+@pytest.mark.clause("v2:117-120", "target")
+@pytest.mark.clause("v2:121-127", "target")
 @pytest.mark.clause("v2 Opcodes Definition 2", "target")
 @pytest.mark.clause("v2 Opcodes Definition 3", "target")
 @pytest.mark.clause("v2 Opcodes Definition 4", "target")
@@ -340,10 +340,10 @@ GETS = {
 }
 
 
-@pytest.mark.clause("000:128-130", "target")
-@pytest.mark.clause("000:144-150", "target")
-@pytest.mark.clause("000:161-164", "target")
-@pytest.mark.clause("000:196-202", "target")
+@pytest.mark.clause("v2:128-130", "target")
+@pytest.mark.clause("v2:144-150", "target")
+@pytest.mark.clause("v2:161-164", "target")
+@pytest.mark.clause("v2:196-202", "target")
 @pytest.mark.clause("v5 Commands 2", "target")
 @each_dialect
 def test_the_value_of_a_get_means_nothing(address: Address, speaker: Speaker) -> None:
@@ -360,8 +360,8 @@ def test_the_value_of_a_get_means_nothing(address: Address, speaker: Speaker) ->
         assert speaker.control(association.control, "get_status") == 1
 
 
-@pytest.mark.clause("000:131-136", "target")
-@pytest.mark.clause("000:137-143", "target")
+@pytest.mark.clause("v2:131-136", "target")
+@pytest.mark.clause("v2:137-143", "target")
 @both_earlier
 def test_a_queue_has_its_size(address: Address, speaker: Speaker) -> None:
     """Each its own; the padding behind its number may hold anything. In v2 it is what it is."""
@@ -380,9 +380,9 @@ def test_a_queue_has_its_size(address: Address, speaker: Speaker) -> None:
         assert speaker.try_control(association.control, "get_queue_size", 3) == (EINVAL, 0)
 
 
-@pytest.mark.clause("000:151-153", "target")
-@pytest.mark.clause("000:154-160", "target")
-@pytest.mark.clause("000:165-173", "target")
+@pytest.mark.clause("v2:151-153", "target")
+@pytest.mark.clause("v2:154-160", "target")
+@pytest.mark.clause("v2:165-173", "target")
 @pytest.mark.clause("v5 Get Config 1", "target")
 @pytest.mark.clause("v5 Get Config 3", "target")
 @each_dialect
@@ -405,8 +405,8 @@ def test_the_config_space_is_read(address: Address, speaker: Speaker) -> None:
             assert speaker.try_control(control, "get_config", width << 16) == (bad_width, 0)
 
 
-@pytest.mark.clause("000:151-153", "target")
-@pytest.mark.clause("000:174-182", "target")
+@pytest.mark.clause("v2:151-153", "target")
+@pytest.mark.clause("v2:174-182", "target")
 @pytest.mark.clause("v5 Set Config 1", "target")
 @pytest.mark.clause("v5 Set Config 2", "target")
 @each_dialect
@@ -432,8 +432,8 @@ def test_the_config_space_is_written(address: Address, speaker: Speaker) -> None
         assert speaker.config(control, 0, 8) == 2048
 
 
-@pytest.mark.clause("000:183-187", "target")
-@pytest.mark.clause("000:188-195", "target")
+@pytest.mark.clause("v2:183-187", "target")
+@pytest.mark.clause("v2:188-195", "target")
 @both_earlier
 def test_common_commands(address: Address, speaker: Speaker) -> None:
     """Padding may hold anything; the proposal's set_status has its value there (the programs')."""
@@ -455,7 +455,7 @@ def test_common_commands(address: Address, speaker: Speaker) -> None:
 # Requests.
 
 
-@pytest.mark.clause("000:203-208", "target")
+@pytest.mark.clause("v2:203-208", "target")
 @both_earlier
 def test_a_request_on_the_control_queue(address: Address, speaker: Speaker) -> None:
     """The one buffer that a control queue carries is a Connect's, described as any other. Of a
@@ -466,7 +466,7 @@ def test_a_request_on_the_control_queue(address: Address, speaker: Speaker) -> N
         assert association.is_closed()
 
 
-@pytest.mark.clause("000:209-211", "target")
+@pytest.mark.clause("v2:209-211", "target")
 @pytest.mark.parametrize("length", [0, 15, 16, 528, 529, 0xFFFFFFFF])
 @both_earlier
 def test_the_length_of_a_vring_command(address: Address, speaker: Speaker, length: int) -> None:
@@ -478,7 +478,7 @@ def test_the_length_of_a_vring_command(address: Address, speaker: Speaker, lengt
         assert speaker.request(association.queue, IN, 1, room=512) == (OK, b"\x11" * 512)
 
 
-@pytest.mark.clause("000:212-219", "target")
+@pytest.mark.clause("v2:212-219", "target")
 @pytest.mark.parametrize("ndesc", [0, 129, 0xFFFF])
 @both_earlier
 def test_numbers_of_descriptors_that_are_too_many_or_none(
@@ -490,7 +490,7 @@ def test_numbers_of_descriptors_that_are_too_many_or_none(
         assert association.is_closed()
 
 
-@pytest.mark.clause("000:220-226", "target")
+@pytest.mark.clause("v2:220-226", "target")
 @pytest.mark.clause("v2 Status Definition 1", "target")
 @each_dialect
 def test_a_refused_command_is_answered(address: Address, speaker: Speaker) -> None:
@@ -502,12 +502,12 @@ def test_a_refused_command_is_answered(address: Address, speaker: Speaker) -> No
         assert speaker.control(association.control, "get_device_id") == 2
 
 
-@pytest.mark.clause("000:220-226", "target")
-@pytest.mark.clause("000:227-234", "target")
-@pytest.mark.clause("003:94-106", "target")
-@pytest.mark.clause("003:107-120", "target")
-@pytest.mark.clause("003:179-191", "target")
-@pytest.mark.clause("003:192-229", "target")
+@pytest.mark.clause("v2:220-226", "target")
+@pytest.mark.clause("v2:227-234", "target")
+@pytest.mark.clause("proposal:94-106", "target")
+@pytest.mark.clause("proposal:107-120", "target")
+@pytest.mark.clause("proposal:179-191", "target")
+@pytest.mark.clause("proposal:192-229", "target")
 @both_earlier
 def test_a_completion_returns_the_writable_descriptors(address: Address, speaker: Speaker) -> None:
     """With their ids and flags, what they hold one behind the other: ``vring_completion`` looks."""
@@ -525,10 +525,10 @@ def test_a_completion_returns_the_writable_descriptors(address: Address, speaker
         assert queue.vring_completion(rooms, 14) == data + b"\0"
 
 
-@pytest.mark.clause("003:33-44", "target")
-@pytest.mark.clause("003:45-93", "target")
-@pytest.mark.clause("003:121-134", "target")
-@pytest.mark.clause("003:135-178", "target")
+@pytest.mark.clause("proposal:33-44", "target")
+@pytest.mark.clause("proposal:45-93", "target")
+@pytest.mark.clause("proposal:121-134", "target")
+@pytest.mark.clause("proposal:135-178", "target")
 @pytest.mark.clause("v2 Segment Descriptor Definition 1", "target")
 @pytest.mark.clause("v2 Segment Descriptor Definition 2", "target")
 @pytest.mark.clause("v2 Segment Descriptor Definition 3", "target")

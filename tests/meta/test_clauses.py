@@ -67,15 +67,15 @@ def test_no_line_is_left_out() -> None:
 
 def test_claims_are_found() -> None:
     source = """
-@pytest.mark.clause("000:50", "target")
+@pytest.mark.clause("v2:50", "target")
 @pytest.mark.parametrize("x", [1])
 def test_it(): ...
 
 class TestThat:
-    @pytest.mark.clause("000:51-53", "initiator")
+    @pytest.mark.clause("v2:51-53", "initiator")
     def test_this(self): ...
 """
     assert dict(claims(ast.parse(source))) == {
-        "test_it": ("000:50", "target"),
-        "test_this": ("000:51-53", "initiator"),
+        "test_it": ("v2:50", "target"),
+        "test_this": ("v2:51-53", "initiator"),
     }

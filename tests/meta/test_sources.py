@@ -75,16 +75,34 @@ HEADLESS = re.compile(
 )
 """Words that begin a clause which leans on another; a headline stands alone."""
 
-SHIPPED = [path for path in MODULES if "tests" not in path.relative_to(ROOT).parts]
+SHIPPED = [path for path in SOURCES if path.relative_to(ROOT).parts[0] != "tests"]
 
 
-@pytest.mark.parametrize("path", SHIPPED, ids=named)
+@pytest.mark.parametrize("path", [path for path in SHIPPED if path.suffix == ".py"], ids=named)
 def test_a_module_begins_with_a_headline(path: Path) -> None:
     text = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
     assert text
     headline = " ".join(text.partition("\n\n")[0].split())
     assert not HEADLESS.match(headline)
     assert headline.endswith(".")
+
+
+TEXTS = {"proposal", "v2", "v5"}
+"""The published texts of the protocol, as docs/protocol.md names them."""
+
+ELSEWHERE = {"doc/proto.md"}
+"""A document of NBD's."""
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=named)
+def test_what_is_cited_can_be_found(path: Path) -> None:
+    """It is in this project, or published."""
+    text = path.read_text(encoding="utf-8")
+    papers = set(re.findall(r"[\w./-]+\.md\b", text)) - ELSEWHERE
+    assert [name for name in papers if not (ROOT / name).exists()] == []
+    if path.suffix == ".py":
+        assert set(re.findall(r"(?<![\w*`])\*(\w+)\*(?![\w*])", text)) <= TEXTS
+    assert not re.search(r"\b(?:issue|ticket|bug) #?\d", text, re.IGNORECASE)
 
 
 @pytest.mark.parametrize("path", [path for path in MODULES if PACKAGE in path.parents], ids=named)

@@ -2,8 +2,7 @@
 """Leader and followers: of those who wait on one connection, one at a time receives for all.
 
 At depth 1 the thread that waits is the one that reads the socket, so no request pays for a
-hand-over between threads (DESIGN, "No hop that a request does not need"). Owns who leads and who
-sleeps; must not know what is received or how.
+hand-over between threads. Owns who leads and who sleeps; must not know what is received or how.
 """
 
 from __future__ import annotations

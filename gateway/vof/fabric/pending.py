@@ -3,7 +3,7 @@
 
 One kind of object for both kinds of waiter: a thread blocks on it through its fabric queue, a task
 gets a callback. The buffers it lends come back only on completion or after its queue is torn down
-(DESIGN): until ``done`` neither ``parts`` nor ``buffers`` may be touched by their owner.
+(CONTRIBUTING.md): until ``done`` neither ``parts`` nor ``buffers`` may be touched by their owner.
 """
 
 from __future__ import annotations

@@ -40,11 +40,11 @@ MAX_DESCS = 64
 
 
 @pytest.mark.clause("v5 Keyed Transmission 6", "target")
-@pytest.mark.clause("003:232-244", "target")
-@pytest.mark.clause("003:245-292", "target")
-@pytest.mark.clause("003:293-295", "target")
-@pytest.mark.clause("003:296-307", "target")
-@pytest.mark.clause("003:308-312", "target")
+@pytest.mark.clause("proposal:232-244", "target")
+@pytest.mark.clause("proposal:245-292", "target")
+@pytest.mark.clause("proposal:293-295", "target")
+@pytest.mark.clause("proposal:296-307", "target")
+@pytest.mark.clause("proposal:308-312", "target")
 @each_dialect
 def test_requests(attach: Attach, dialect: Dialect) -> None:
     association = attach(dialect=dialect, queues=2)

@@ -63,9 +63,9 @@ class TestVring:
     def rig(self, make_rig: MakeKeyedRig) -> KeyedRig:
         return make_rig(Framing.CHAINS)
 
-    @pytest.mark.clause("003:232-244", "initiator")
-    @pytest.mark.clause("003:293-295", "initiator")
-    @pytest.mark.clause("003:296-307", "initiator")
+    @pytest.mark.clause("proposal:232-244", "initiator")
+    @pytest.mark.clause("proposal:293-295", "initiator")
+    @pytest.mark.clause("proposal:296-307", "initiator")
     def test_a_write(self, rig: KeyedRig) -> None:
         status = buffer_of(1)
         one, two = b"1" * 4096, b"2" * 4096
@@ -90,7 +90,7 @@ class TestVring:
         assert arrival.completion.value == 1
         assert bytes(status) == b"\0"
 
-    @pytest.mark.clause("003:308-312", "initiator")
+    @pytest.mark.clause("proposal:308-312", "initiator")
     def test_a_read(self, rig: KeyedRig) -> None:
         one, two, status = buffer_of(4096), buffer_of(4096), buffer_of(1)
         pending = rig.submit([HEADER], [one, two, status], tail=1)

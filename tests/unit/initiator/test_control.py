@@ -123,8 +123,8 @@ COMMANDS: list[tuple[str, Call, str, int, object]] = [
 ]
 
 
-@pytest.mark.clause("000:33-41", "initiator")
-@pytest.mark.clause("000:188-195", "initiator")
+@pytest.mark.clause("v2:33-41", "initiator")
+@pytest.mark.clause("v2:188-195", "initiator")
 @pytest.mark.parametrize(
     ("call", "sent", "value", "returned"),
     [entry[1:] for entry in COMMANDS],

@@ -176,8 +176,8 @@ def test_after_the_end_nothing_is_taken_and_nothing_leaks(far_of: MakeFar) -> No
     assert far.fabric.take_id(2, wait=False) == 0
 
 
-@pytest.mark.clause("000:51-53", "initiator")
-@pytest.mark.clause("000:64-65", "initiator")
+@pytest.mark.clause("v2:51-53", "initiator")
+@pytest.mark.clause("v2:64-65", "initiator")
 def test_ids_stay_below_the_reserved_ones(far_of: MakeFar) -> None:
     far = far_of(65535)
     assert far.queue.size == FIRST_RESERVED
@@ -188,7 +188,7 @@ def test_ids_stay_below_the_reserved_ones(far_of: MakeFar) -> None:
     drain.result()
 
 
-@pytest.mark.clause("000:50", "initiator")
+@pytest.mark.clause("v2:50", "initiator")
 def test_many_threads_keep_to_the_size_and_never_share_an_id(far_of: MakeFar) -> None:
     size, threads, rounds = 16, 12, 150
     far = far_of(size)

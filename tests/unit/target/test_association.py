@@ -25,7 +25,7 @@ def refusal(call: object, *arguments: object) -> int:
     return caught.value.reason.errno
 
 
-@pytest.mark.clause("000:77-78", "target")
+@pytest.mark.clause("v2:77-78", "target")
 def test_ids_are_the_lowest_free(place: Place) -> None:
     attached = [place.control() for _ in range(4)]
     assert [item.association.target_id for item in attached] == [0, 1, 2, 3]

@@ -89,7 +89,7 @@ readonly=yes, block_size=4K, cache=directsync
     assert (two.backend, two.options) == (MemoryOptions(1 << 30), BlockOptions())
 
 
-@pytest.mark.clause("000:73-74", "target")
+@pytest.mark.clause("v2:73-74", "target")
 def test_there_are_fewer_associations_than_target_ids() -> None:
     """Target ids are the lowest that are free: 0xffff is never one of them."""
     assert parse("[target]\ntargets=65535\n", "x").settings.targets == 0xFFFF

@@ -53,8 +53,8 @@ V2_WRITE_8K = """
 """v2: the first flag says that a descriptor is keyed, so the last has it as well."""
 
 
-@pytest.mark.clause("003:232-244", "initiator")
-@pytest.mark.clause("003:245-292", "initiator")
+@pytest.mark.clause("proposal:232-244", "initiator")
+@pytest.mark.clause("proposal:245-292", "initiator")
 @pytest.mark.clause("v2 Keyed Transmission 1", "initiator")
 @pytest.mark.clause("v2 Keyed Transmission 2", "initiator")
 @pytest.mark.parametrize(
@@ -65,7 +65,7 @@ def test_a_write_by_segment_descriptors(framing: Framing, golden: str) -> None:
     assert message == bytes.fromhex(golden)
 
 
-@pytest.mark.clause("003:308-312", "initiator")
+@pytest.mark.clause("proposal:308-312", "initiator")
 @pytest.mark.parametrize(
     ("framing", "flags"), [(Framing.CHAINS, [1, 3, 3, 2]), (Framing.SEGMENTS, [1, 3, 3, 3])]
 )
@@ -140,7 +140,7 @@ FORMS = {
 each_form = pytest.mark.parametrize("form", FORMS)
 
 
-@pytest.mark.clause("003:296-307", "initiator")
+@pytest.mark.clause("proposal:296-307", "initiator")
 @pytest.mark.clause("v5 VQ Keyed Eager Buffers 4", "initiator")
 @each_form
 @pytest.mark.parametrize(

@@ -310,7 +310,7 @@ ANSWERS = [
 ]
 
 
-@pytest.mark.clause("003:296-307", "target")
+@pytest.mark.clause("proposal:296-307", "target")
 @pytest.mark.clause("v5 VQ Keyed Eager Buffers 4", "target")
 @pytest.mark.parametrize(("asked", "done", "refused"), ANSWERS, ids=lambda item: str(item)[:30])
 def test_a_completion(asked: tuple[Dialect, bytes], done: str, refused: str) -> None:
