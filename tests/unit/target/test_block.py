@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tests.unit.target.disk import EIO, NotingBackend
 from vof.errors import ConfigError, RemoteProtocolError
 from vof.target.devices.block import BlockDevice, BlockOptions
-from vof.target.devices.block_request import BlockRequests, Extent, RequestLimits, Rules
+from vof.target.devices.block_request import BlockRequests, RequestLimits, Rules, ServedSize
 from vof.target.devices.device import DeviceInstance
 from vof.wire.blk import WRITEBACK_OFFSET, Feature
 
@@ -302,7 +302,9 @@ LIMITS = RequestLimits(16, 16, 16, 4)
 
 
 def requests(backend: NotingBackend) -> BlockRequests:
-    served = BlockRequests("a", backend, Extent(backend.size), LIMITS, serial=b"id", readonly=False)
+    served = BlockRequests(
+        "a", backend, ServedSize(backend.size), LIMITS, serial=b"id", readonly=False
+    )
     served.rules = Rules(features=(1 << 17) - 1)
     return served
 

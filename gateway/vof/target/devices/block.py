@@ -20,8 +20,8 @@ from vof.logline import event
 from vof.target.backends.interface import Backend, NativeLimits
 from vof.target.devices.block_request import (
     BlockRequests,
-    Extent,
     RequestLimits,
+    ServedSize,
     kind_of,
     result_of,
 )
@@ -128,8 +128,8 @@ class BlockDevice(Device):
         self.num_queues = options.queues
         self.backend = backend
         self.options = options
-        self.extent = Extent(self._served(backend.size))
-        if not self.extent.end:
+        self.served_size = ServedSize(self._served(backend.size))
+        if not self.served_size.end:
             raise ConfigError(
                 f"{backend.size} bytes are less than one block of {options.block_size} bytes"
             )
@@ -169,11 +169,11 @@ class BlockDevice(Device):
                 return False
             size = self.backend.measure()
             end = self._served(size)
-            if end == self.extent.end:
+            if end == self.served_size.end:
                 self._tell_tail(size)
                 return False
             # Requests first: what a driver is told holds already.
-            self.extent.end = end
+            self.served_size.end = end
             if self.native:
                 self.native.resize(end)
             generation, config = self._space
@@ -217,7 +217,7 @@ class BlockDevice(Device):
         return self.backend.open_native(
             NativeLimits(
                 readonly=self.options.readonly,
-                capacity=self.extent.end,
+                capacity=self.served_size.end,
                 max_discard_sectors=REQUEST_LIMITS.max_discard_sectors,
                 max_write_zeroes_sectors=REQUEST_LIMITS.max_write_zeroes_sectors,
                 max_segments=REQUEST_LIMITS.max_segments,
@@ -262,7 +262,7 @@ class BlockDevice(Device):
         limits = REQUEST_LIMITS
         alignment = physical >> SECTOR_SHIFT
         full = Config(
-            capacity=self.extent.end >> SECTOR_SHIFT,
+            capacity=self.served_size.end >> SECTOR_SHIFT,
             size_max=SIZE_MAX,
             seg_max=SEG_MAX,
             blk_size=block,
@@ -302,7 +302,7 @@ class BlockInstance(DeviceInstance):
         self._requests = BlockRequests(
             device.tvqn,
             device.backend,
-            device.extent,
+            device.served_size,
             REQUEST_LIMITS,
             serial=device.options.serial.encode(),
             readonly=device.options.readonly,

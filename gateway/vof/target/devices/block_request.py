@@ -63,8 +63,8 @@ class Rules:
     """A write is on the medium before it completes."""
 
 
-class Extent:
-    """The served part of a disk. One for all drivers; it may change between any two requests."""
+class ServedSize:
+    """The served size of a disk. One for all drivers; it may change between any two requests."""
 
     def __init__(self, end: int) -> None:
         self.end = end
@@ -81,7 +81,7 @@ class BlockRequests:
         self,
         tvqn: str,
         backend: Backend,
-        extent: Extent,
+        served_size: ServedSize,
         limits: RequestLimits,
         *,
         serial: bytes,
@@ -90,7 +90,7 @@ class BlockRequests:
         self.rules = Rules()
         self._tvqn = tvqn
         self._backend = backend
-        self._extent = extent
+        self._served_size = served_size
         self._limits = limits
         self._serial = serial
         self._readonly = readonly
@@ -142,7 +142,7 @@ class BlockRequests:
     def _range(self, sector: int, length: int) -> int:
         """Return the byte offset of ``sector``, or -1 where the range is no part of the disk."""
         offset = sector << SECTOR_SHIFT
-        if length % SECTOR_SIZE or offset + length > self._extent.end:
+        if length % SECTOR_SIZE or offset + length > self._served_size.end:
             return -1
         return offset
 
