@@ -19,7 +19,10 @@ from vof.gateways.fuse import arguments as mount
 from vof.target import cli as target
 
 README = ROOT / "README.md"
-DOCUMENTS = [README, ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+DOCUMENTS = [
+    *(README, ROOT / "CONTRIBUTING.md", ROOT / "tests" / "README.md"),
+    *sorted((ROOT / "docs").glob("*.md")),
+]
 NAMES = [named(path) for path in DOCUMENTS]
 
 PROGRAMS: dict[str, Callable[[], argparse.ArgumentParser]] = {
