@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from itertools import count
 from typing import NamedTuple
 
-from vof.fabric.link import Write
+from vof.fabric.rdma.interface import Write
 
 PATIENCE = 20.0
 
@@ -133,7 +133,8 @@ class Far:
 
 
 class ScriptedLink:
-    """See ``vof.fabric.link.Link``. ``room`` is how many sends it takes; None: any number."""
+    """See ``vof.fabric.rdma.interface.Link``. ``room`` is how many sends it takes;
+    None: any number."""
 
     def __init__(self, device: FakeDevice, commands: int = 64) -> None:
         self.commands = commands

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
  * A stream virtqueue's connection, as its initiator sees it: the native twin of
- * vof.fabric.tcp.TcpQueue.
+ * vof.fabric.tcp.queue.TcpQueue.
  *
  * Owns the socket, the table of commands in flight, the order of sends, and who receives: of those
  * who wait, one at a time leads and receives for all (leader and followers), straight into the

@@ -6,7 +6,7 @@ from __future__ import annotations
 import socket
 
 from vof.fabric.interface import OnLost, Queue
-from vof.fabric.tcp import TcpQueue
+from vof.fabric.tcp.queue import TcpQueue
 from vof.implementation import use_native
 from vof.wire.dialect import Framing
 

@@ -16,9 +16,9 @@ from vof.counts import MAX_KINDS, OTHER, Count
 from vof.errors import (
     ConfigError, LocalProtocolError, NoAnswer, RemoteProtocolError, SessionLost,
 )
-from vof.fabric import stream_requests
 from vof.fabric.interface import Activity, Statistics
 from vof.fabric.pending import Pending
+from vof.fabric.tcp import requests as stream_requests
 from vof.fabric.ticks import tick_of
 from vof.wire.dialect import Framing
 from vof.wire.stream import Arrival

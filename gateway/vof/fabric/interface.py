@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """The interface between fabric and initiator: a queue, whatever carries it.
 
-``tcp.TcpQueue`` is the reference; ``vof.engine.native.NativeQueue`` does the same without the
-interpreter, and the same tests run on each. ``rdma.RdmaQueue`` carries by keys what they stream.
+``tcp.queue.TcpQueue`` is the reference; ``vof.engine.native.NativeQueue`` does the same without the
+interpreter, and the same tests run on each. ``rdma.queue.RdmaQueue`` carries by keys what they
+stream.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 
 Any failure ends the connection and every command in flight at once; whoever made the queue is told
 through ``on_lost``. A subclass for each transport sends, receives and gives up the connection:
-``tcp`` over a stream, ``rdma`` by keys.
+``tcp.queue`` over a stream, ``rdma.queue`` by keys.
 
 Must not know how a command travels, nor what it means.
 """

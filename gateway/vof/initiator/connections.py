@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING, Protocol
 
 from vof.engine.choice import open_queue
 from vof.errors import CompletionError, ConfigError, ConnectError, RemoteProtocolError
-from vof.fabric.connect import connect_tcp, free_port
 from vof.fabric.destination import Destination
-from vof.fabric.eager import EagerRange
 from vof.fabric.interface import OnLost, Queue
-from vof.fabric.keyed_requests import MAX_PAYLOAD, MAX_SEGS
-from vof.fabric.link import Link
-from vof.fabric.rdma import RdmaQueue
-from vof.fabric.rdma_connect import connect_rdma
-from vof.fabric.taps import TappedLink
+from vof.fabric.rdma.connect import connect_rdma
+from vof.fabric.rdma.eager import EagerRange
+from vof.fabric.rdma.interface import Link
+from vof.fabric.rdma.queue import RdmaQueue
+from vof.fabric.rdma.requests import MAX_PAYLOAD, MAX_SEGS
+from vof.fabric.rdma.tapped import TappedLink
+from vof.fabric.tcp.connect import connect_tcp, free_port
 from vof.initiator.control import ControlQueue
 from vof.initiator.parameters import SessionParameters
 from vof.wire.constants import MAX_COMMAND_ID, Transport, TransportFeature
@@ -28,7 +28,7 @@ from vof.wire.dialect import Dialect
 from vof.wire.v5 import MAX_KEYED_DESCS
 
 if TYPE_CHECKING:
-    from vof.fabric.verbs import Domain
+    from vof.fabric.rdma.verbs import Domain
 
 CONTROL_SIZE = 16
 """Descriptors in flight on a control queue: one command at a time."""

@@ -17,7 +17,7 @@ from vof.errors import RemoteProtocolError
 from vof.fabric.deadline import Deadline
 from vof.fabric.interface import Queue
 from vof.fabric.pending import Pending
-from vof.fabric.rdma import RdmaQueue
+from vof.fabric.rdma.queue import RdmaQueue
 from vof.wire.connect import Connect, Names
 from vof.wire.constants import (
     CONFIG_WIDTHS,

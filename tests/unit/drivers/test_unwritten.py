@@ -12,7 +12,7 @@ from typing import cast
 import pytest
 
 from tests.unit.drivers.crypto_device import config
-from tests.unit.fabric.keyed_rig import SIZE, KeyedRig
+from tests.unit.fabric.rdma.keyed_rig import SIZE, KeyedRig
 from vof.drivers.block import BlockDriver
 from vof.drivers.block_geometry import Geometry
 from vof.drivers.crypto import CryptoDriver

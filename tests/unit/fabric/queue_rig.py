@@ -12,8 +12,8 @@ from vof.engine.native import NativeQueue
 from vof.errors import VofError
 from vof.fabric.interface import InFlight, Queue
 from vof.fabric.pending import Pending
-from vof.fabric.stream_requests import StreamQueue
-from vof.fabric.tcp import TcpQueue
+from vof.fabric.tcp.queue import TcpQueue
+from vof.fabric.tcp.requests import StreamQueue
 
 MakeQueue = type[TcpQueue] | type[NativeQueue]
 

@@ -10,8 +10,8 @@ import pytest
 
 from tests.support.loopback import Background
 from tests.support.scripted_link import Message
-from tests.unit.fabric.keyed_rig import KeyedRig
 from tests.unit.fabric.queue_rig import buffer_of
+from tests.unit.fabric.rdma.keyed_rig import KeyedRig
 from vof.errors import CompletionError, ConfigError, RemoteProtocolError
 from vof.initiator.connections import Connections, connections_of, destination_of
 from vof.initiator.control import ControlQueue

@@ -13,7 +13,7 @@ from tests.support.protocol_numbers import CONNECT
 from tests.support.scripted_target import completion
 from tests.vectors.recordings import I2T, load
 from vof.errors import CompletionError
-from vof.fabric.tcp import TcpQueue
+from vof.fabric.tcp.queue import TcpQueue
 from vof.initiator.control import ControlQueue
 from vof.wire.connect import Names
 from vof.wire.constants import DeviceStatus

@@ -17,7 +17,7 @@ from tests.unit.fabric.queue_rig import MakeQueue
 from vof.errors import LocalProtocolError, SessionLost, VofError
 from vof.fabric.interface import Queue
 from vof.fabric.pending import Pending
-from vof.fabric.stream_requests import StreamQueue
+from vof.fabric.tcp.requests import StreamQueue
 from vof.initiator.virtqueue import Virtqueue
 from vof.wire.dialect import PROPOSAL
 

@@ -21,7 +21,7 @@ from vof.errors import (
     VofError,
     WrongDevice,
 )
-from vof.fabric.tcp import TcpQueue
+from vof.fabric.tcp.queue import TcpQueue
 from vof.gateways.nbd.export import Export
 from vof.gateways.nbd.plugin import NbdGateway, dump_plugin, format_exception, help_text
 from vof.gateways.settings.keys import PLUGIN

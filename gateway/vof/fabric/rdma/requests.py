@@ -15,10 +15,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from vof.errors import LocalProtocolError, RemoteProtocolError
-from vof.fabric.buffers import SLAB_SIZE, Extent, Pool
-from vof.fabric.eager import EagerRange, Lease
-from vof.fabric.extents import ALIGNMENT, rounded
-from vof.fabric.link import Write
+from vof.fabric.rdma.eager import EagerRange, Lease
+from vof.fabric.rdma.extents import ALIGNMENT, rounded
+from vof.fabric.rdma.interface import Write
+from vof.fabric.rdma.memory import SLAB_SIZE, Extent, Pool
 from vof.wire.connect import Connect, Names, encode_body, encode_connect, encode_keyed_rest
 from vof.wire.constants import Transport
 from vof.wire.dialect import Framing

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tests.support.loopback import Background
 from tests.support.scripted_target import wait_until
 from vof.errors import ConnectError, SessionLost
-from vof.fabric.buffers import Extent, Pool
+from vof.fabric.rdma.memory import Extent, Pool
 
 KIB = 1024
 

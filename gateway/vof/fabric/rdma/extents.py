@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Keeps the free parts of a range of bytes: first fit, neighbours joined.
 
-For registered memory (``buffers``) and for the eager range of a target's virtqueue (``eager``)
+For registered memory (``memory``) and for the eager range of a target's virtqueue (``eager``)
 alike. Must not know what the bytes are, nor who else looks: whoever owns one keeps it to one thread
 at a time.
 """

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING
 
 from vof.errors import ConfigError, ConnectError
 from vof.fabric.destination import Destination, resolve
-from vof.fabric.rdma_errors import check_machine, explained
+from vof.fabric.rdma.errors import check_machine, explained
 from vof.fabric.staggered import AllFailed, Attempt, first_of
 from vof.fabric.unreachable import unreachable
 from vof.rdma.loading import logging_left_alone
 
 if TYPE_CHECKING:
-    from vof.fabric.rdma_link import RdmaLink
-    from vof.fabric.verbs import Domain
+    from vof.fabric.rdma.link import RdmaLink
+    from vof.fabric.rdma.verbs import Domain
 
 
 def connect_rdma(
@@ -57,7 +57,7 @@ def connect_rdma(
 def _load() -> None:
     try:
         with logging_left_alone():
-            from vof.fabric import rdma_cm, rdma_link  # noqa: F401, PLC0415 - only who wants RDMA
+            from vof.fabric.rdma import cm, link  # noqa: F401, PLC0415 - only who wants RDMA
     except ImportError as error:
         raise ConfigError(
             f"transport=rdma needs pyverbs, which cannot be loaded: {error}; install the package "
@@ -74,9 +74,9 @@ def _attempt(
     domain: Domain | None,
     commands: int,
 ) -> Attempt[tuple[RdmaLink, Domain]]:
-    from vof.fabric.rdma_cm import ConnectionManager  # noqa: PLC0415
-    from vof.fabric.rdma_link import RdmaLink  # noqa: PLC0415
-    from vof.fabric.verbs import Domain  # noqa: PLC0415
+    from vof.fabric.rdma.cm import ConnectionManager  # noqa: PLC0415
+    from vof.fabric.rdma.link import RdmaLink  # noqa: PLC0415
+    from vof.fabric.rdma.verbs import Domain  # noqa: PLC0415
 
     manager = ConnectionManager()
     made: Domain | None = None

@@ -17,7 +17,7 @@ from tests.support.scripted_target import wait_until
 from tests.unit.fabric.queue_rig import QueueRig, buffer_of, command, completion
 from vof.errors import RemoteProtocolError, SessionLost
 from vof.fabric.pending import Pending
-from vof.fabric.tcp import TcpQueue
+from vof.fabric.tcp.queue import TcpQueue
 from vof.wire.stream import Arrival
 
 MakeRig = Callable[..., QueueRig]

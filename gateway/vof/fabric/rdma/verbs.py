@@ -2,7 +2,7 @@
 """pyverbs as it has to be used: what it never frees, or must not do in a child.
 
 Owns the life of its objects, and the protection domain of an association with its registered
-memory. To be imported by ``rdma_connect`` alone, when a connection is made: pyverbs may not be
+memory. To be imported by ``connect`` alone, when a connection is made: pyverbs may not be
 there, and takes over the root logger where it is.
 
 No call of pyverbs lets other threads run meanwhile, so none may block: whoever waits polls a
@@ -25,7 +25,7 @@ from pyverbs.pd import PD
 from pyverbs.pyverbs_error import PyverbsError
 
 from vof.errors import ConnectError
-from vof.fabric.buffers import Pool
+from vof.fabric.rdma.memory import Pool
 from vof.rdma.descriptors import COMPLETION_CHANNEL, close_with_descriptor, with_descriptor
 from vof.rdma.failures import as_os_error, os_error
 

@@ -21,9 +21,9 @@ import pyverbs.enums as e
 from pyverbs.cmid import CMID, AddrInfo, CMEvent, CMEventChannel, ConnParam
 from pyverbs.pyverbs_error import PyverbsError
 
-from vof.fabric.rdma_errors import CmError
+from vof.fabric.rdma.errors import CmError
+from vof.fabric.rdma.verbs import Held
 from vof.fabric.staggered import Attempt, Wait
-from vof.fabric.verbs import Held
 from vof.rdma.descriptors import EVENT_CHANNEL, with_descriptor
 from vof.rdma.failures import as_os_error, os_error
 

@@ -9,10 +9,10 @@ from collections.abc import Iterator
 import pytest
 
 from tests.support.scripted_link import FakeDevice, ScriptedLink
-from tests.unit.fabric.keyed_rig import SIZE
-from vof.fabric.buffers import Pool
-from vof.fabric.rdma import RdmaQueue
-from vof.fabric.taps import TappedLink
+from tests.unit.fabric.rdma.keyed_rig import SIZE
+from vof.fabric.rdma.memory import Pool
+from vof.fabric.rdma.queue import RdmaQueue
+from vof.fabric.rdma.tapped import TappedLink
 from vof.wire.constants import Command
 from vof.wire.dialect import PROPOSAL
 

@@ -14,12 +14,12 @@ import trio
 from tests.support.loopback import Background
 from tests.support.scripted_link import Descriptor, Message
 from tests.support.scripted_target import wait_until
-from tests.unit.fabric.keyed_rig import SIZE, KeyedRig
 from tests.unit.fabric.queue_rig import buffer_of
+from tests.unit.fabric.rdma.keyed_rig import SIZE, KeyedRig
 from vof.errors import LocalProtocolError, RemoteProtocolError, SessionLost
-from vof.fabric import rdma
 from vof.fabric.config_watch import ConfigWatch
 from vof.fabric.pending import Pending
+from vof.fabric.rdma import queue
 from vof.fabric.tasks import wait_in_task
 from vof.wire.connect import Connect, Names
 from vof.wire.dialect import PROPOSAL, V5, Framing
@@ -595,7 +595,7 @@ class TestQuickAnswers:
         return slept
 
     def test_are_looked_for(self, rig: KeyedRig, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(rdma, "SPIN", 20.0)
+        monkeypatch.setattr(queue, "SPIN", 20.0)
         pending = rig.submit([b"x"], [])
         rig.far.complete_vq(pending.command_id, 0)
         finish(rig, pending)
@@ -603,13 +603,13 @@ class TestQuickAnswers:
         assert [self.exchange(rig) for _ in range(3)] == [False] * 3
 
     def test_that_end_with_a_slow_one(self, rig: KeyedRig, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(rdma, "SPIN", 0.0)
+        monkeypatch.setattr(queue, "SPIN", 0.0)
         for _ in range(3):
             rig.link.armed = False
             assert self.exchange(rig, asleep=True)
 
     def test_an_end_is_noticed(self, rig: KeyedRig, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(rdma, "SPIN", 20.0)
+        monkeypatch.setattr(queue, "SPIN", 20.0)
         self.test_are_looked_for(rig, monkeypatch)
         waiter = Background(finish, rig, rig.submit([b"x"], []))
         wait_until(lambda: rig.leading, "a waiter")

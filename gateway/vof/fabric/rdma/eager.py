@@ -16,7 +16,7 @@ from itertools import pairwise
 from threading import Lock
 
 from vof.errors import RemoteProtocolError
-from vof.fabric.extents import Extents
+from vof.fabric.rdma.extents import Extents
 from vof.wire.v5 import KeyedDescriptor
 
 MAX_PIECES = 4

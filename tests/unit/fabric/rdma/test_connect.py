@@ -13,14 +13,15 @@ import pytest
 
 from tests.support.loopback import unused_port
 from vof.errors import ConnectError
-from vof.fabric import rdma_connect, staggered
+from vof.fabric import staggered
 from vof.fabric.destination import Destination
-from vof.fabric.rdma_errors import CmError
+from vof.fabric.rdma import connect
+from vof.fabric.rdma.errors import CmError
 from vof.fabric.staggered import Attempt, Wait
 
-rdma_cm = pytest.importorskip("vof.fabric.rdma_cm")
-rdma_link = pytest.importorskip("vof.fabric.rdma_link")
-verbs = pytest.importorskip("vof.fabric.verbs")
+cm = pytest.importorskip("vof.fabric.rdma.cm")
+links = pytest.importorskip("vof.fabric.rdma.link")
+verbs = pytest.importorskip("vof.fabric.rdma.verbs")
 
 SILENT, LATE, REFUSED, LIVE = "10.1.0.1", "10.1.0.2", "10.1.0.3", "10.1.0.4"
 
@@ -88,10 +89,10 @@ class Link(Thing):
 @pytest.fixture
 def machine(monkeypatch: pytest.MonkeyPatch) -> Iterator[Machine]:
     machine = Machine()
-    monkeypatch.setattr(rdma_cm, "ConnectionManager", machine.manager)
+    monkeypatch.setattr(cm, "ConnectionManager", machine.manager)
     monkeypatch.setattr(verbs, "Domain", machine.domain)
-    monkeypatch.setattr(rdma_link, "RdmaLink", machine.link)
-    monkeypatch.setattr(rdma_connect, "check_machine", lambda: None)
+    monkeypatch.setattr(links, "RdmaLink", machine.link)
+    monkeypatch.setattr(connect, "check_machine", lambda: None)
     monkeypatch.setattr(staggered, "ATTEMPT_DELAY", 0.01)
     yield machine
     os.close(machine.nothing)
@@ -108,12 +109,12 @@ def destination(
 
 def test_the_first_that_connects(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     to = destination(monkeypatch, SILENT, LATE, REFUSED, LIVE)
-    link, domain = rdma_connect.connect_rdma(to, None, 0, None, 16)
+    link, domain = connect.connect_rdma(to, None, 0, None, 16)
     assert machine.asked == [SILENT, LATE, REFUSED, LIVE]
     assert isinstance(link, Link)
     assert machine.open == {link, domain, link.manager}
     # The association's other connections go there, and to the same domain.
-    other, same = rdma_connect.connect_rdma(to, None, 0, domain, 16)
+    other, same = connect.connect_rdma(to, None, 0, domain, 16)
     assert machine.asked[4:] == [LIVE]
     assert same is domain
     assert isinstance(other, Link)
@@ -123,7 +124,7 @@ def test_the_first_that_connects(machine: Machine, monkeypatch: pytest.MonkeyPat
 def test_none_that_connects(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     to = destination(monkeypatch, SILENT, LATE, REFUSED, seconds=0.1)
     with pytest.raises(ConnectError) as caught:
-        rdma_connect.connect_rdma(to, None, 0, None, 16)
+        connect.connect_rdma(to, None, 0, None, 16)
     assert str(caught.value) == (
         f"cannot connect to {to.where} over RDMA: {SILENT}, {LATE}: no answer within 0.1 s; "
         f"{REFUSED}: refused; is a target listening there with transport rdma?"
@@ -136,17 +137,17 @@ def test_an_address_that_another_device_leads_to(
 ) -> None:
     other = Domain(machine, "rxe1")
     with pytest.raises(ConnectError, match=r"device rxe0 now, and by rxe1 before; name one"):
-        rdma_connect.connect_rdma(destination(monkeypatch, LIVE), None, 0, other, 16)  # type: ignore[arg-type]
+        connect.connect_rdma(destination(monkeypatch, LIVE), None, 0, other, 16)  # type: ignore[arg-type]
     assert machine.open == {other}
 
 
 def test_what_the_connection_manager_says(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each step waits for its event, and no longer than it has."""
-    manager = rdma_cm.ConnectionManager.__new__(rdma_cm.ConnectionManager)
+    manager = cm.ConnectionManager.__new__(cm.ConnectionManager)
     events: list[int | None] = []
     manager.fd = 7
     monkeypatch.setattr(manager, "_next", lambda: events.pop(0), raising=False)
-    wanted, refused = rdma_cm.ce.RDMA_CM_EVENT_CONNECT_RESPONSE, rdma_cm.ce.RDMA_CM_EVENT_REJECTED
+    wanted, refused = cm.ce.RDMA_CM_EVENT_CONNECT_RESPONSE, cm.ce.RDMA_CM_EVENT_REJECTED
     far = 1e12
     events[:] = [None, wanted]
     assert [wait.fd for wait in manager._await("connection", wanted, far)] == [7]

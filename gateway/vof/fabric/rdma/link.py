@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""A reliable connection on RDMA: one queue pair with its two completion queues; see ``link``.
+"""A reliable connection on RDMA: one queue pair with its two completion queues; see ``interface``.
 
 Receives are posted ahead for every command that may be in flight, in chains that are posted again
 as a whole when all of a chain are used up. Sends ask for no completion but now and then: that a
 command was answered says that it was sent. Work requests are made once; posting copies them.
 
-Must not know commands. What the connection manager does is ``rdma_cm``'s.
+Must not know commands. What the connection manager does is ``cm``'s.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ from pyverbs.qp import QP, QPAttr, QPCap, QPInitAttr
 from pyverbs.wr import SGE, RecvWR, SendWR
 
 from vof.errors import RemoteProtocolError
-from vof.fabric.eager import MAX_PIECES
-from vof.fabric.link import Write
+from vof.fabric.rdma.eager import MAX_PIECES
+from vof.fabric.rdma.interface import Write
+from vof.fabric.rdma.verbs import Domain, Held
 from vof.fabric.staggered import Attempt
-from vof.fabric.verbs import Domain, Held
 from vof.rdma.descriptors import COMPLETION_CHANNEL, with_descriptor
 from vof.rdma.failures import as_os_error, os_error
 
 if TYPE_CHECKING:
     from pyverbs.cq import WC
 
-    from vof.fabric.rdma_cm import ConnectionManager
+    from vof.fabric.rdma.cm import ConnectionManager
 
 MAX_COMMANDS = 1024
 """Commands in flight on one connection at most."""

@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 
-import vof.fabric
+import vof.fabric.rdma
 from vof.errors import ConfigError, ConnectError
-from vof.fabric import rdma_errors
 from vof.fabric.destination import Destination
-from vof.fabric.rdma_connect import connect_rdma
-from vof.fabric.rdma_errors import CmError, check_machine, explained
+from vof.fabric.rdma import errors
+from vof.fabric.rdma.connect import connect_rdma
+from vof.fabric.rdma.errors import CmError, check_machine, explained
 from vof.fabric.staggered import AllFailed
 from vof.fabric.unreachable import Failure, unreachable
 from vof.rdma import addresses
@@ -36,7 +36,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
     """Pretends that there is a device with these GIDs, and a connection manager."""
     devices, manager = tmp_path / "devices", tmp_path / "rdma_cm"
     monkeypatch.setattr(addresses, "DEVICES", devices)
-    monkeypatch.setattr(rdma_errors, "_MANAGER", manager)
+    monkeypatch.setattr(errors, "_MANAGER", manager)
 
     def make(*gids: str, managed: bool = True) -> None:
         table = devices / "rxe0" / "ports" / "1" / "gids"
@@ -57,9 +57,9 @@ def without_pyverbs(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [name for name in sys.modules if name.partition(".")[0] == "pyverbs"]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "pyverbs", None)
-    for name in ("rdma_cm", "rdma_link", "verbs"):
-        monkeypatch.delitem(sys.modules, f"vof.fabric.{name}", raising=False)
-        monkeypatch.delattr(vof.fabric, name, raising=False)
+    for name in ("cm", "link", "verbs"):
+        monkeypatch.delitem(sys.modules, f"vof.fabric.rdma.{name}", raising=False)
+        monkeypatch.delattr(vof.fabric.rdma, name, raising=False)
 
 
 def test_without_pyverbs(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,11 +7,11 @@ from collections.abc import Callable, Sequence
 
 from tests.support.scripted_link import FakeDevice, ScriptedLink
 from vof.errors import VofError
-from vof.fabric.buffers import Pool
-from vof.fabric.eager import EagerRange
 from vof.fabric.interface import InFlight, Queue
 from vof.fabric.pending import Pending
-from vof.fabric.rdma import RdmaQueue
+from vof.fabric.rdma.eager import EagerRange
+from vof.fabric.rdma.memory import Pool
+from vof.fabric.rdma.queue import RdmaQueue
 from vof.wire.dialect import Framing
 from vof.wire.v5 import KeyedDescriptor
 

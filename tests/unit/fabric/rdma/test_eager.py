@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vof.errors import RemoteProtocolError
-from vof.fabric.eager import MAX_PIECES, EagerRange, Lease
+from vof.fabric.rdma.eager import MAX_PIECES, EagerRange, Lease
 from vof.wire.v5 import KeyedDescriptor
 
 

@@ -20,7 +20,7 @@ from threading import Condition
 from typing import Protocol
 
 from vof.errors import SessionLost, VofError
-from vof.fabric.extents import Extents
+from vof.fabric.rdma.extents import Extents
 
 SLAB_SIZE = (4 << 20) + (64 << 10)
 """Bytes that are registered at a time; the most that one extent can have: 4 MiB and what goes with

@@ -19,10 +19,10 @@ from collections import deque
 from collections.abc import Sequence
 
 from vof.errors import LocalProtocolError
-from vof.fabric import stream_requests
 from vof.fabric.interface import OnLost, Statistics
 from vof.fabric.pending import Pending
 from vof.fabric.queue import EVENTS, BaseQueue
+from vof.fabric.tcp import requests
 from vof.fabric.ticks import SHORT_TICK, TICK, set_receive_timeout, tick_of
 from vof.wire.connect import Connect, Names
 from vof.wire.constants import AsyncEvent
@@ -88,16 +88,16 @@ class TcpQueue(BaseQueue):
         wait: bool = True,
         counted: bool = False,
     ) -> Pending | None:
-        return stream_requests.prepare(self, what, readable, payload, writable, tail, wait=wait)
+        return requests.prepare(self, what, readable, payload, writable, tail, wait=wait)
 
     def release(self, pending: Pending) -> None:
-        stream_requests.release(self, pending)
+        requests.release(self, pending)
 
     def prepare_control(self, what: str, command: bytes) -> Pending:
         return Pending(what, HEAD.unpack_from(command)[1], [command])
 
     def prepare_connect(self, what: str, connect: Connect, names: Names) -> Pending:
-        return stream_requests.prepare_connect(what, connect, names)
+        return requests.prepare_connect(what, connect, names)
 
     def statistics(self) -> Statistics:
         return Statistics(

@@ -6,7 +6,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vof.fabric.extents import ALIGNMENT, Extents, rounded
+from vof.fabric.rdma.extents import ALIGNMENT, Extents, rounded
 
 SIZE = 64 * ALIGNMENT
 

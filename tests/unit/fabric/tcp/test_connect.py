@@ -19,10 +19,10 @@ from tests.support.loopback import nothing_left_open, unused_port
 from tests.support.shortage import no_descriptors
 from vof.errors import ConfigError, ConnectError
 from vof.fabric import staggered
-from vof.fabric.connect import connect_tcp
 from vof.fabric.deadline import Deadline
 from vof.fabric.destination import Address, Destination, interleaved
 from vof.fabric.staggered import Attempt, Wait, first_of
+from vof.fabric.tcp.connect import connect_tcp
 
 SILENT, LIVE, OTHER = "127.0.0.2", "127.0.0.3", "127.0.0.4"
 

@@ -2,7 +2,7 @@
 """The keyed fabric: one reliable connection carries one queue's commands as messages that name
 registered memory.
 
-Owns which commands are in flight over a ``link`` and where their bytes are meanwhile. A request's
+Owns which commands are in flight over a ``Link`` and where their bytes are meanwhile. A request's
 device-readable bytes are copied into registered memory when it is formed, and what the device wrote
 is copied out once when its completion has come. Nothing here resumes over another connection: the
 target's keys and ours end with it.
@@ -17,13 +17,13 @@ from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 from vof.errors import LocalProtocolError, SessionLost
-from vof.fabric.buffers import Pool
-from vof.fabric.eager import EagerRange
 from vof.fabric.interface import InFlight, OnLost, Statistics
-from vof.fabric.keyed_requests import Carriage, KeyedForm
-from vof.fabric.link import Link
 from vof.fabric.pending import Pending, data_bytes
 from vof.fabric.queue import EVENTS, BaseQueue
+from vof.fabric.rdma.eager import EagerRange
+from vof.fabric.rdma.interface import Link
+from vof.fabric.rdma.memory import Pool
+from vof.fabric.rdma.requests import Carriage, KeyedForm
 from vof.fabric.ticks import TICK, tick_of
 from vof.wire.connect import Connect, Names
 from vof.wire.dialect import Framing

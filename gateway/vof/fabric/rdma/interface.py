@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """The connection of a keyed queue: messages, writes to the peer's memory, and an end.
 
-``rdma_link.RdmaLink`` is the one on RDMA; tests have another, in which the peer is a script. Every
+``link.RdmaLink`` is the one on RDMA; tests have another, in which the peer is a script. Every
 method that fails raises ConnectionError (an OSError) with the reason in words.
 """
 

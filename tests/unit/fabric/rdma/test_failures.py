@@ -12,12 +12,12 @@ import pytest
 
 from tests.support.loopback import Background
 from tests.support.scripted_target import wait_until
-from tests.unit.fabric.keyed_rig import KeyedRig
 from tests.unit.fabric.queue_rig import buffer_of
+from tests.unit.fabric.rdma.keyed_rig import KeyedRig
 from tests.unit.fabric.test_fork import in_child
 from vof.errors import LocalProtocolError, RemoteProtocolError, SessionLost
-from vof.fabric import rdma
 from vof.fabric.pending import Pending
+from vof.fabric.rdma import queue
 from vof.wire.dialect import Framing
 
 MakeKeyedRig = Callable[..., KeyedRig]
@@ -205,7 +205,7 @@ class TestProbe:
     def test_is_sent_while_a_target_is_silent(
         self, rig: KeyedRig, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(rdma, "PROBE_IDLE", 0.05)
+        monkeypatch.setattr(queue, "PROBE_IDLE", 0.05)
         rig.queue.set_timeout(1.0)  # for a short tick
         pending = rig.submit([b"x"], [])
         waiter = Background(rig.queue.wait, pending)
@@ -218,7 +218,7 @@ class TestProbe:
     ) -> None:
         found = []
         for idle in (60.0, 0.0):
-            monkeypatch.setattr(rdma, "PROBE_IDLE", idle)
+            monkeypatch.setattr(queue, "PROBE_IDLE", idle)
             rig.queue.look()
             found.append(rig.link.probes)
         assert found == [0, 1]
