@@ -13,11 +13,9 @@ from collections.abc import Callable
 from threading import Lock
 from typing import Any
 
-from vof.errors import RemoteProtocolError
 from vof.fabric.deadline import Deadline
 from vof.fabric.interface import Queue
 from vof.fabric.pending import Pending
-from vof.fabric.rdma.queue import RdmaQueue
 from vof.wire.connect import Connect, Names
 from vof.wire.constants import (
     CONFIG_WIDTHS,
@@ -27,7 +25,6 @@ from vof.wire.constants import (
 )
 from vof.wire.dialect import FEATURE_SELECT_BITS, FEATURE_SELECT_MAX_SEGS, Dialect
 from vof.wire.structs import Completion
-from vof.wire.v5 import KeyedDescriptor
 
 _COMMAND_ID = 0
 """The lowest id: some targets answer every command with it. One command is in flight at a time."""
@@ -45,7 +42,7 @@ class ControlQueue:
     """
 
     def __init__(self, fabric: Queue, dialect: Dialect, deadline: Deadline | None = None) -> None:
-        self._fabric = fabric
+        self.fabric = fabric
         self._dialect = dialect
         self.deadline = deadline
         """Bounds every command together, while the session is being opened."""
@@ -166,59 +163,33 @@ class ControlQueue:
         """Return the most keyed descriptors that a command takes."""
         return int(self._execute(Command.GET_KEYED_NUM_DESCS).value)
 
-    def get_keyed_eager_buf(self, index: int, descs: int) -> list[KeyedDescriptor]:
-        """Return the first ``descs`` eager buffers of a virtqueue, over RDMA.
-
-        Raises RemoteProtocolError if there are more than were asked for.
-        """
-        fabric = self._fabric
-        assert isinstance(fabric, RdmaQueue)
-        command = Command.GET_KEYED_EAGER_BUF
-        what = command.value
-        buffers: list[KeyedDescriptor] = []
-
-        def take(pending: Pending, completion: Any) -> None:
-            if completion.value > descs:
-                raise RemoteProtocolError(
-                    f"{what} returns {completion.value} buffers of at most {descs}"
-                )
-            buffers.extend(fabric.eager_buffers(pending, completion.value))
-
-        self._run(
-            command,
-            lambda: fabric.prepare_get_keyed_eager_buf(what, _COMMAND_ID, index, descs),
-            take,
-        )
-        return buffers
-
     def _connect(self, connect: Connect, names: Names) -> Any:
         command = Command.CONNECT
-        return self._run(
-            command,
-            lambda: self._fabric.prepare_connect(command.value, connect, names),
+        return self.run(
+            command, lambda _id: self.fabric.prepare_connect(command.value, connect, names)
         )
 
-    def _form(self, command: Command, **fields: int) -> Pending:
-        data = self._dialect.encode(command, _COMMAND_ID, **fields)
-        return self._fabric.prepare_control(command.value, data)
-
     def _execute(self, command: Command, **fields: int) -> Any:
-        return self._run(command, lambda: self._form(command, **fields))
+        def prepare(command_id: int) -> Pending:
+            data = self._dialect.encode(command, command_id, **fields)
+            return self.fabric.prepare_control(command.value, data)
 
-    def _run(
+        return self.run(command, prepare)
+
+    def run(
         self,
         command: Command,
-        prepare: Callable[[], Pending],
+        prepare: Callable[[int], Pending],
         take: Callable[[Pending, Any], None] = lambda _pending, _completion: None,
     ) -> Any:
-        """Send what ``prepare`` forms, and return its completion; ``take`` what came with one that
-        is no refusal."""
+        """Send what ``prepare`` forms with a command id, and return its completion; ``take`` what
+        came with one that is no refusal."""
         with self._one_at_a_time:
             if self.deadline is not None:
-                self._fabric.set_timeout(self.deadline.left())
-            pending = prepare()
-            self._fabric.submit(pending)
-            arrived: Completion = self._fabric.wait(pending).completion
+                self.fabric.set_timeout(self.deadline.left())
+            pending = prepare(_COMMAND_ID)
+            self.fabric.submit(pending)
+            arrived: Completion = self.fabric.wait(pending).completion
             completion = self._dialect.decode_completion(command, arrived)
             if not arrived.status:
                 take(pending, completion)

@@ -9,11 +9,13 @@ not open anything.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from vof.addresses import MAX_LENGTH, parse_address, with_port
+from vof.addresses import MAX_LENGTH, parse_address
 from vof.errors import ConfigError
 from vof.fabric.taps import Taps
+from vof.initiator.portal import Portal
 from vof.wire.constants import DEFAULT_PORT, Transport
 from vof.wire.dialect import DIALECT_NAMES, dialect_by_name
 from vof.wire.names import check_name, random_ivqn
@@ -116,9 +118,15 @@ class SessionParameters:
                 raise ConfigError(f"unknown parameter '{key}'; known are {', '.join(PARAMETERS)}")
 
     @property
+    def portals(self) -> Sequence[Portal]:
+        """The ways to the target, at least one: the first is the one to go."""
+        transport = Transport(self.transport)
+        return (Portal(transport, self.taddr, self.tport, self.iaddr, self.iport),)
+
+    @property
     def where(self) -> str:
         """The target as ``host:port``, for messages."""
-        return with_port(self.taddr, self.tport)
+        return self.portals[0].where
 
 
 def parse_integer(key: str, value: str, low: int, high: int) -> int:

@@ -30,11 +30,11 @@ from vof.fabric.config_watch import ConfigWatch
 from vof.fabric.destination import Destination
 from vof.fabric.ended import await_end
 from vof.fabric.interface import InFlight, Queue
-from vof.initiator.connections import CONTROL_SIZE, connections_of, destination_of
 from vof.initiator.control import ControlQueue
 from vof.initiator.parameters import SessionParameters
 from vof.initiator.queue_sizes import QueueSizes
 from vof.initiator.refusals import is_closed, may_be_of_later, refusal_of
+from vof.initiator.transports import CONTROL_SIZE, connections_of
 from vof.initiator.virtqueue import Virtqueue
 from vof.wire.connect import Names
 from vof.wire.constants import (
@@ -88,6 +88,7 @@ class Session:
     def __init__(
         self, parameters: SessionParameters, tvqn: str, dialect: Dialect, destination: Destination
     ) -> None:
+        portal = parameters.portals[0]
         self.parameters = parameters
         self.tvqn = tvqn
         self.state = State.CONNECTED
@@ -98,7 +99,7 @@ class Session:
         self._names = Names(parameters.ivqn, tvqn)
         self._closing = False
         self._destination = destination
-        self._connections = connections_of(parameters, dialect, destination)
+        self._connections = connections_of(portal, parameters, dialect, destination)
         self.max_payload = self._connections.max_payload
         """Bytes that a request may carry, both directions together."""
         self._queues: list[Queue] = []
@@ -121,7 +122,7 @@ class Session:
         tvqn = parameters.tvqn
         if tvqn is None:
             raise ConfigError("no tvqn given: which device of the target is meant? Use tvqn=NAME")
-        destination = destination_of(parameters)
+        destination = parameters.portals[0].destination(parameters.connect_timeout)
         dialect = dialect_by_name(parameters.dialect)
         if dialect is None:
             return cls._open_best(parameters, tvqn, destination)

@@ -14,9 +14,7 @@ from tests.support.sessions import parameters_for
 from tests.support.target_fixtures import Serve
 from vof.errors import ConnectError, SessionLost
 from vof.fabric.destination import Destination
-from vof.initiator import session
-from vof.initiator.connections import destination_of
-from vof.initiator.parameters import SessionParameters
+from vof.initiator.portal import Portal
 from vof.initiator.session import Session
 
 Left = Callable[[float], None]
@@ -27,11 +25,13 @@ Left = Callable[[float], None]
 def left(monkeypatch: pytest.MonkeyPatch) -> Left:
     made: list[Destination] = []
 
-    def noted(parameters: SessionParameters) -> Destination:
-        made.append(destination_of(parameters))
+    begin = Portal.destination
+
+    def noted(portal: Portal, seconds: float) -> Destination:
+        made.append(begin(portal, seconds))
         return made[-1]
 
-    monkeypatch.setattr(session, "destination_of", noted)
+    monkeypatch.setattr(Portal, "destination", noted)
 
     def set_left(seconds: float) -> None:
         made[-1].deadline.at = time.monotonic() + seconds

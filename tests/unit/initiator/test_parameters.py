@@ -9,6 +9,8 @@ import pytest
 
 from vof.errors import ConfigError
 from vof.initiator.parameters import PARAMETERS, SessionParameters, parse_integer
+from vof.initiator.portal import Portal
+from vof.wire.constants import Transport
 
 GOOD = [
     ("tvqn", "a/b:c d", "a/b:c d"),
@@ -123,6 +125,20 @@ def test_each_initiator_has_a_name_of_its_own() -> None:
 )
 def test_where(taddr: str, where: str) -> None:
     assert SessionParameters(taddr=taddr).where == where
+
+
+def test_the_portal_is_made_of_what_is_said() -> None:
+    parameters = SessionParameters()
+    assert parameters.portals == (Portal(Transport.TCP, "127.0.0.1", 15771),)
+    for key, value in {
+        "taddr": "::1",
+        "tport": "7",
+        "transport": "rdma",
+        "iaddr": "::2",
+        "iport": "9",
+    }.items():
+        parameters.set(key, value)
+    assert parameters.portals == (Portal(Transport.RDMA, "::1", 7, "::2", 9),)
 
 
 @pytest.mark.parametrize("text", ["3", "03", "5"])

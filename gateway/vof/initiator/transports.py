@@ -8,12 +8,14 @@ session.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Protocol
 
 from vof.engine.choice import open_queue
-from vof.errors import CompletionError, ConfigError, ConnectError, RemoteProtocolError
+from vof.errors import CompletionError, ConnectError, RemoteProtocolError
 from vof.fabric.destination import Destination
 from vof.fabric.interface import OnLost, Queue
+from vof.fabric.pending import Pending
 from vof.fabric.rdma.connect import connect_rdma
 from vof.fabric.rdma.eager import EagerRange
 from vof.fabric.rdma.interface import Link
@@ -23,9 +25,10 @@ from vof.fabric.rdma.tapped import TappedLink
 from vof.fabric.tcp.connect import connect_tcp, free_port
 from vof.initiator.control import ControlQueue
 from vof.initiator.parameters import SessionParameters
-from vof.wire.constants import MAX_COMMAND_ID, Transport, TransportFeature
+from vof.initiator.portal import Portal
+from vof.wire.constants import MAX_COMMAND_ID, Command, Transport, TransportFeature
 from vof.wire.dialect import Dialect
-from vof.wire.v5 import MAX_KEYED_DESCS
+from vof.wire.v5 import MAX_KEYED_DESCS, KeyedDescriptor
 
 if TYPE_CHECKING:
     from vof.fabric.rdma.verbs import Domain
@@ -43,7 +46,7 @@ class Connections(Protocol):
     """Descriptors of a request that travel at all."""
 
     def open(self, name: str, offset: int, size: int, on_lost: OnLost) -> Queue:
-        """Return a connected queue for ``size`` descriptors, the ``offset``-th from ``iport``.
+        """Return a connected queue for ``size`` descriptors, the ``offset``-th of its association.
 
         Raises ConfigError, ConnectError.
         """
@@ -59,17 +62,10 @@ class Connections(Protocol):
 
 
 def connections_of(
-    parameters: SessionParameters, dialect: Dialect, destination: Destination
+    portal: Portal, parameters: SessionParameters, dialect: Dialect, destination: Destination
 ) -> Connections:
-    """Return what opens the queues of an association over the transport that the user chose."""
-    if Transport(parameters.transport) is Transport.RDMA:
-        return _RdmaConnections(parameters, dialect, destination)
-    return _TcpConnections(parameters, dialect, destination)
-
-
-def destination_of(parameters: SessionParameters) -> Destination:
-    """Return where an opening goes that begins now."""
-    return Destination(parameters.taddr, parameters.tport, parameters.connect_timeout)
+    """Return what opens the queues of an association by a portal, which is at ``destination``."""
+    return _KINDS[portal.transport](portal, parameters, dialect, destination)
 
 
 class _TcpConnections:
@@ -77,27 +73,32 @@ class _TcpConnections:
     max_segs = MAX_COMMAND_ID
 
     def __init__(
-        self, parameters: SessionParameters, dialect: Dialect, destination: Destination
+        self,
+        portal: Portal,
+        parameters: SessionParameters,
+        dialect: Dialect,
+        destination: Destination,
     ) -> None:
+        self._portal = portal
         self._parameters = parameters
         self._dialect = dialect
         self._destination = destination
 
     def open(self, name: str, offset: int, size: int, on_lost: OnLost) -> Queue:
-        parameters = self._parameters
-        iport = _local_port(parameters, name, offset)
-        sock = connect_tcp(self._destination, parameters.iaddr, iport)
-        if parameters.taps is not None:
+        portal, taps = self._portal, self._parameters.taps
+        local_port = portal.local_port_of(name, offset)
+        sock = connect_tcp(self._destination, portal.local_address, local_port)
+        if taps is not None:
             try:
-                sock = parameters.taps.stream(sock)
+                sock = taps.stream(sock)
             except OSError as error:
                 sock.close()
-                raise ConnectError(f"{parameters.where}: {error.strerror}") from None
+                raise ConnectError(f"{portal.where}: {error.strerror}") from None
         return open_queue(
             sock,
-            f"{parameters.where} {name}",
+            f"{portal.where} {name}",
             on_lost,
-            parameters.connect_timeout,
+            self._parameters.connect_timeout,
             self._dialect.framing,
         )
 
@@ -116,8 +117,13 @@ class _RdmaConnections:
     max_segs = MAX_SEGS
 
     def __init__(
-        self, parameters: SessionParameters, dialect: Dialect, destination: Destination
+        self,
+        portal: Portal,
+        parameters: SessionParameters,
+        dialect: Dialect,
+        destination: Destination,
     ) -> None:
+        self._portal = portal
         self._parameters = parameters
         self._dialect = dialect
         self._destination = destination
@@ -127,20 +133,20 @@ class _RdmaConnections:
         """Keyed descriptors that a command may have."""
 
     def open(self, name: str, offset: int, size: int, on_lost: OnLost) -> Queue:
-        parameters = self._parameters
-        iport = _local_port(parameters, name, offset)
+        portal, taps = self._portal, self._parameters.taps
+        local_port = portal.local_port_of(name, offset)
         link, self._domain = connect_rdma(
-            self._destination, parameters.iaddr, iport, self._domain, size
+            self._destination, portal.local_address, local_port, self._domain, size
         )
         used: Link = link
-        if parameters.taps is not None:
-            used = TappedLink(link, parameters.taps.keyed(parameters.where))
+        if taps is not None:
+            used = TappedLink(link, taps.keyed(portal.where))
         return RdmaQueue(
             used,
             self._domain.pool,
-            f"{parameters.where} {name}",
+            f"{portal.where} {name}",
             on_lost,
-            parameters.connect_timeout,
+            self._parameters.connect_timeout,
             size,
             self._dialect.framing,
         )
@@ -159,26 +165,52 @@ class _RdmaConnections:
                 self._num_descs = control.get_keyed_num_descs()
 
     def set_up(self, control: ControlQueue, index: int, queue: Queue) -> None:
-        assert isinstance(queue, RdmaQueue)
         try:
-            queue.use_keyed(self._num_descs, self._eager_range(control, index))
+            eager = self._eager_range(control, index)
+            _keyed(queue).use_keyed(self._num_descs, eager)
         except RemoteProtocolError as error:
-            raise RemoteProtocolError(
-                f"{self._parameters.where}: virtqueue {index}: {error}"
-            ) from None
+            raise RemoteProtocolError(f"{self._portal.where}: virtqueue {index}: {error}") from None
 
     def _eager_range(self, control: ControlQueue, index: int) -> EagerRange | None:
         if not self._features & TransportFeature.KEYED_EAGER_BUF:
             return None
         try:
-            buffers = control.get_keyed_eager_buf(index, MAX_KEYED_DESCS)
+            buffers = _get_keyed_eager_buf(control, index, MAX_KEYED_DESCS)
         except CompletionError:
             return None  # the target has no memory for it: requests can do without
         return EagerRange(buffers) if buffers else None
 
 
-def _local_port(parameters: SessionParameters, name: str, offset: int) -> int:
-    iport = parameters.iport + offset if parameters.iport else 0
-    if iport > 65535:
-        raise ConfigError(f"iport={parameters.iport}: no port is left for {name}")
-    return iport
+_KINDS: Mapping[Transport, type[_TcpConnections | _RdmaConnections]] = {
+    Transport.TCP: _TcpConnections,
+    Transport.RDMA: _RdmaConnections,
+}
+
+
+def _get_keyed_eager_buf(control: ControlQueue, index: int, descs: int) -> list[KeyedDescriptor]:
+    """Return the first ``descs`` eager buffers of a virtqueue.
+
+    Raises RemoteProtocolError if there are more than were asked for, and as ``ControlQueue``.
+    """
+    command = Command.GET_KEYED_EAGER_BUF
+    fabric = _keyed(control.fabric)
+    buffers: list[KeyedDescriptor] = []
+
+    def prepare(command_id: int) -> Pending:
+        return fabric.prepare_get_keyed_eager_buf(command.value, command_id, index, descs)
+
+    def take(pending: Pending, completion: Any) -> None:
+        if completion.value > descs:
+            raise RemoteProtocolError(
+                f"{command.value} returns {completion.value} buffers of at most {descs}"
+            )
+        buffers.extend(fabric.eager_buffers(pending, completion.value))
+
+    control.run(command, prepare, take)
+    return buffers
+
+
+def _keyed(queue: Queue) -> RdmaQueue:
+    """Return a queue that was opened here as what it is."""
+    assert isinstance(queue, RdmaQueue)
+    return queue

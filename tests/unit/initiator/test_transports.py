@@ -13,9 +13,9 @@ from tests.support.scripted_link import Message
 from tests.unit.fabric.queue_rig import buffer_of
 from tests.unit.fabric.rdma.keyed_rig import KeyedRig
 from vof.errors import CompletionError, ConfigError, RemoteProtocolError
-from vof.initiator.connections import Connections, connections_of, destination_of
 from vof.initiator.control import ControlQueue
 from vof.initiator.parameters import SessionParameters
+from vof.initiator.transports import Connections, connections_of
 from vof.wire.connect import Names
 from vof.wire.dialect import PROPOSAL, V2, V5, Dialect
 from vof.wire.v5 import MAX_KEYED_DESCS
@@ -25,15 +25,18 @@ GET_NUM_DESCS, GET_EAGER_BUF = 0x0100, 0x0102
 NUM_DESCS, EAGER_BUF = 1, 2
 
 
+def connections(parameters: SessionParameters, dialect: Dialect = V5) -> Connections:
+    portal = parameters.portals[0]
+    return connections_of(portal, parameters, dialect, portal.destination(10.0))
+
+
 class Agreement:
     """One association's connections, with a control queue and a virtqueue; its target's answers
     are the test's."""
 
     def __init__(self, dialect: Dialect = V5, *, eager: bool = True) -> None:
         parameters = SessionParameters(tvqn="t", transport="rdma", eager=eager)
-        self.connections: Connections = connections_of(
-            parameters, dialect, destination_of(parameters)
-        )
+        self.connections = connections(parameters, dialect)
         self.rig = KeyedRig(dialect.framing)
         self.virtqueue = KeyedRig(dialect.framing)
         self.control = ControlQueue(self.rig.queue, dialect)
@@ -207,6 +210,5 @@ def test_a_count_of_buffers_that_were_not_written(agreement: Agreement) -> None:
 
 def test_no_port_left() -> None:
     parameters = SessionParameters(tvqn="t", transport="rdma", iport=65535)
-    connections = connections_of(parameters, V5, destination_of(parameters))
     with pytest.raises(ConfigError, match="iport=65535: no port is left for virtqueue 0"):
-        connections.open("virtqueue 0", 1, 16, lambda _queue, _error, _lost: None)
+        connections(parameters).open("virtqueue 0", 1, 16, lambda _queue, _error, _lost: None)
