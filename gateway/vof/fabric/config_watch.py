@@ -55,11 +55,6 @@ class ConfigWatch:
         if threading.current_thread() is not self._thread:
             self._thread.join()
 
-    def forget(self) -> None:
-        """In a child made by fork, which does not have the thread: close its descriptor."""
-        self._gone = True
-        os.close(self._wake)
-
     def _run(self) -> None:
         poller = select.poll()
         poller.register(self._wake, select.POLLIN)
