@@ -30,7 +30,7 @@ from vof.initiator.config import read_config
 from vof.initiator.parameters import SessionParameters
 from vof.initiator.session import Session
 from vof.initiator.virtqueue import Virtqueue
-from vof.wire.constants import VENDOR_VTGT, DeviceId
+from vof.wire.constants import DeviceId
 from vof.wire.crypto import (
     STATELESS_MODE,
     Config,
@@ -138,9 +138,7 @@ class CryptoDriver:
         except BaseException:
             session.close()
             raise
-        # The reference target completes every request with command id 0: the lowest free id is that
-        # as long as no other request is in flight.
-        most = 1 if session.vendor_id == VENDOR_VTGT else None
+        most = 1 if session.quirks.answers_with_id_0 else None
         return cls(
             session,
             features,

@@ -33,14 +33,13 @@ from vof.fabric.interface import InFlight, Queue
 from vof.initiator.control import ControlQueue
 from vof.initiator.parameters import SessionParameters
 from vof.initiator.queue_sizes import QueueSizes
+from vof.initiator.quirks import quirks_of
 from vof.initiator.refusals import is_closed, may_be_of_later, refusal_of
 from vof.initiator.transports import CONTROL_SIZE, connections_of
 from vof.initiator.virtqueue import Virtqueue
 from vof.wire.connect import Names
 from vof.wire.constants import (
     MAX_COMMAND_ID,
-    VENDOR_VOF,
-    VENDOR_VTGT,
     Command,
     CommonFeature,
     DeviceStatus,
@@ -156,7 +155,7 @@ class Session:
                 foreign = session._as_connect_error(error)
             else:
                 session.vendor_id = session.control.get_vendor_id()
-                if session.vendor_id != VENDOR_VOF:
+                if not quirks_of(session.vendor_id).speaks_v5:
                     session._identify()
                     return session
             session._leave()
@@ -215,6 +214,7 @@ class Session:
         control = self.control
         self.queue_sizes = QueueSizes(control, self._dialect)
         self.vendor_id = control.get_vendor_id()
+        self.quirks = quirks_of(self.vendor_id)
         self.device_id = control.get_device_id()
         self.max_segs = min(self._read_max_segs(), self._connections.max_segs)
         self._connections.agree(control)
@@ -222,8 +222,7 @@ class Session:
     def _read_max_segs(self) -> int:
         if self._dialect.framing is Framing.LENGTHS:
             return MAX_COMMAND_ID  # there are no segments to count
-        # The reference target closes the connection on a transport feature command.
-        if self.vendor_id == VENDOR_VTGT or not self._dialect.has_max_segs:
+        if self.quirks.closes_on_feature_commands or not self._dialect.has_max_segs:
             return DEFAULT_MAX_SEGS
         try:
             return self.control.get_max_segs() or DEFAULT_MAX_SEGS
@@ -312,7 +311,7 @@ class Session:
                 ) from error
             self._connections.set_up(self.control, index, fabric)
             fabric.set_timeout(parameters.timeout)
-            if self.vendor_id == VENDOR_VTGT:
+            if self.quirks.sends_buffers_of_refusals:
                 fabric.accept_refusals_with_buffers()
             self.virtqueues.append(Virtqueue(index, size, fabric, self._dialect))
         return self.virtqueues
@@ -367,7 +366,7 @@ class Session:
         are closed.
         """
         ours = os.getpid() == self._owner
-        if ours and self.state is State.READY and self.vendor_id != VENDOR_VTGT:
+        if ours and self.state is State.READY and not self.quirks.needs_no_disconnect:
             self._disconnect()
         self._end(State.CLOSED, SessionLost(f"session with '{self.tvqn}' is closed"))
         if self._watch and ours:
