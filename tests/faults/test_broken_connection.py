@@ -216,7 +216,7 @@ def test_closing_while_requests_are_in_flight(target: ScriptedTarget) -> None:
 def test_closing_towards_a_target_that_does_not_answer_any_more(
     target: ScriptedTarget, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("vof.initiator.session.DISCONNECT_TIMEOUT", 0.1)
+    monkeypatch.setattr("vof.initiator.association.DISCONNECT_TIMEOUT", 0.1)
     victim = Victim(target.port)
     target.hooks += [on(VRING, silence), on(1, silence)]
     reader = Background(victim.read)

@@ -1,26 +1,26 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Reads the refusal of a Connect: what to tell the user, and whether to try another revision.
 
-Must not know a session.
+Must not know an association.
 """
 
 from __future__ import annotations
 
 from vof.errors import CompletionError, NoAnswer, RemoteProtocolError, SessionLost
-from vof.initiator.parameters import SessionParameters
+from vof.initiator.portal import Portal
 from vof.wire.dialect import Dialect
 from vof.wire.status import OTHER, Reason
 
 
 def refusal_of(
-    parameters: SessionParameters, dialect: Dialect, error: CompletionError, *, first: bool
+    portal: Portal, tvqn: str, dialect: Dialect, error: CompletionError, *, first: bool
 ) -> str:
     """Return the message of a refusal; ``first`` says that no Connect has been taken before."""
-    where, tvqn = parameters.where, parameters.tvqn
+    where = portal.where
     if error.errno == Reason.NO_TARGET.errno:
         return f"{where} has no device '{tvqn}'; check tvqn= against its configuration"
     if error.errno == Reason.FOREIGN_FORM.errno and first:
-        spoken = f"dialect {dialect.name} over {parameters.transport}"
+        spoken = f"dialect {dialect.name} over {portal.transport.value}"
         return f"{where} refused {spoken}: {error}; use dialect=auto"
     return f"{where} refused '{tvqn}': {error}"
 

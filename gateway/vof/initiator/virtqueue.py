@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""A virtqueue: requests that keep to the queue's size, and its Disconnect.
+"""A virtqueue: requests that keep to the queue's size.
 
 The command ids and the room are the fabric queue's, which an engine may use besides. Must not know
 what a request asks for, nor how it travels.
@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from vof.errors import CompletionError, LocalProtocolError
 from vof.fabric.interface import Queue
 from vof.fabric.pending import Pending
-from vof.wire.constants import MAX_COMMAND_ID, Command
+from vof.wire.constants import MAX_COMMAND_ID
 from vof.wire.dialect import Dialect
 from vof.wire.framing import room_of
 from vof.wire.stream import Arrival
@@ -78,21 +78,6 @@ class Virtqueue:
     def refusal(self, what: str, status: int) -> CompletionError:
         """Return the error for a request that was completed with a status other than 0."""
         return self._dialect.refused(what, status)
-
-    def start_disconnect(self) -> Pending | None:
-        """Send a Disconnect, to be waited for by the fabric queue; None where the queue is full.
-
-        Raises SessionLost if it has ended.
-        """
-        command_id = self.fabric.take_id(1, wait=False)
-        if command_id is None:
-            return None
-        command = Command.DISCONNECT
-        pending = self.fabric.prepare_control(
-            command.value, self._dialect.encode(command, command_id)
-        )
-        self.fabric.submit(pending)
-        return pending
 
     def wait(self, pending: Pending) -> Arrival:
         """Return what arrived for a command of ours. Raises SessionLost if the queue ended under

@@ -261,7 +261,7 @@ class TestEnd:
     def test_close_does_not_wait_long_for_a_silent_target(
         self, serve: Serve, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("vof.initiator.session.DISCONNECT_TIMEOUT", 0.1)
+        monkeypatch.setattr("vof.initiator.association.DISCONNECT_TIMEOUT", 0.1)
         target = serve(Device(), on(DISCONNECT, silence))
         session = attach(target)
         Background(session.close).result(5)

@@ -176,7 +176,7 @@ class TestSessions:
         old = opened.gateway.open("")
         for connection in opened.target.connections:
             connection.close()
-        for queue in old.disk.driver.session._queues:
+        for queue in old.disk.driver.session.queues().values():
             wait_until(lambda q=queue: is_readable(q), "the end to arrive")  # type: ignore[misc]
         new = opened.gateway.open("")
         assert pread(new) == bytes(512)
