@@ -97,9 +97,7 @@ class BlockDriver:
         self._queues = queues
         self._affinity = threading.local()
         self._next_queue = count()
-        self.carrier = make_carrier(
-            queues, features, geometry, session.parameters.timeout, self._judge
-        )
+        self.carrier = make_carrier(queues, features, geometry, self._judge)
         """Carries plain requests without the interpreter; None where the fabric is Python's."""
 
     @classmethod

@@ -43,7 +43,6 @@ def make_carrier(
     virtqueues: Sequence[Virtqueue],
     features: Feature,
     geometry: Geometry,
-    timeout: float | None,
     on_failure: OnFailure,
 ) -> NativeBlock | None:
     """Return a carrier over the device's queues, or None if they are not native."""
@@ -63,4 +62,4 @@ def make_carrier(
         can_flush=bool(features & Feature.FLUSH),
         read_only=bool(features & Feature.RO),
     )
-    return NativeBlock(native, limits, on_failure, timeout)
+    return NativeBlock(native, limits, on_failure, virtqueues[0].timeout)

@@ -63,8 +63,7 @@ class RngDriver:
                 raise RemoteProtocolError(
                     f"{session.parameters.where}: the device has no virtqueue"
                 )
-            queue = session.open_virtqueues(1)[0]
-            queue.fabric.set_timeout(None)
+            queue = session.open_virtqueues(1, wait_for_ever=True)[0]
             session.driver_ok()
         except BaseException:
             session.close()

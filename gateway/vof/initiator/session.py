@@ -162,16 +162,22 @@ class Session:
         self._step(State.NEGOTIATED)
         return self.features
 
-    def open_virtqueues(self, count: int, *others: int) -> Sequence[Virtqueue]:
+    def open_virtqueues(
+        self, count: int, *others: int, wait_for_ever: bool = False
+    ) -> Sequence[Virtqueue]:
         """Connect the first ``count`` virtqueues and those with the indexes ``others``, each over a
-        connection of its own, and return them."""
+        connection of its own, and return them.
+
+        Their requests may take as long as the user says, or with ``wait_for_ever`` any time.
+        """
+        timeout = None if wait_for_ever else self.parameters.timeout
         association = self._association
         association.begin_anew()
         for index in (*range(count), *others):
             size, wanted = self._choose_queue_size(index)
             fabric = association.open_virtqueue(index, size, wanted)
-            fabric.set_timeout(self.parameters.timeout)
-            self.virtqueues.append(Virtqueue(index, size, fabric, association.dialect))
+            queue = Virtqueue(index, size, fabric, association.dialect, timeout)
+            self.virtqueues.append(queue)
         return self.virtqueues
 
     def _choose_queue_size(self, index: int) -> tuple[int, int | None]:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""A virtqueue: requests that keep to the queue's size.
+"""A virtqueue: requests that keep to the queue's size, over one fabric queue after another.
 
 The command ids and the room are the fabric queue's, which an engine may use besides. Must not know
 what a request asks for, nor how it travels.
@@ -20,15 +20,32 @@ from vof.wire.structs import Buffer
 
 
 class Virtqueue:
-    """Requests over one fabric queue, from any thread."""
+    """A virtqueue as drivers have it: requests from any thread."""
 
-    def __init__(self, index: int, size: int, fabric: Queue, dialect: Dialect) -> None:
+    def __init__(
+        self,
+        index: int,
+        size: int,
+        fabric: Queue,
+        dialect: Dialect,
+        timeout: float | None = None,
+    ) -> None:
         self.index = index
         self.size = min(size, MAX_COMMAND_ID + 1)
         """Descriptors that may be in flight; commands in *v5*."""
+        self.timeout = timeout
+        """Seconds that a request may take, None for ever."""
         self._dialect = dialect
-        self.fabric = fabric
+        self._sent: dict[Pending, Queue] = {}
+        """Requests in flight, each with the fabric queue that has it."""
+        self.go_over(fabric)
+
+    def go_over(self, fabric: Queue) -> None:
+        """Send over ``fabric`` from now on. Requests that were sent before stay with the fabric
+        queue that has them."""
         fabric.resize(self.size)
+        fabric.set_timeout(self.timeout)
+        self.fabric = fabric
 
     @property
     def max_descriptors(self) -> int:
@@ -73,6 +90,7 @@ class Virtqueue:
         except BaseException:
             fabric.release(pending)
             raise
+        self._sent[pending] = fabric
         return pending
 
     def refusal(self, what: str, status: int) -> CompletionError:
@@ -82,16 +100,18 @@ class Virtqueue:
     def wait(self, pending: Pending) -> Arrival:
         """Return what arrived for a command of ours. Raises SessionLost if the queue ended under
         it."""
+        fabric = self._sent.pop(pending)
         try:
-            return self.fabric.wait(pending)
+            return fabric.wait(pending)
         finally:
-            self.fabric.release(pending)
+            fabric.release(pending)
 
     async def wait_in_task(self, pending: Pending) -> Arrival:
         """Await what arrived for a command of ours, from a trio task; as ``wait``."""
         from vof.fabric.tasks import wait_in_task  # noqa: PLC0415 - who has no tasks has no trio
 
+        fabric = self._sent.pop(pending)
         try:
-            return await wait_in_task(self.fabric, pending)
+            return await wait_in_task(fabric, pending)
         finally:
-            self.fabric.release(pending)
+            fabric.release(pending)

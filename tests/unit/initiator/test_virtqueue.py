@@ -176,6 +176,30 @@ def test_after_the_end_nothing_is_taken_and_nothing_leaks(far_of: MakeFar) -> No
     assert far.fabric.take_id(2, wait=False) == 0
 
 
+def test_another_fabric_queue_takes_what_comes_after_it(
+    far_of: MakeFar, make_queue: MakeQueue
+) -> None:
+    """A request that was sent before is waited for, and given back, where it was sent."""
+    far = far_of(4)
+    before = far.sent(3)
+    far.take()
+    near, other = tcp_pair()
+    later = make_queue(near, "virtqueue 0", far._lost)
+    try:
+        far.queue.go_over(later)
+        after = far.sent(4)
+        assert after.command_id == 0
+        receive_exactly(other, 16 + 24 * 4)
+        far.finish(before)
+        other.close()
+        with pytest.raises(SessionLost):
+            far.queue.wait(after)
+        assert later.take_id(4, wait=False) == far.fabric.take_id(4, wait=False) == 0
+    finally:
+        later.close()
+        other.close()
+
+
 @pytest.mark.clause("v2:51-53", "initiator")
 @pytest.mark.clause("v2:64-65", "initiator")
 def test_ids_stay_below_the_reserved_ones(far_of: MakeFar) -> None:
