@@ -28,6 +28,7 @@ from vof.drivers.block_geometry import (
     geometry_of,
     read_block_config,
 )
+from vof.drivers.registry import drives
 from vof.errors import CompletionError, DeviceError, LocalProtocolError, RemoteProtocolError
 from vof.fabric.pending import Pending
 from vof.initiator.parameters import SessionParameters
@@ -41,11 +42,14 @@ from vof.wire.blk import (
     SECTOR_SHIFT,
     SEGMENT_FLAG_UNMAP,
     WRITEBACK_OFFSET,
+    Config,
     Feature,
     Lifetime,
     RequestType,
     Status,
 )
+from vof.wire.constants import DeviceId
+from vof.wire.layout import layout_of
 from vof.wire.structs import Buffer
 
 WANTED = (
@@ -82,6 +86,7 @@ class Request(NamedTuple):
     status: bytearray
 
 
+@drives(DeviceId.BLOCK, "virtio-blk", layout_of(Config))
 class BlockDriver:
     """A virtio-blk device ready for requests. Made by ``open``; closes its session."""
 

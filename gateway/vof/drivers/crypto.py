@@ -18,12 +18,12 @@ from threading import Lock
 
 from vof.drivers.crypto_errors import UNWRITTEN, device_error
 from vof.drivers.crypto_slots import Slots
+from vof.drivers.registry import check_type, drives
 from vof.errors import (
     ConnectError,
     DeviceError,
     LocalProtocolError,
     RemoteProtocolError,
-    WrongDevice,
 )
 from vof.fabric.pending import Pending
 from vof.initiator.config import read_config
@@ -90,6 +90,7 @@ class _InFlight:
     """Device-writable; the last one ends with the status, or holds an answer that has one."""
 
 
+@drives(DeviceId.CRYPTO, "virtio-crypto", layout_of(Config))
 class CryptoDriver:
     """A virtio-crypto device ready for requests. Made by ``open``; closes its session.
 
@@ -126,8 +127,7 @@ class CryptoDriver:
         ready, RemoteProtocolError if what it says of itself cannot be, and what a session raises.
         """
         try:
-            if session.device_id != DeviceId.CRYPTO:
-                raise WrongDevice(f"'{session.tvqn}' is not a virtio-crypto")
+            check_type(session, DeviceId.CRYPTO)
             features = Feature(session.negotiate(WANTED) & WANTED)
             config = _read_config(session)
             control_index = config.max_dataqueues

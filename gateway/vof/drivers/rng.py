@@ -14,12 +14,12 @@ from __future__ import annotations
 
 import contextlib
 
+from vof.drivers.registry import check_type, drives
 from vof.errors import (
     CompletionError,
     DeviceError,
     LocalProtocolError,
     RemoteProtocolError,
-    WrongDevice,
 )
 from vof.initiator.parameters import SessionParameters
 from vof.initiator.session import Session
@@ -34,6 +34,7 @@ EMPTY_ANSWERS = 16
 """Answers of no bytes in a row before a read fails."""
 
 
+@drives(DeviceId.RNG, "virtio-rng")
 class RngDriver:
     """A virtio-rng device ready for requests. Made by ``open``; closes its session."""
 
@@ -56,8 +57,7 @@ class RngDriver:
         raises.
         """
         try:
-            if session.device_id != DeviceId.RNG:
-                raise WrongDevice(f"'{session.tvqn}' is not a virtio-rng")
+            check_type(session, DeviceId.RNG)
             session.negotiate(0)
             if not session.queue_sizes.has(0):
                 raise RemoteProtocolError(

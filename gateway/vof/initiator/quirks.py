@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""What the known targets need of an initiator, beside what the texts say.
+"""The needs of known targets, beside what the texts say.
 
 Owns the table, by vendor id. Each entry is what was observed of a program; who heeds it says what
 that costs. Must not know a session, nor what a device is.

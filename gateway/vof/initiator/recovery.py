@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""What becomes of a session when its association has ended, and of the requests in flight.
+"""Decides what becomes of a session, and of its requests in flight, when its association ends.
 
 The one place that is told of both: first of the end, before anybody else notices it, and then by
 each connection of what was in flight over it. As it stands the session ends with its association,

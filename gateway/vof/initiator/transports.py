@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Opens a session's queues, and says what differs between the transports that carry them.
+"""Opens an association's queues, and says what differs between the transports that carry them.
 
 Owns what an association has besides its queues: over RDMA a protection domain, transport features
-(*v5* "Get Feature Command") and the eager buffers of its virtqueues. Must not know the order of a
-session.
+(*v5* "Get Feature Command") and the eager buffers of its virtqueues. Must not know in which order
+things are done.
 """
 
 from __future__ import annotations

@@ -21,7 +21,8 @@ from vof.decode.requests import (
 from vof.wire import blk
 from vof.wire.constants import DeviceId
 
-BLOCK, RNG, CRYPTO, UNKNOWN = map(Device, (*DeviceId, None))
+BLOCK, RNG, CRYPTO = map(Device, (DeviceId.BLOCK, DeviceId.RNG, DeviceId.CRYPTO))
+UNKNOWN = Device(None)
 
 
 def block(readable: bytes, writable: int = 1) -> Description:
