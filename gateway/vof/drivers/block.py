@@ -128,9 +128,7 @@ class BlockDriver:
             offered = config.num_queues if features & Feature.MQ else 1
             count_of_queues = session.queue_sizes.up_to(min(queues, offered))
             if count_of_queues < 1:
-                raise RemoteProtocolError(
-                    f"{session.parameters.where}: the device has no virtqueue"
-                )
+                raise RemoteProtocolError(f"{session.where}: the device has no virtqueue")
             if config.writeback and not features & Feature.FLUSH:
                 _write_through(session)
             virtqueues = session.open_virtqueues(count_of_queues)
@@ -341,7 +339,7 @@ class BlockDriver:
 
     def _violation(self, what: str) -> None:
         error = RemoteProtocolError(
-            f"{self.session.parameters.where}: protocol violation by the device: {what}"
+            f"{self.session.where}: protocol violation by the device: {what}"
         )
         self.session.fail(error)
         raise error
@@ -355,7 +353,7 @@ def _write_through(session: Session) -> None:
         session.control.set_config(WRITEBACK_OFFSET, 1, 0)
     if session.control.get_config(WRITEBACK_OFFSET, 1):
         raise RemoteProtocolError(
-            f"{session.parameters.where}: the device's config is impossible: a write cache that "
+            f"{session.where}: the device's config is impossible: a write cache that "
             "cannot be turned off (writeback) nor flushed (no FLUSH)"
         )
 

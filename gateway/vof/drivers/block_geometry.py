@@ -71,7 +71,7 @@ def capacity_of(session: Session, config: Config) -> int:
     capacity = config.capacity << SECTOR_SHIFT
     if capacity >= 1 << 63:
         raise RemoteProtocolError(
-            f"{session.parameters.where}: the device's config is impossible: capacity of "
+            f"{session.where}: the device's config is impossible: capacity of "
             f"{config.capacity} sectors"
         )
     return capacity
@@ -80,7 +80,7 @@ def capacity_of(session: Session, config: Config) -> int:
 def geometry_of(session: Session, features: Feature, config: Config, depth: int) -> Geometry:
     """Check what the device says of itself and return it in bytes. ``depth`` is its queues'
     size."""
-    where = session.parameters.where
+    where = session.where
 
     def require(condition: bool, what: str) -> None:
         if not condition:

@@ -358,7 +358,7 @@ class CryptoDriver:
     def _violation(self, what: str) -> RemoteProtocolError:
         """End the association; return the error that says why."""
         error = RemoteProtocolError(
-            f"{self.session.parameters.where}: protocol violation by the device: {what}"
+            f"{self.session.where}: protocol violation by the device: {what}"
         )
         self.session.fail(error)
         return error
@@ -370,7 +370,7 @@ def _read_config(session: Session) -> Config:
     last = config.max_dataqueues  # the control queue's index
     if last < 1 or not session.queue_sizes.has(last) or session.queue_sizes.has(last + 1):
         raise RemoteProtocolError(
-            f"{session.parameters.where}: the device's config is impossible: max_dataqueues "
+            f"{session.where}: the device's config is impossible: max_dataqueues "
             f"{last} with {session.queue_sizes.count()} virtqueues, one of them for control"
         )
     return config
@@ -380,7 +380,7 @@ def _check_ready(session: Session) -> None:
     offset, width = layout_of(Config).fields["status"]
     if not session.control.get_config(offset, width) & DeviceStatus.HW_READY:
         raise ConnectError(
-            f"{session.parameters.where}: the device of '{session.tvqn}' is not ready",
+            f"{session.where}: the device of '{session.tvqn}' is not ready",
             errno=errno.EAGAIN,
         )
 

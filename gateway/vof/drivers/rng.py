@@ -60,9 +60,7 @@ class RngDriver:
             check_type(session, DeviceId.RNG)
             session.negotiate(0)
             if not session.queue_sizes.has(0):
-                raise RemoteProtocolError(
-                    f"{session.parameters.where}: the device has no virtqueue"
-                )
+                raise RemoteProtocolError(f"{session.where}: the device has no virtqueue")
             queue = session.open_virtqueues(1, wait_for_ever=True)[0]
             session.driver_ok()
         except BaseException:

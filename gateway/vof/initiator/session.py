@@ -110,6 +110,11 @@ class Session:
     # The association.
 
     @property
+    def where(self) -> str:
+        """The target as it is reached now, for messages."""
+        return self._association.portal.where
+
+    @property
     def target_id(self) -> int | None:
         return self._association.target_id
 
@@ -182,7 +187,7 @@ class Session:
 
     def _choose_queue_size(self, index: int) -> tuple[int, int | None]:
         """Return how much a virtqueue is to hold, and that again where the target offers more."""
-        where = self.parameters.where
+        where = self.where
         size = self.queue_sizes.size(index)
         if size is None:
             raise ConnectError(
