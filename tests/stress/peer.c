@@ -75,7 +75,7 @@ static bool send_in_pieces(struct peer *peer, size_t size)
 static size_t write_answer(struct peer *peer, struct peer_command command)
 {
     uint32_t half = command.wanted / 2;
-    struct vof_completion head = {0, command.id, 2, command.wanted};
+    struct vof_completion head = {0, command.id, 2, 0, command.wanted};
     struct vof_descriptor first = {0, half, PEER_FIRST_ID, VOF_DESC_WRITE};
     struct vof_descriptor second = {half, command.wanted - half, PEER_FIRST_ID + 1, VOF_DESC_WRITE};
     vof_put_completion(peer->answer, head);
