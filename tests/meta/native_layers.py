@@ -8,6 +8,7 @@ could hide a call. Nothing is optimised away before it is looked at.
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Iterable
 from pathlib import Path
 
 _DEFINED = frozenset("BCDRTVW")
@@ -18,15 +19,29 @@ def uses(folder: Path, work: Path, *includes: Path) -> dict[str, set[str]]:
 
     The objects are made in ``work``, which is empty.
     """
-    sources = sorted(folder.glob("*.c"))
-    flags = ["-std=c11", "-D_GNU_SOURCE", "-O0", *(f"-I{path}" for path in includes)]
-    subprocess.run(["cc", "-c", *flags, *map(str, sources)], cwd=work, check=True)
-    symbols = {path.name: _symbols(work / f"{path.stem}.o") for path in sources}
+    symbols = _symbols_of(folder, work, *includes)
     owner = {symbol: name for name, (defined, _wanted) in symbols.items() for symbol in defined}
     return {
         name: {owner[symbol] for symbol in wanted if symbol in owner}
         for name, (_defined, wanted) in symbols.items()
     }
+
+
+def users_of(names: Iterable[str], folder: Path, work: Path, *includes: Path) -> set[str]:
+    """Return those C files of ``folder`` that refer to any of ``names``, functions of others.
+
+    The objects are made in ``work``, which is empty.
+    """
+    asked = frozenset(names)
+    symbols = _symbols_of(folder, work, *includes)
+    return {name for name, (_defined, wanted) in symbols.items() if wanted & asked}
+
+
+def _symbols_of(folder: Path, work: Path, *includes: Path) -> dict[str, tuple[set[str], set[str]]]:
+    sources = sorted(folder.glob("*.c"))
+    flags = ["-std=c11", "-D_GNU_SOURCE", "-O0", *(f"-I{path}" for path in includes)]
+    subprocess.run(["cc", "-c", *flags, *map(str, sources)], cwd=work, check=True)
+    return {path.name: _symbols(work / f"{path.stem}.o") for path in sources}
 
 
 def _symbols(compiled: Path) -> tuple[set[str], set[str]]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.meta.layers import circles_in
-from tests.meta.native_layers import uses
+from tests.meta.native_layers import users_of, uses
 from tests.meta.tree import ROOT
 
 NATIVE = ROOT / "gateway" / "native"
@@ -38,6 +38,27 @@ def test_the_queue_does_not_know_what_it_carries(graphs: dict[str, Graph]) -> No
     users = {"block.c", "load.c", "gate.c"}
     assert users <= set(graph)
     assert {name for name in graph.keys() - users if graph[name] & users} == set()
+
+
+SOCKETS = frozenset(
+    [
+        *("socket", "socketpair", "connect", "accept", "bind", "listen", "shutdown", "close"),
+        *("getsockopt", "setsockopt", "fcntl", "ioctl"),
+        *("send", "sendto", "sendmsg", "sendmmsg", "recv", "recvfrom", "recvmsg", "recvmmsg"),
+        *("read", "readv", "write", "writev", "splice"),
+        *("poll", "ppoll", "select", "pselect", "epoll_create", "epoll_create1", "epoll_ctl"),
+        *("epoll_wait", "epoll_pwait"),
+    ]
+)
+"""What a connection is used by."""
+
+
+def test_the_initiator_has_sockets_in_one_place(tmp_path: Path) -> None:
+    assert users_of(SOCKETS, NATIVE / "initiator", tmp_path, NATIVE) == {"tcp.c"}
+
+
+def test_the_transport_does_not_know_its_queue(graphs: dict[str, Graph]) -> None:
+    assert graphs["initiator"]["tcp.c"] == set()
 
 
 def test_a_name_belongs_to_one_end() -> None:

@@ -27,6 +27,7 @@ _QUEUE_UNITS = [
     "room",
     "sending",
     "statistics",
+    "tcp",
     "waiting",
 ]
 

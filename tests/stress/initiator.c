@@ -28,6 +28,7 @@
 #include "initiator/room.h"
 #include "initiator/sending.h"
 #include "initiator/statistics.h"
+#include "initiator/tcp.h"
 #include "initiator/waiting.h"
 #include "peer.h"
 #include "../support/demand.h"
@@ -96,14 +97,16 @@ static void on_lost(struct vof_queue *which, void *context, struct vofi_request 
     atomic_fetch_add(&losses, 1);
 }
 
-static int connect_peer(uint64_t seed, bool faulty)
+static struct vof_transport *connect_peer(uint64_t seed, bool faulty)
 {
     int ends[2];
     DEMAND(!socketpair(AF_UNIX, SOCK_STREAM, 0, ends));
     int small = 4096;
     setsockopt(ends[0], SOL_SOCKET, SO_SNDBUF, &small, sizeof small);
     peer_start(ends[1], seed, faulty);
-    return ends[0];
+    struct vof_transport *transport = vof_tcp_new(ends[0]);
+    DEMAND(transport);
+    return transport;
 }
 
 /* Who attaches other connections, and ends what is not to be sent again. */

@@ -10,7 +10,6 @@
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #include "initiator/completion_parser.h"
@@ -39,7 +38,7 @@ static bool mark(struct vof_queue *queue, enum vof_failure failure, const char *
     vsnprintf(queue->reason, sizeof queue->reason, format, arguments);
     atomic_store_explicit(&queue->failure, failure, memory_order_release);
     if (queue->owner == getpid())
-        shutdown(queue->fd, SHUT_RDWR);
+        queue->transport->table->interrupt(queue->transport);
     pthread_cond_broadcast(&queue->room_changed);
     return true;
 }
@@ -96,7 +95,8 @@ void vof_queue_tear_down(struct vof_queue *queue)
         pthread_cond_wait(&queue->sending_ended, &queue->lock);
     queue->outbox = NULL;
     queue->outbox_end = &queue->outbox;
-    close(queue->fd);
+    queue->transport->table->discard(queue->transport);
+    queue->transport = NULL;
     queue->fd = -1;
     struct vofi_request *in_flight = NULL;
     for (uint32_t id = 0; id < queue->ids; id++) {
@@ -133,7 +133,7 @@ void vof_queue_release_lead(struct vof_queue *queue)
 
 void vof_queue_settle(struct vof_queue *queue)
 {
-    /* Where another thread leads, the shutdown wakes it and it comes by here or in its receive. */
+    /* Where another thread leads, the interruption wakes it and it comes by here or in its receive. */
     pthread_mutex_lock(&queue->lock);
     bool ours = vof_queue_has_failed(queue) && !queue->torn_down && !queue->leading;
     if (ours)

@@ -3,8 +3,6 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <sys/time.h>
 #include <unistd.h>
 
 #include "initiator/fork.h"
@@ -12,8 +10,16 @@
 #include "initiator/receiving.h"
 #include "initiator/room.h"
 
-struct vof_queue *vof_queue_new(int fd, enum vof_framing framing, uint16_t size,
-                                vof_on_lost *on_lost, void *context)
+static void use(struct vof_queue *queue, struct vof_transport *transport)
+{
+    queue->transport = transport;
+    queue->fd = transport->fd;
+    queue->owner = getpid();
+    transport->table->set_tick(transport, queue->tick);
+}
+
+struct vof_queue *vof_queue_new(struct vof_transport *transport, enum vof_framing framing,
+                                uint16_t size, vof_on_lost *on_lost, void *context)
 {
     struct vof_queue *queue = calloc(1, sizeof *queue);
     if (!queue)
@@ -31,8 +37,7 @@ struct vof_queue *vof_queue_new(int fd, enum vof_framing framing, uint16_t size,
     pthread_mutex_init(&queue->lock, NULL);
     pthread_cond_init(&queue->room_changed, NULL);
     pthread_cond_init(&queue->sending_ended, NULL);
-    queue->fd = fd;
-    queue->owner = getpid();
+    use(queue, transport);
     queue->on_lost = on_lost;
     queue->context = context;
     queue->size = queue->room = size;
@@ -45,8 +50,8 @@ struct vof_queue *vof_queue_new(int fd, enum vof_framing framing, uint16_t size,
 void vof_queue_free(struct vof_queue *queue)
 {
     vof_queue_forget_forks(queue);
-    if (queue->fd >= 0)
-        close(queue->fd);
+    if (queue->transport)
+        queue->transport->table->discard(queue->transport);
     pthread_cond_destroy(&queue->sending_ended);
     pthread_cond_destroy(&queue->room_changed);
     pthread_mutex_destroy(&queue->lock);
@@ -76,32 +81,23 @@ int vof_queue_fd(const struct vof_queue *queue)
     return queue->fd;
 }
 
-/* Let a receive that finds nothing return after the tick. */
-static void apply_tick(const struct vof_queue *queue)
-{
-    struct timeval tick = {queue->tick / 1000000000, queue->tick % 1000000000 / 1000};
-    setsockopt(queue->fd, SOL_SOCKET, SO_RCVTIMEO, &tick, sizeof tick);
-}
-
 void vof_queue_set_tick(struct vof_queue *queue, int64_t nanoseconds)
 {
     pthread_mutex_lock(&queue->lock);
     queue->tick = nanoseconds;
-    if (queue->fd >= 0)
-        apply_tick(queue);
+    if (queue->transport)
+        queue->transport->table->set_tick(queue->transport, nanoseconds);
     pthread_mutex_unlock(&queue->lock);
 }
 
-bool vof_queue_attach(struct vof_queue *queue, int fd)
+bool vof_queue_attach(struct vof_queue *queue, struct vof_transport *transport)
 {
     bool attached = false;
     pthread_mutex_lock(&queue->lock);
     if (queue->handed_back) {
-        queue->fd = fd;
-        queue->owner = getpid();
+        use(queue, transport);
         queue->torn_down = queue->handed_back = false;
         queue->reason[0] = '\0';
-        apply_tick(queue);
         atomic_store_explicit(&queue->failure, VOF_ALIVE, memory_order_release);
         attached = true;
     }

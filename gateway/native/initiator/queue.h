@@ -3,9 +3,9 @@
  * A stream virtqueue's connection, as its initiator sees it: the native twin of
  * vof.fabric.tcp.queue.TcpQueue.
  *
- * Owns the socket, the table of commands in flight, the order of sends, and who receives: of those
- * who wait, one at a time leads and receives for all (leader and followers), straight into the
- * callers' memory. There is no thread of its own. Nothing is allocated for a request.
+ * Owns its transport, the table of commands in flight, the order of sends, and who receives: of
+ * those who wait, one at a time leads and receives for all (leader and followers), straight into
+ * the callers' memory. There is no thread of its own. Nothing is allocated for a request.
  * Every function may be called from any thread unless it says otherwise.
  *
  * A child made by fork has its parent's queues, but none of the threads that were in them: it may
@@ -15,7 +15,7 @@
  * them; who does not wait in a thread uses lead.h and receiving.h. ending.h says how it ends, and
  * statistics.h what it has done.
  *
- * Must not know what the commands mean, nor Python.
+ * Must not know what the commands mean, how the transport carries their bytes, nor Python.
  */
 #ifndef VOF_QUEUE_H
 #define VOF_QUEUE_H
@@ -24,13 +24,13 @@
 #include <stdint.h>
 
 #include "initiator/ending.h"
+#include "initiator/transport.h"
 #include "wire.h"
 
-/* Make a queue over the connected, blocking socket `fd`, which belongs to it from now on. `size`
- * is the room: descriptors that may be in flight, commands in v5. NULL without memory: then `fd`
- * is not taken. */
-struct vof_queue *vof_queue_new(int fd, enum vof_framing framing, uint16_t size,
-                                vof_on_lost *on_lost, void *context);
+/* Make a queue over `transport`, which belongs to it from now on. `size` is the room: descriptors
+ * that may be in flight, commands in v5. NULL without memory: then the transport is not taken. */
+struct vof_queue *vof_queue_new(struct vof_transport *transport, enum vof_framing framing,
+                                uint16_t size, vof_on_lost *on_lost, void *context);
 
 /* Free it. It has ended, and no thread is in any of its functions. */
 void vof_queue_free(struct vof_queue *queue);
@@ -46,10 +46,12 @@ uint64_t vof_queue_config_changes(const struct vof_queue *queue);
 void vof_queue_set_tick(struct vof_queue *queue, int64_t nanoseconds);
 
 /* Go on over another connection, once the last one was handed to on_lost and all it had in flight
- * is ended or about to be sent again. False if the queue has not ended, or is still ending. A
- * request that is kept has no deadline; from its resubmission on it has all of its timeout. */
-bool vof_queue_attach(struct vof_queue *queue, int fd);
+ * is ended or about to be sent again. False if the queue has not ended, or is still ending: then
+ * the transport is not taken. A request that is kept has no deadline; from its resubmission on it
+ * has all of its timeout. */
+bool vof_queue_attach(struct vof_queue *queue, struct vof_transport *transport);
 
-int vof_queue_fd(const struct vof_queue *queue); /* valid for who leads; -1 once it has ended */
+/* What to poll for input, for who leads and has received what there was; -1 once it has ended. */
+int vof_queue_fd(const struct vof_queue *queue);
 
 #endif

@@ -3,6 +3,7 @@
  * The state of a queue: for its own parts only, see queue.h for the rest of the world. Each part is
  * a file that calls those before it alone:
  *
+ *     tcp.c                           the connection: knows transport.h alone, and no queue
  *     room.c, statistics.c, fork.c    command ids; what was done; a child made by fork
  *     request.c                       ends a request
  *     lead.c                          who receives for all: takes the lead, passes it on
@@ -26,6 +27,7 @@
 #include "initiator/ending.h"
 #include "initiator/request.h"
 #include "initiator/statistics.h"
+#include "initiator/transport.h"
 
 /* States of a request. */
 enum {
@@ -40,7 +42,8 @@ enum {
 
 struct vof_queue {
     pthread_mutex_t lock;
-    int fd;
+    struct vof_transport *transport; /* NULL once it is discarded */
+    int fd;                          /* the transport's; -1 then */
     pid_t owner; /* a child made by fork must not end its parent's connection */
     vof_on_lost *on_lost;
     void *context;
@@ -67,7 +70,7 @@ struct vof_queue {
     /* Sending. */
     struct vofi_request *outbox, **outbox_end;
     bool sending;
-    atomic_bool blocked; /* who sends waits for room in the socket */
+    atomic_bool blocked; /* who sends waits until the transport takes more */
     int64_t no_yield_until; /* of who sends; see give_way in sending.c */
     pthread_cond_t sending_ended;
 

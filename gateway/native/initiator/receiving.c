@@ -1,10 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "initiator/receiving.h"
 
-#include <errno.h>
 #include <sched.h>
 #include <string.h>
-#include <sys/socket.h>
 
 #include "clock.h"
 #include "initiator/completion_parser.h"
@@ -110,26 +108,22 @@ void vof_queue_check_deadline(struct vof_queue *queue, struct vofi_request *requ
 
 /* Receiving. */
 
-static ssize_t receive_some(struct vof_queue *queue, int flags, size_t *direct)
+static ssize_t receive_some(struct vof_queue *queue, bool wait, size_t *direct, const char **why)
 {
+    struct vof_transport *transport = queue->transport;
+    struct iovec scratch = {queue->scratch, VOF_SCRATCH_SIZE};
     const struct iovec *buffers = NULL;
     unsigned count = vof_parser_wanted(&queue->parser, &buffers, direct);
     if (*direct < DIRECT_SIZE) {
         *direct = 0;
-        return recv(queue->fd, queue->scratch, VOF_SCRATCH_SIZE, flags);
+        return transport->table->receive(transport, &scratch, 1, wait, why);
     }
+    if (count >= MOST_PARTS) /* what is left of them is for the next receive */
+        return transport->table->receive(transport, buffers, MOST_PARTS, wait, why);
     struct iovec parts[MOST_PARTS];
-    unsigned most = sizeof parts / sizeof *parts - 1;
-    struct msghdr message = {.msg_iov = parts};
-    if (count > most) {
-        count = most;
-    } else {
-        parts[count] = (struct iovec){queue->scratch, VOF_SCRATCH_SIZE};
-        message.msg_iovlen = 1;
-    }
     memcpy(parts, buffers, count * sizeof *parts);
-    message.msg_iovlen += count;
-    return recvmsg(queue->fd, &message, flags);
+    parts[count++] = scratch;
+    return transport->table->receive(transport, parts, count, wait, why);
 }
 
 /* End those whose completions are whole, in the order in which they came. */
@@ -149,25 +143,9 @@ static void deliver(struct vof_queue *queue)
     }
 }
 
-bool vof_queue_pump(struct vof_queue *queue, bool nonblocking)
+/* Take what was received: the first `direct` bytes lie where they belong. */
+static void take(struct vof_queue *queue, size_t bytes, size_t direct)
 {
-    if (vof_queue_has_failed(queue))
-        return true;
-    size_t direct;
-    ssize_t received = receive_some(queue, nonblocking ? MSG_DONTWAIT : 0, &direct);
-    if (received < 0) {
-        /* EAGAIN: nothing has come, or a tick has passed and the waiter looks at its deadline. */
-        if (errno == EINTR)
-            return false;
-        if (errno != EAGAIN)
-            vof_queue_mark_failed(queue, VOF_CONNECTION_LOST, "%s", strerror(errno));
-        return true;
-    }
-    if (!received) {
-        vof_queue_mark_failed(queue, VOF_CONNECTION_LOST, "closed by the target");
-        return true;
-    }
-    size_t bytes = (size_t)received;
     queue->received_at = vof_now();
     pthread_mutex_lock(&queue->lock);
     queue->statistics.receives++;
@@ -180,6 +158,28 @@ bool vof_queue_pump(struct vof_queue *queue, bool nonblocking)
         deliver(queue);
     else /* what came together with it is not to be trusted either */
         vof_queue_mark_failed(queue, VOF_VIOLATION, "%s", queue->parser.error);
+}
+
+bool vof_queue_pump(struct vof_queue *queue, bool nonblocking)
+{
+    bool wait = !nonblocking;
+    while (!vof_queue_has_failed(queue)) {
+        size_t direct;
+        const char *why;
+        ssize_t received = receive_some(queue, wait, &direct, &why);
+        if (received == VOF_IO_SIGNAL)
+            return false;
+        if (received == VOF_IO_AGAIN) /* or a tick has passed: the waiter looks at its deadline */
+            return true;
+        if (received > 0)
+            take(queue, (size_t)received, direct);
+        else
+            vof_queue_mark_failed(queue, VOF_CONNECTION_LOST, "%s",
+                                  received ? why : "closed by the target");
+        if (!queue->transport->buffered)
+            return true;
+        wait = false;
+    }
     return true;
 }
 

@@ -5,11 +5,7 @@
  */
 #include "initiator/sending.h"
 
-#include <errno.h>
-#include <poll.h>
 #include <sched.h>
-#include <string.h>
-#include <sys/socket.h>
 
 #include "clock.h"
 #include "initiator/ending.h"
@@ -35,10 +31,9 @@ struct cursor {
     size_t offset;
 };
 
-static unsigned gather(struct cursor from, struct iovec *parts, size_t *bytes)
+static unsigned gather(struct cursor from, struct iovec *parts)
 {
     unsigned count = 0;
-    *bytes = 0;
     for (struct vofi_request *request = from.request; request; request = request->next_out) {
         for (unsigned i = request == from.request ? from.part : 0; i < request->out_count; i++) {
             if (count == GATHER)
@@ -48,7 +43,7 @@ static unsigned gather(struct cursor from, struct iovec *parts, size_t *bytes)
                 parts[0].iov_base = (char *)parts[0].iov_base + from.offset;
                 parts[0].iov_len -= from.offset;
             }
-            *bytes += parts[count++].iov_len;
+            count++;
         }
     }
     return count;
@@ -81,7 +76,7 @@ static struct cursor advance(struct cursor at, size_t sent)
     return at;
 }
 
-/* Wait until the socket takes more, or something has changed. The target may be waiting for us to
+/* Wait until the transport takes more, or something has changed. The target may be waiting for us to
  * take completions before it reads on, so who has to wait here receives meanwhile, unless another
  * thread does. */
 static void await_room(struct vof_queue *queue, struct vofi_request *request)
@@ -92,17 +87,17 @@ static void await_room(struct vof_queue *queue, struct vofi_request *request)
         int64_t left = deadline - vof_now();
         patience = left < 0 ? 0 : left < patience ? left : patience;
     }
-    struct pollfd socket = {queue->fd, POLLOUT, 0};
+    struct vof_transport *transport = queue->transport;
     atomic_store_explicit(&queue->blocked, true, memory_order_release);
     if (vof_queue_try_lead(queue)) {
-        socket.events = POLLIN | POLLOUT;
-        if (poll(&socket, 1, (int)(patience / 1000000)) > 0 && socket.revents & ~POLLOUT)
+        unsigned both = VOF_IO_READABLE | VOF_IO_WRITABLE;
+        if (transport->table->await(transport, both, patience) & VOF_IO_READABLE)
             vof_queue_pump(queue, true);
         vof_queue_pass_lead(queue);
     } else {
         if (patience > SHORT_PATIENCE)
             patience = SHORT_PATIENCE;
-        poll(&socket, 1, (int)(patience / 1000000));
+        transport->table->await(transport, VOF_IO_WRITABLE, patience);
     }
     atomic_store_explicit(&queue->blocked, false, memory_order_release);
     vof_queue_check_deadline(queue, request);
@@ -112,22 +107,22 @@ static void await_room(struct vof_queue *queue, struct vofi_request *request)
 static void send_list(struct vof_queue *queue, struct vofi_request *list,
                       struct vof_statistics *counters)
 {
+    struct vof_transport *transport = queue->transport;
     struct cursor at = {list, 0, 0};
     while (at.request && !vof_queue_has_failed(queue)) {
         struct iovec parts[GATHER];
-        size_t bytes;
-        struct msghdr message = {.msg_iov = parts};
-        message.msg_iovlen = gather(at, parts, &bytes);
-        ssize_t sent = sendmsg(queue->fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
+        unsigned count = gather(at, parts);
+        const char *why;
+        ssize_t sent = transport->table->send(transport, parts, count, &why);
         if (sent >= 0) {
             counters->sends++;
             counters->bytes_sent += (uint64_t)sent;
             at = advance(at, (size_t)sent);
-        } else if (errno == EAGAIN) {
+        } else if (sent == VOF_IO_AGAIN) {
             await_room(queue, at.request);
-        } else if (errno != EINTR) {
+        } else if (sent == VOF_IO_LOST) {
             vof_queue_mark_failed(queue, VOF_CONNECTION_LOST, "sending %s: %s", at.request->what,
-                                  strerror(errno));
+                                  why);
         }
     }
     /* After a failure: nothing reads their bytes any more. */

@@ -73,6 +73,14 @@ cdef extern from "initiator/request.h" nogil:
         vofi_request *next_out
 
 
+cdef extern from "initiator/tcp.h" nogil:
+    struct vof_transport:
+        pass
+
+    vof_transport *vof_tcp_new(int fd)
+    void vof_tcp_leave(vof_transport *transport)
+
+
 cdef extern from "initiator/room.h" nogil:
     int vof_queue_take_id(vof_queue *queue, uint32_t room, bint wait)
     void vof_queue_give_back_id(vof_queue *queue, uint16_t id, uint32_t room)
@@ -150,14 +158,14 @@ cdef extern from "initiator/statistics.h" nogil:
 
 
 cdef extern from "initiator/queue.h" nogil:
-    vof_queue *vof_queue_new(int fd, vof_framing framing, uint16_t size, vof_on_lost *on_lost,
-                             void *context)
+    vof_queue *vof_queue_new(vof_transport *transport, vof_framing framing, uint16_t size,
+                             vof_on_lost *on_lost, void *context)
     void vof_queue_free(vof_queue *queue)
     void vof_queue_accept_refusals_with_buffers(vof_queue *queue)
     void vof_queue_accept_events(vof_queue *queue)
     uint64_t vof_queue_config_changes(const vof_queue *queue)
     void vof_queue_set_tick(vof_queue *queue, int64_t nanoseconds)
-    bint vof_queue_attach(vof_queue *queue, int fd)
+    bint vof_queue_attach(vof_queue *queue, vof_transport *transport)
     int vof_queue_fd(const vof_queue *queue)
 
 

@@ -9,7 +9,6 @@ each method of a queue promises.
 In parts that make one module: another one that calls C which this has would need a copy of it.
 """
 
-import os
 import time
 
 from vof.counts import MAX_KINDS, OTHER, Count

@@ -24,6 +24,13 @@ cdef void _on_lost(vof_queue *queue, void *context, vofi_request *request) noexc
     self._lost(self, self.error, in_flight)
 
 
+cdef vof_transport *_transport_over(sock) except NULL:
+    cdef vof_transport *transport = vof_tcp_new(sock.fileno())
+    if not transport:
+        raise MemoryError
+    return transport
+
+
 cdef class NativeQueue:
     cdef vof_queue *queue
     cdef int64_t _timeout
@@ -35,15 +42,16 @@ cdef class NativeQueue:
     def __cinit__(
         self, sock, str name, on_lost, timeout=None, int size=256, framing=Framing.CHAINS
     ):
-        cdef int fd = sock.detach()
+        cdef vof_transport *transport = _transport_over(sock)
         self.name = name
         self.framing = framing
         self._lost = on_lost
         self._kinds = {name: kind for kind, name in enumerate(_BLOCK_KINDS)}
-        self.queue = vof_queue_new(fd, _c_framing(framing), size, _on_lost, <void *>self)
+        self.queue = vof_queue_new(transport, _c_framing(framing), size, _on_lost, <void *>self)
         if not self.queue:
-            os.close(fd)
+            vof_tcp_leave(transport)
             raise MemoryError
+        sock.detach()
         self.set_timeout(timeout)
 
     def __dealloc__(self):
@@ -224,10 +232,11 @@ cdef class NativeQueue:
             vof_queue_end(self.queue, request)
 
     def attach(self, sock):
-        cdef int fd = sock.fileno()
+        cdef vof_transport *transport = _transport_over(sock)
         # Kept until the end, so that no code runs between these two.
         errors = self._given, self._found
-        if not vof_queue_attach(self.queue, fd):
+        if not vof_queue_attach(self.queue, transport):
+            vof_tcp_leave(transport)
             raise LocalProtocolError(f"{self.name}: its connection has not ended")
         self._given = self._found = None
         sock.detach()
