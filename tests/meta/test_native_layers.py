@@ -91,6 +91,11 @@ BACK = {
 }
 
 
+@pytest.mark.parametrize("pure", ["framing.c", "completion_parser.c"])
+def test_the_wire_does_not_know_its_queue(graphs: dict[str, Graph], pure: str) -> None:
+    assert graphs["initiator"][pure] == set()
+
+
 @pytest.mark.parametrize("back", BACK.values(), ids=BACK)
 def test_a_circle_of_two(back: str, tmp_path: Path) -> None:
     folder, work = tmp_path / "sources", tmp_path / "work"

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "initiator/block.h"
 
+#include "initiator/framing.h"
 #include "initiator/room.h"
 #include "initiator/sending.h"
 #include "initiator/statistics.h"
@@ -42,92 +43,26 @@ static struct vof_queue *queue_of_thread(const struct vof_block *block)
     return block->queues[number % block->count];
 }
 
-/* Where the next descriptor goes: its id, and its place in the bytes of its direction. */
-struct descriptors {
-    uint8_t *at;
-    uint16_t id;
-    uint16_t chained; /* the flag of each but the last */
-    uint64_t addr;
-};
-
-static void add(struct descriptors *to, uint32_t length, uint16_t flags)
-{
-    struct vof_descriptor desc = {to->addr, length, to->id++, flags | to->chained};
-    vof_put_descriptor(to->at, desc);
-    to->at += VOF_DESCRIPTOR_SIZE;
-    to->addr += length;
-}
-
-static void add_segments(struct descriptors *to, uint32_t length, uint32_t size_max, uint16_t flags)
-{
-    for (uint32_t part; length; length -= part) {
-        part = length < size_max ? length : size_max;
-        add(to, part, flags);
-    }
-}
-
-static uint8_t *write_segments_command(const struct vof_block *block,
-                                       struct vof_block_request *item, uint32_t length,
-                                       bool data_out)
-{
-    uint32_t size_max = block->geometry.size_max;
-    struct descriptors to = {
-        .at = item->command + VOF_COMMAND_SIZE,
-        .chained = block->framing == VOF_FRAMING_CHAINS ? VOF_DESC_NEXT : 0,
-    };
-    add(&to, VOF_BLK_HEADER_SIZE, 0);
-    if (data_out)
-        add_segments(&to, length, size_max, 0);
-    uint32_t readable = (uint32_t)to.addr;
-    item->request.landing.first_id = to.id;
-    to.addr = 0;
-    if (!data_out)
-        add_segments(&to, length, size_max, VOF_DESC_WRITE);
-    add(&to, 1, VOF_DESC_WRITE);
-    /* The last one has no next. */
-    vof_put16(to.at - VOF_DESCRIPTOR_SIZE + 14, VOF_DESC_WRITE);
-    vof_put_vring(item->command, block->framing, 0, readable, to.id);
-    item->room = to.id;
-    return to.at;
-}
-
-static void set_writable(const struct vof_block *block, struct vof_block_request *item, char *data,
-                         uint32_t length)
-{
-    uint16_t count = 0;
-    for (uint32_t part; length; length -= part, data += part) {
-        part = length < block->geometry.size_max ? length : block->geometry.size_max;
-        item->writable[count++] = (struct iovec){data, part};
-    }
-    item->writable[count++] = (struct iovec){&item->status, 1};
-    struct vof_landing *landing = &item->request.landing;
-    landing->count = count;
-    landing->tail = 1;
-    landing->writable = item->writable;
-    landing->lengths = item->lengths;
-    landing->fill = item->fill;
-}
-
 void vof_block_prepare(const struct vof_block *block, struct vof_block_request *item,
                        enum vof_blk_type type, uint64_t sector, void *data, uint32_t length,
                        bool data_out)
 {
     struct vofi_request *request = &item->request;
+    struct vof_shape shape = {
+        .header = VOF_BLK_HEADER_SIZE,
+        .length = length,
+        .data_out = data_out,
+        .size_max = block->geometry.size_max,
+        .tail = sizeof item->status,
+    };
     item->status = STATUS_UNWRITTEN;
-    set_writable(block, item, data, data_out ? 0 : length);
-    uint8_t *header;
-    if (block->framing == VOF_FRAMING_LENGTHS) {
-        vof_put_vq(item->command, 0, VOF_BLK_HEADER_SIZE + (data_out ? length : 0),
-                   1 + (data_out ? 0 : length));
-        header = item->command + VOF_COMMAND_SIZE;
-        request->landing.first_id = 0;
-        item->room = 1; /* what a virtqueue holds is counted in commands */
-    } else {
-        header = write_segments_command(block, item, length, data_out);
-    }
-    vof_put_blk_header(header, type, sector);
-    item->out[0] = (struct iovec){item->command,
-                                  (size_t)(header - item->command) + VOF_BLK_HEADER_SIZE};
+    vof_frame_landing(&request->landing, &shape, item->writable, data, &item->status);
+    request->landing.lengths = item->lengths;
+    request->landing.fill = item->fill;
+    size_t size = vof_frame_command(item->command, block->framing, &shape, &request->landing,
+                                    &item->room);
+    vof_put_blk_header(item->command + size, type, sector);
+    item->out[0] = (struct iovec){item->command, size + VOF_BLK_HEADER_SIZE};
     item->out[1] = (struct iovec){data, length};
     request->kind = kind_of(type);
     request->data_bytes = length;
@@ -140,8 +75,7 @@ void vof_block_prepare(const struct vof_block *block, struct vof_block_request *
 
 void vof_block_set_id(struct vof_block_request *item, uint16_t id)
 {
-    vof_put16(item->command + 2, id);
-    item->request.landing.command_id = id;
+    vof_frame_id(item->command, &item->request.landing, id);
 }
 
 enum vof_result vof_block_judge(const struct vof_block_request *item, struct vof_failed *failed)

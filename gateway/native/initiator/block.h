@@ -13,6 +13,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "initiator/framing.h"
 #include "initiator/gate.h"
 #include "initiator/request.h"
 
@@ -79,8 +80,7 @@ struct vof_block_request {
     uint32_t lengths[VOF_BLOCK_MAX_SEGMENTS + 1];
     struct iovec fill[VOF_BLOCK_MAX_SEGMENTS + 1];
     uint16_t room; /* it takes in its queue */
-    uint8_t command[VOF_COMMAND_SIZE + (VOF_BLOCK_MAX_SEGMENTS + 2) * VOF_DESCRIPTOR_SIZE +
-                    VOF_BLK_HEADER_SIZE];
+    uint8_t command[VOF_FRAMED_SIZE(VOF_BLOCK_MAX_SEGMENTS) + VOF_BLK_HEADER_SIZE];
 };
 
 /* Write a request: `type` with `sector`, `length` bytes at `data` that the device reads
