@@ -20,6 +20,8 @@ _QUEUE_UNITS = [
     "completion_parser",
     "ending",
     "fork",
+    "handover",
+    "in_flight",
     "lead",
     "queue",
     "receiving",

@@ -22,6 +22,7 @@
 
 #include "clock.h"
 #include "initiator/ending.h"
+#include "initiator/handover.h"
 #include "initiator/lead.h"
 #include "initiator/queue.h"
 #include "initiator/receiving.h"

@@ -1,18 +1,17 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
  * The end of the connection. First it is marked, by anyone: no send or receive goes on. Then a
- * thread that leads, so that none is receiving, waits for the sender and hands back what was in
+ * thread that leads, so that none is receiving, waits for the sender and hands over what was in
  * flight. After that the queue may go on over another connection.
  */
 #include "initiator/ending.h"
 
 #include <stdarg.h>
-#include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
-#include "initiator/completion_parser.h"
+#include "initiator/in_flight.h"
 #include "initiator/lead.h"
 #include "initiator/queue_state.h"
 
@@ -70,17 +69,6 @@ bool vof_queue_end_here(struct vof_queue *queue)
     return vof_queue_mark_failed(queue, VOF_ENDED_HERE, "ended here");
 }
 
-static struct vofi_request *insert_by_sequence(struct vofi_request *list,
-                                               struct vofi_request *request)
-{
-    struct vofi_request **place = &list;
-    while (*place && (*place)->sequence < request->sequence)
-        place = &(*place)->next_out;
-    request->next_out = *place;
-    *place = request;
-    return list;
-}
-
 void vof_queue_tear_down(struct vof_queue *queue)
 {
     pthread_mutex_lock(&queue->lock);
@@ -93,30 +81,11 @@ void vof_queue_tear_down(struct vof_queue *queue)
     /* A sender may still be reading its caller's memory. */
     while (queue->sending)
         pthread_cond_wait(&queue->sending_ended, &queue->lock);
-    queue->outbox = NULL;
-    queue->outbox_end = &queue->outbox;
     queue->transport->table->discard(queue->transport);
     queue->transport = NULL;
     queue->fd = -1;
-    struct vofi_request *in_flight = NULL;
-    for (uint32_t id = 0; id < queue->ids; id++) {
-        if (queue->table[id]) {
-            in_flight = insert_by_sequence(in_flight, queue->table[id]);
-            queue->table[id] = NULL;
-        }
-    }
-    while (queue->arrived) { /* together with a violation */
-        struct vofi_request *request = queue->arrived;
-        queue->arrived = request->next_out;
-        in_flight = insert_by_sequence(in_flight, request);
-    }
-    struct vof_landing *landing = queue->parser.landing;
-    if (landing && landing != &queue->event) /* it had begun to arrive */
-        in_flight = insert_by_sequence(in_flight, vofi_request_of(landing));
-    vof_parser_restart(&queue->parser);
-    for (struct vofi_request *each = in_flight; each; each = each->next_out)
-        atomic_store_explicit(&each->deadline, 0, memory_order_relaxed);
-    queue->handed_back = true;
+    struct vofi_request *in_flight = vof_queue_hand_over(queue);
+    queue->handed_over = true;
     pthread_mutex_unlock(&queue->lock);
     queue->on_lost(queue, queue->context, in_flight);
 }
@@ -141,9 +110,4 @@ void vof_queue_settle(struct vof_queue *queue)
     pthread_mutex_unlock(&queue->lock);
     if (ours)
         vof_queue_release_lead(queue);
-}
-
-void vof_queue_end(struct vof_queue *queue, struct vofi_request *request)
-{
-    vofi_request_finish(queue, request, VOF_LOST);
 }

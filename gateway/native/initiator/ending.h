@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * The end of a queue's connection: why, and what becomes of that which was in flight.
+ * The end of a queue's connection: why, and who sees to it. What becomes of the requests in flight
+ * is in handover.h.
  */
 #ifndef VOF_ENDING_H
 #define VOF_ENDING_H
@@ -19,11 +20,6 @@ enum vof_failure {
 
 enum { VOF_REASON_SIZE = 200 };
 
-/* Called once for each connection, when it has failed and nothing touches the buffers of what was
- * in flight: each request of the list (by next_out, in the order of submission) is to be ended by
- * vof_queue_end or kept for vof_queue_resubmit. */
-typedef void vof_on_lost(struct vof_queue *queue, void *context, struct vofi_request *in_flight);
-
 enum vof_failure vof_queue_failure(struct vof_queue *queue);
 /* The same, together with the reason. */
 enum vof_failure vof_queue_reason(struct vof_queue *queue, char reason[VOF_REASON_SIZE]);
@@ -38,9 +34,6 @@ void vof_queue_settle(struct vof_queue *queue);
 /* Give up the lead: to a follower, if there is one. */
 void vof_queue_release_lead(struct vof_queue *queue);
 
-/* End a request that on_lost was given. */
-void vof_queue_end(struct vof_queue *queue, struct vofi_request *request);
-
 /* For the other parts of the queue. */
 
 /* Note the failure and end the connection for both directions; someone will tear down. False where
@@ -53,7 +46,8 @@ __attribute__((format(printf, 3, 4))) bool
 vof_queue_mark_failed_locked(struct vof_queue *queue, enum vof_failure failure, const char *format,
                              ...);
 
-/* Hand back what is in flight; by who leads, after vof_queue_mark_failed. */
+/* Discard the transport and hand what is in flight to on_lost; by who leads, after
+ * vof_queue_mark_failed. */
 void vof_queue_tear_down(struct vof_queue *queue);
 
 #endif

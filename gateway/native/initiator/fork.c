@@ -35,7 +35,7 @@ static void leave_to_parent(struct vof_queue *queue)
     pthread_cond_init(&queue->sending_ended, NULL);
     queue->room_waiters = 0;
     queue->leading = queue->sending = false;
-    queue->torn_down = queue->handed_back; /* what was begun, nobody goes on with */
+    queue->torn_down = queue->handed_over; /* what was begun, nobody goes on with */
     atomic_store(&queue->blocked, false);
     queue->outbox = NULL;
     queue->outbox_end = &queue->outbox;

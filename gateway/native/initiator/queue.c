@@ -2,21 +2,12 @@
 #include "initiator/queue.h"
 
 #include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
 
 #include "initiator/fork.h"
+#include "initiator/handover.h"
 #include "initiator/queue_state.h"
 #include "initiator/receiving.h"
 #include "initiator/room.h"
-
-static void use(struct vof_queue *queue, struct vof_transport *transport)
-{
-    queue->transport = transport;
-    queue->fd = transport->fd;
-    queue->owner = getpid();
-    transport->table->set_tick(transport, queue->tick);
-}
 
 struct vof_queue *vof_queue_new(struct vof_transport *transport, enum vof_framing framing,
                                 uint16_t size, vof_on_lost *on_lost, void *context)
@@ -37,7 +28,7 @@ struct vof_queue *vof_queue_new(struct vof_transport *transport, enum vof_framin
     pthread_mutex_init(&queue->lock, NULL);
     pthread_cond_init(&queue->room_changed, NULL);
     pthread_cond_init(&queue->sending_ended, NULL);
-    use(queue, transport);
+    vof_queue_use(queue, transport);
     queue->on_lost = on_lost;
     queue->context = context;
     queue->size = queue->room = size;
@@ -88,19 +79,4 @@ void vof_queue_set_tick(struct vof_queue *queue, int64_t nanoseconds)
     if (queue->transport)
         queue->transport->table->set_tick(queue->transport, nanoseconds);
     pthread_mutex_unlock(&queue->lock);
-}
-
-bool vof_queue_attach(struct vof_queue *queue, struct vof_transport *transport)
-{
-    bool attached = false;
-    pthread_mutex_lock(&queue->lock);
-    if (queue->handed_back) {
-        use(queue, transport);
-        queue->torn_down = queue->handed_back = false;
-        queue->reason[0] = '\0';
-        atomic_store_explicit(&queue->failure, VOF_ALIVE, memory_order_release);
-        attached = true;
-    }
-    pthread_mutex_unlock(&queue->lock);
-    return attached;
 }

@@ -12,8 +12,8 @@
  * end them and free them, which closes its own copy of the connection and leaves the parent's alone.
  *
  * Here is its life. room.h gives out its command ids, sending.h takes requests, waiting.h waits for
- * them; who does not wait in a thread uses lead.h and receiving.h. ending.h says how it ends, and
- * statistics.h what it has done.
+ * them; who does not wait in a thread uses lead.h and receiving.h. ending.h says how it ends,
+ * handover.h how it goes on, and statistics.h what it has done.
  *
  * Must not know what the commands mean, how the transport carries their bytes, nor Python.
  */
@@ -23,7 +23,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "initiator/ending.h"
+#include "initiator/handover.h"
 #include "initiator/transport.h"
 #include "wire.h"
 
@@ -44,12 +44,6 @@ uint64_t vof_queue_config_changes(const struct vof_queue *queue);
 
 /* Nanoseconds after which a receive that finds nothing returns to look at deadlines; 0: never. */
 void vof_queue_set_tick(struct vof_queue *queue, int64_t nanoseconds);
-
-/* Go on over another connection, once the last one was handed to on_lost and all it had in flight
- * is ended or about to be sent again. False if the queue has not ended, or is still ending: then
- * the transport is not taken. A request that is kept has no deadline; from its resubmission on it
- * has all of its timeout. */
-bool vof_queue_attach(struct vof_queue *queue, struct vof_transport *transport);
 
 /* What to poll for input, for who leads and has received what there was; -1 once it has ended. */
 int vof_queue_fd(const struct vof_queue *queue);

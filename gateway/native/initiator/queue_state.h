@@ -7,9 +7,11 @@
  *     room.c, statistics.c, fork.c    command ids; what was done; a child made by fork
  *     request.c                       ends a request
  *     lead.c                          who receives for all: takes the lead, passes it on
- *     ending.c                        marks a failure, hands back what was in flight
+ *     in_flight.c                     where a request is while it is lent
+ *     ending.c                        marks a failure, tears down the connection
  *     receiving.c                     receives, and looks at deadlines
  *     waiting.c, sending.c            what a caller does with a request
+ *     handover.c                      goes on over another connection
  *     queue.c                         makes a queue and frees it
  *
  * `lock` guards the table, the outbox, the followers, the ids and the failure; it is never held
@@ -25,6 +27,7 @@
 
 #include "initiator/completion_parser.h"
 #include "initiator/ending.h"
+#include "initiator/handover.h"
 #include "initiator/request.h"
 #include "initiator/statistics.h"
 #include "initiator/transport.h"
@@ -53,9 +56,9 @@ struct vof_queue {
     _Atomic int failure; /* enum vof_failure */
     char reason[VOF_REASON_SIZE];
     bool torn_down;   /* or about to be: by one thread alone */
-    bool handed_back; /* what was in flight, or about to be: another connection may follow */
+    bool handed_over; /* what was in flight, or about to be: another connection may follow */
 
-    /* In flight, by command id. */
+    /* In flight, by command id: see in_flight.h. */
     struct vofi_request **table;
     uint32_t ids;
     uint64_t sequence;

@@ -43,7 +43,7 @@ struct vofi_request {
     int64_t submitted_at;           /* CLOCK_MONOTONIC, for the first time */
     _Atomic uint32_t state;         /* see queue_state.h; also the futex of who sleeps on it */
     atomic_bool sent;               /* its sender has let go of it */
-    struct vofi_request *next_out;   /* in the outbox, among what arrived, or what is handed back */
+    struct vofi_request *next_out;   /* in the outbox, among what arrived, or what is handed over */
     struct vofi_request *previous, *next; /* among the followers */
     bool following, given_lead;
     void (*wake)(void *waker); /* of a follower that is no thread */

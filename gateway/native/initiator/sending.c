@@ -9,6 +9,7 @@
 
 #include "clock.h"
 #include "initiator/ending.h"
+#include "initiator/in_flight.h"
 #include "initiator/lead.h"
 #include "initiator/queue_state.h"
 #include "initiator/receiving.h"
@@ -193,23 +194,20 @@ static void send_outbox(struct vof_queue *queue)
     pthread_mutex_unlock(&queue->lock);
 }
 
-/* Submission. */
-
-static void append_to_outbox(struct vof_queue *queue, struct vofi_request *request)
+void vof_queue_send_entered(struct vof_queue *queue)
 {
-    request->next_out = NULL;
-    *queue->outbox_end = request;
-    queue->outbox_end = &request->next_out;
-}
-
-static void enter(struct vof_queue *queue, struct vofi_request *request, int64_t now)
-{
-    int64_t deadline = request->timeout ? now + request->timeout : 0;
-    request->outcome = VOF_IN_FLIGHT;
-    atomic_store_explicit(&request->deadline, deadline, memory_order_relaxed);
-    atomic_store_explicit(&request->sent, false, memory_order_relaxed);
-    queue->table[request->landing.command_id] = request;
-    append_to_outbox(queue, request);
+    bool send = !queue->sending;
+    /* Those who wait may have slept since the lead was given up with the last connection. */
+    bool lead = !queue->leading && queue->followers;
+    if (lead)
+        queue->leading = true;
+    pthread_mutex_unlock(&queue->lock);
+    if (send)
+        send_outbox(queue);
+    if (lead)
+        vof_queue_release_lead(queue);
+    if (vof_queue_has_failed(queue))
+        vof_queue_settle(queue);
 }
 
 bool vof_queue_submit(struct vof_queue *queue, struct vofi_request *const *requests, unsigned count)
@@ -225,37 +223,9 @@ bool vof_queue_submit(struct vof_queue *queue, struct vofi_request *const *reque
         requests[i]->sequence = queue->sequence++;
         requests[i]->submitted_at = now;
         atomic_store_explicit(&requests[i]->state, VOF_STATE_FLIGHT, memory_order_relaxed);
-        enter(queue, requests[i], now);
+        vof_queue_enter_flight(queue, requests[i], now);
     }
     queue->statistics.submitted += count;
-    bool send = !queue->sending;
-    pthread_mutex_unlock(&queue->lock);
-    if (send)
-        send_outbox(queue);
-    if (vof_queue_has_failed(queue))
-        vof_queue_settle(queue);
-    return true;
-}
-
-bool vof_queue_resubmit(struct vof_queue *queue, struct vofi_request *request)
-{
-    pthread_mutex_lock(&queue->lock);
-    if (vof_queue_has_failed(queue)) {
-        pthread_mutex_unlock(&queue->lock);
-        return false;
-    }
-    enter(queue, request, vof_now());
-    bool send = !queue->sending;
-    /* Its waiter may have slept since the lead was given up with the old connection. */
-    bool lead = !queue->leading && queue->followers;
-    if (lead)
-        queue->leading = true;
-    pthread_mutex_unlock(&queue->lock);
-    if (send)
-        send_outbox(queue);
-    if (lead)
-        vof_queue_release_lead(queue);
-    if (vof_queue_has_failed(queue))
-        vof_queue_settle(queue);
+    vof_queue_send_entered(queue);
     return true;
 }

@@ -14,7 +14,10 @@
 bool vof_queue_submit(struct vof_queue *queue, struct vofi_request *const *requests,
                       unsigned count);
 
-/* Send a request that on_lost was given once more, over the connection attached since. */
-bool vof_queue_resubmit(struct vof_queue *queue, struct vofi_request *request);
+/* For the other parts of the queue. */
+
+/* Send what has just been put into flight, unless another thread is about to, and have somebody
+ * receive for those who wait. Under the lock, which this gives up. */
+void vof_queue_send_entered(struct vof_queue *queue);
 
 #endif

@@ -104,14 +104,19 @@ cdef extern from "initiator/ending.h" nogil:
     enum:
         VOF_REASON_SIZE
 
-    ctypedef void vof_on_lost(vof_queue *queue, void *context, vofi_request *in_flight) noexcept
-
     vof_failure vof_queue_failure(vof_queue *queue)
     vof_failure vof_queue_reason(vof_queue *queue, char *reason)
     bint vof_queue_end_here(vof_queue *queue)
     void vof_queue_settle(vof_queue *queue)
     void vof_queue_release_lead(vof_queue *queue)
+
+
+cdef extern from "initiator/handover.h" nogil:
+    ctypedef void vof_on_lost(vof_queue *queue, void *context, vofi_request *in_flight) noexcept
+
     void vof_queue_end(vof_queue *queue, vofi_request *request)
+    bint vof_queue_attach(vof_queue *queue, vof_transport *transport)
+    bint vof_queue_resubmit(vof_queue *queue, vofi_request *request)
 
 
 cdef extern from "initiator/receiving.h" nogil:
@@ -127,7 +132,6 @@ cdef extern from "initiator/waiting.h" nogil:
 
 cdef extern from "initiator/sending.h" nogil:
     bint vof_queue_submit(vof_queue *queue, vofi_request **requests, unsigned count)
-    bint vof_queue_resubmit(vof_queue *queue, vofi_request *request)
 
 
 cdef extern from "initiator/statistics.h" nogil:
@@ -165,7 +169,6 @@ cdef extern from "initiator/queue.h" nogil:
     void vof_queue_accept_events(vof_queue *queue)
     uint64_t vof_queue_config_changes(const vof_queue *queue)
     void vof_queue_set_tick(vof_queue *queue, int64_t nanoseconds)
-    bint vof_queue_attach(vof_queue *queue, vof_transport *transport)
     int vof_queue_fd(const vof_queue *queue)
 
 
