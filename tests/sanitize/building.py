@@ -18,6 +18,7 @@ _FLAGS = ["-g", "-O1", "-fno-omit-frame-pointer", "-fno-sanitize-recover=all"]
 _STRESS_FLAGS = ["-std=c11", "-D_GNU_SOURCE", "-Wall", "-Wextra", "-Werror", "-pthread"]
 _QUEUE_UNITS = [
     "completion_parser",
+    "deadlines",
     "ending",
     "fork",
     "handover",
@@ -27,6 +28,7 @@ _QUEUE_UNITS = [
     "receiving",
     "request",
     "room",
+    "round",
     "sending",
     "statistics",
     "tcp",

@@ -21,12 +21,13 @@
 #include <unistd.h>
 
 #include "clock.h"
+#include "initiator/deadlines.h"
 #include "initiator/ending.h"
 #include "initiator/handover.h"
 #include "initiator/lead.h"
 #include "initiator/queue.h"
-#include "initiator/receiving.h"
 #include "initiator/room.h"
+#include "initiator/round.h"
 #include "initiator/sending.h"
 #include "initiator/statistics.h"
 #include "initiator/tcp.h"

@@ -70,6 +70,7 @@ void vof_block_prepare(const struct vof_block *block, struct vof_block_request *
     request->out = item->out;
     request->out_count = data_out && length ? 2 : 1;
     request->timeout = block->timeout;
+    request->unattended = false;
     request->on_done = NULL;
 }
 

@@ -87,7 +87,9 @@ void vof_queue_tear_down(struct vof_queue *queue)
     struct vofi_request *in_flight = vof_queue_hand_over(queue);
     queue->handed_over = true;
     pthread_mutex_unlock(&queue->lock);
+    atomic_store_explicit(&queue->receiver, pthread_self(), memory_order_relaxed);
     queue->on_lost(queue, queue->context, in_flight);
+    atomic_store_explicit(&queue->receiver, 0, memory_order_relaxed);
 }
 
 void vof_queue_release_lead(struct vof_queue *queue)

@@ -35,6 +35,8 @@ static void leave_to_parent(struct vof_queue *queue)
     pthread_cond_init(&queue->sending_ended, NULL);
     queue->room_waiters = 0;
     queue->leading = queue->sending = false;
+    queue->delivering = queue->deferred = false;
+    atomic_store(&queue->receiver, 0);
     queue->torn_down = queue->handed_over; /* what was begun, nobody goes on with */
     atomic_store(&queue->blocked, false);
     queue->outbox = NULL;

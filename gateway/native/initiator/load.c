@@ -7,12 +7,10 @@
 #include "clock.h"
 #include "initiator/ending.h"
 #include "initiator/lead.h"
-#include "initiator/receiving.h"
+#include "initiator/round.h"
 #include "initiator/room.h"
 #include "initiator/sending.h"
 #include "initiator/statistics.h"
-
-static const int64_t LOOK = 50000000; /* nanoseconds between looks at the deadlines, at least */
 
 struct slot {
     struct vof_block_request item;
@@ -31,7 +29,6 @@ struct load {
     uint8_t *data;
     struct slot *done; /* completed, not looked at yet; newest first. Of who leads the queue */
     unsigned in_flight, depth;
-    int64_t next_look;
     uint64_t random, place;
 };
 
@@ -75,6 +72,7 @@ static void prepare(struct load *load, struct slot *slot, int64_t now)
                       next_offset(load) >> VOF_SECTOR_SHIFT, slot->data, plan->block_size,
                       plan->write);
     vof_block_set_id(&slot->item, id);
+    slot->item.request.unattended = true;
     slot->item.request.on_done = on_done;
     slot->item.request.owner = slot;
     slot->started = now;
@@ -113,20 +111,6 @@ static void submit(struct load *load, struct vofi_request **requests, unsigned c
         load->in_flight += count;
 }
 
-/* End the queue if a request takes longer than it may. A receive returns for this, too, where
- * nothing comes: see vof_queue_set_tick. */
-static void check_deadlines(struct load *load, int64_t now)
-{
-    if (now < load->next_look)
-        return;
-    load->next_look = now + LOOK;
-    for (unsigned i = 0; i < load->depth; i++) {
-        struct vofi_request *request = &load->slots[i].item.request;
-        if (!vofi_request_done(request))
-            vof_queue_check_deadline(load->queue, request);
-    }
-}
-
 static void run(struct load *load, struct vofi_request **batch)
 {
     int64_t start = vof_now(), now = start;
@@ -146,7 +130,6 @@ static void run(struct load *load, struct vofi_request **batch)
         bool more = now - start < load->plan->duration &&
                     vof_queue_failure(load->queue) == VOF_ALIVE;
         unsigned count = reap(load, batch, now, more);
-        check_deadlines(load, now);
         vof_queue_release_lead(load->queue);
         submit(load, batch, count);
     }

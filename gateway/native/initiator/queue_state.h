@@ -8,10 +8,12 @@
  *     request.c                       ends a request
  *     lead.c                          who receives for all: takes the lead, passes it on
  *     in_flight.c                     where a request is while it is lent
- *     ending.c                        marks a failure, tears down the connection
- *     receiving.c                     receives, and looks at deadlines
- *     waiting.c, sending.c            what a caller does with a request
+ *     ending.c, deadlines.c           marks a failure, tears down the connection
+ *     receiving.c                     receives
+ *     sending.c                       sends, and receives while it has to wait
  *     handover.c                      goes on over another connection
+ *     round.c                         what who leads does
+ *     waiting.c                       waits, and leads meanwhile
  *     queue.c                         makes a queue and frees it
  *
  * `lock` guards the table, the outbox, the followers, the ids and the failure; it is never held
@@ -79,11 +81,15 @@ struct vof_queue {
 
     /* Receiving. */
     bool leading;
+    _Atomic pthread_t receiver; /* who leads, while it is in here; 0: it is not */
+    bool delivering, deferred;  /* of who leads: it calls back; something was submitted meanwhile */
     struct vofi_request *followers, *last_follower;
     struct vof_completion_parser parser;
     struct vofi_request *arrived; /* of the receive in progress, by next_out, newest first */
     uint8_t *scratch;
     int64_t received_at; /* CLOCK_MONOTONIC, when a receive has brought something */
+    _Atomic unsigned unattended; /* in flight that nobody waits for */
+    int64_t next_look;           /* at their deadlines */
 
     /* Asynchronous events: what a completion without a command lands in. */
     bool takes_events;
@@ -99,6 +105,13 @@ struct vof_queue {
 static inline struct vofi_request *vofi_request_of(struct vof_landing *landing)
 {
     return (struct vofi_request *)((char *)landing - offsetof(struct vofi_request, landing));
+}
+
+/* Whether the caller is in a call back of who leads: nobody else receives until it returns. */
+static inline bool vof_queue_receives_here(struct vof_queue *queue)
+{
+    pthread_t receiver = atomic_load_explicit(&queue->receiver, memory_order_relaxed);
+    return receiver && pthread_equal(receiver, pthread_self());
 }
 
 static inline bool vof_queue_has_failed(struct vof_queue *queue)

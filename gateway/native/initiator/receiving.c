@@ -7,7 +7,6 @@
 #include "clock.h"
 #include "initiator/completion_parser.h"
 #include "initiator/ending.h"
-#include "initiator/lead.h"
 #include "initiator/queue_state.h"
 
 enum {
@@ -18,11 +17,12 @@ enum {
 /* The parser's events. */
 
 /* Wait for the sender to let go of a request, which takes it a moment after the last byte was sent.
- * False where it is still waiting to send it: then nobody can have seen the whole command yet. */
-static bool is_sent(struct vof_queue *queue, struct vofi_request *request)
+ * False where it is still waiting to send it, or nobody is `sending`: then nobody can have seen the
+ * whole command yet. */
+static bool is_sent(struct vof_queue *queue, struct vofi_request *request, bool sending)
 {
     while (!atomic_load_explicit(&request->sent, memory_order_acquire)) {
-        if (atomic_load_explicit(&queue->blocked, memory_order_acquire))
+        if (!sending || atomic_load_explicit(&queue->blocked, memory_order_acquire))
             return atomic_load_explicit(&request->sent, memory_order_acquire);
         sched_yield();
     }
@@ -39,8 +39,9 @@ static struct vof_landing *expect(void *context, uint16_t command_id)
     }
     pthread_mutex_lock(&queue->lock);
     struct vofi_request *request = command_id < queue->ids ? queue->table[command_id] : NULL;
+    bool sending = queue->sending;
     pthread_mutex_unlock(&queue->lock);
-    if (!request || !is_sent(queue, request))
+    if (!request || !is_sent(queue, request, sending))
         return NULL;
     /* At once, so that a second completion finds nothing to write to. */
     pthread_mutex_lock(&queue->lock);
@@ -66,44 +67,6 @@ void vof_queue_init_parser(struct vof_queue *queue, enum vof_framing framing)
 {
     struct vof_completion_events events = {expect, arrived, queue};
     vof_parser_init(&queue->parser, framing, events);
-}
-
-/* Deadlines. */
-
-/* Under `lock`. */
-static void expire(struct vof_queue *queue, struct vofi_request *request)
-{
-    double seconds = (double)request->timeout / 1e9;
-    atomic_store_explicit(&request->deadline, 0, memory_order_relaxed);
-    if (request->timeout)
-        vof_queue_mark_failed_locked(queue, VOF_NO_ANSWER, "no answer to %s within %g s",
-                                     request->what, seconds);
-    else
-        vof_queue_mark_failed_locked(queue, VOF_NO_ANSWER, "no answer to %s", request->what);
-}
-
-void vof_queue_expire(struct vof_queue *queue, struct vofi_request *request)
-{
-    pthread_mutex_lock(&queue->lock);
-    expire(queue, request);
-    pthread_mutex_unlock(&queue->lock);
-}
-
-static bool has_expired(struct vofi_request *request)
-{
-    int64_t deadline = atomic_load_explicit(&request->deadline, memory_order_relaxed);
-    return deadline && vof_now() >= deadline;
-}
-
-void vof_queue_check_deadline(struct vof_queue *queue, struct vofi_request *request)
-{
-    if (!has_expired(request))
-        return;
-    pthread_mutex_lock(&queue->lock);
-    /* Looked at again: it may have been sent over another connection since. */
-    if (has_expired(request))
-        expire(queue, request);
-    pthread_mutex_unlock(&queue->lock);
 }
 
 /* Receiving. */
@@ -136,11 +99,13 @@ static void deliver(struct vof_queue *queue)
         request->next_out = list;
         list = request;
     }
+    queue->delivering = true;
     while (list) {
         struct vofi_request *request = list;
         list = request->next_out;
         vofi_request_finish(queue, request, VOF_ARRIVED);
     }
+    queue->delivering = false;
 }
 
 /* Take what was received: the first `direct` bytes lie where they belong. */
@@ -181,20 +146,4 @@ bool vof_queue_pump(struct vof_queue *queue, bool nonblocking)
         wait = false;
     }
     return true;
-}
-
-bool vof_queue_receive(struct vof_queue *queue, bool nonblocking)
-{
-    bool undisturbed = vof_queue_pump(queue, nonblocking);
-    if (vof_queue_has_failed(queue))
-        vof_queue_tear_down(queue);
-    return undisturbed;
-}
-
-void vof_queue_look(struct vof_queue *queue)
-{
-    if (!vof_queue_has_failed(queue) && vof_queue_try_lead(queue)) {
-        vof_queue_receive(queue, true);
-        vof_queue_release_lead(queue);
-    }
 }

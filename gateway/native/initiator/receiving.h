@@ -1,27 +1,18 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * Receiving, by who leads; and the deadlines of what is waited for.
+ * Receiving, by who leads: for the other parts of the queue. Who leads from elsewhere calls round.h.
  */
 #ifndef VOF_RECEIVING_H
 #define VOF_RECEIVING_H
 
 #include <stdbool.h>
 
-#include "initiator/request.h"
+#include "wire.h"
 
-/* Receive once, for who leads; without waiting if `nonblocking`. False where a signal came. */
-bool vof_queue_receive(struct vof_queue *queue, bool nonblocking);
+struct vof_queue;
 
-/* Notice, without blocking, that the connection has ended while nobody waited on it. */
-void vof_queue_look(struct vof_queue *queue);
-
-/* End the queue if the request's deadline has passed. */
-void vof_queue_check_deadline(struct vof_queue *queue, struct vofi_request *request);
-void vof_queue_expire(struct vof_queue *queue, struct vofi_request *request);
-
-/* For the other parts of the queue. */
-
-/* As vof_queue_receive, but a failure is only marked, for the caller to see. */
+/* Receive once, and end what has arrived; without waiting if `nonblocking`. A failure is only
+ * marked, for the caller to see. False where a signal came. */
 bool vof_queue_pump(struct vof_queue *queue, bool nonblocking);
 
 /* Have the queue's parser find what is in flight. */

@@ -33,6 +33,7 @@ void vofi_request_finish(struct vof_queue *queue, struct vofi_request *request,
     request->outcome = outcome;
     pthread_mutex_lock(&queue->lock);
     queue->statistics.completed++;
+    queue->unattended -= request->unattended;
     count(queue, request, outcome);
     struct vof_woken woken = vof_change_state(queue, request, VOF_STATE_DONE);
     pthread_mutex_unlock(&queue->lock);

@@ -30,8 +30,11 @@ struct vofi_request {
     int64_t timeout;     /* nanoseconds until the queue is given up for its sake; 0: never */
     uint8_t kind;        /* what it is counted as, below VOF_KINDS */
     uint64_t data_bytes; /* that are counted once it is answered */
+    bool unattended;     /* nobody waits for it: who leads looks at its deadline */
     /* Called once, by whichever thread ended the request, which nothing touches any more. Who waits
-     * for it may have seen that before: `owner` has to outlive both. May be NULL; must not block. */
+     * for it may have seen that before: `owner` has to outlive both. No lock is held. May submit to
+     * the same queue, this request again as well, unless it is lost; must not block, nor wait for a
+     * request. May be NULL. */
     void (*on_done)(void *owner);
     void *owner;
 

@@ -8,6 +8,7 @@
 #include <sched.h>
 
 #include "clock.h"
+#include "initiator/deadlines.h"
 #include "initiator/ending.h"
 #include "initiator/in_flight.h"
 #include "initiator/lead.h"
@@ -79,7 +80,7 @@ static struct cursor advance(struct cursor at, size_t sent)
 
 /* Wait until the transport takes more, or something has changed. The target may be waiting for us to
  * take completions before it reads on, so who has to wait here receives meanwhile, unless another
- * thread does. */
+ * thread does. One that leads already is here for what was submitted while it called back. */
 static void await_room(struct vof_queue *queue, struct vofi_request *request)
 {
     int64_t patience = PATIENCE;
@@ -90,11 +91,13 @@ static void await_room(struct vof_queue *queue, struct vofi_request *request)
     }
     struct vof_transport *transport = queue->transport;
     atomic_store_explicit(&queue->blocked, true, memory_order_release);
-    if (vof_queue_try_lead(queue)) {
+    bool leads = vof_queue_receives_here(queue);
+    if (leads || vof_queue_try_lead(queue)) {
         unsigned both = VOF_IO_READABLE | VOF_IO_WRITABLE;
         if (transport->table->await(transport, both, patience) & VOF_IO_READABLE)
             vof_queue_pump(queue, true);
-        vof_queue_pass_lead(queue);
+        if (!leads)
+            vof_queue_pass_lead(queue);
     } else {
         if (patience > SHORT_PATIENCE)
             patience = SHORT_PATIENCE;
@@ -163,8 +166,7 @@ static void give_way(struct vof_queue *queue)
         queue->no_yield_until = end + NO_YIELD;
 }
 
-/* Send what the outbox holds, unless another thread is at it. */
-static void send_outbox(struct vof_queue *queue)
+void vof_queue_send_outbox(struct vof_queue *queue)
 {
     struct vof_statistics counters = {0};
     pthread_mutex_lock(&queue->lock);
@@ -197,13 +199,18 @@ static void send_outbox(struct vof_queue *queue)
 void vof_queue_send_entered(struct vof_queue *queue)
 {
     bool send = !queue->sending;
+    /* From within a call back nobody would receive while this had to wait for room. */
+    if (send && vof_queue_receives_here(queue) && queue->delivering) {
+        queue->deferred = true;
+        send = false;
+    }
     /* Those who wait may have slept since the lead was given up with the last connection. */
     bool lead = !queue->leading && queue->followers;
     if (lead)
         queue->leading = true;
     pthread_mutex_unlock(&queue->lock);
     if (send)
-        send_outbox(queue);
+        vof_queue_send_outbox(queue);
     if (lead)
         vof_queue_release_lead(queue);
     if (vof_queue_has_failed(queue))
@@ -224,6 +231,7 @@ bool vof_queue_submit(struct vof_queue *queue, struct vofi_request *const *reque
         requests[i]->submitted_at = now;
         atomic_store_explicit(&requests[i]->state, VOF_STATE_FLIGHT, memory_order_relaxed);
         vof_queue_enter_flight(queue, requests[i], now);
+        queue->unattended += requests[i]->unattended;
     }
     queue->statistics.submitted += count;
     vof_queue_send_entered(queue);

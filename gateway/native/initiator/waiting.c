@@ -12,11 +12,12 @@
 #include <unistd.h>
 
 #include "clock.h"
+#include "initiator/deadlines.h"
 #include "initiator/ending.h"
 #include "initiator/followers.h"
 #include "initiator/lead.h"
 #include "initiator/queue_state.h"
-#include "initiator/receiving.h"
+#include "initiator/round.h"
 
 enum slept { WOKEN, TIMED_OUT, INTERRUPTED };
 

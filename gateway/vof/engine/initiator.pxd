@@ -119,10 +119,13 @@ cdef extern from "initiator/handover.h" nogil:
     bint vof_queue_resubmit(vof_queue *queue, vofi_request *request)
 
 
-cdef extern from "initiator/receiving.h" nogil:
+cdef extern from "initiator/deadlines.h" nogil:
+    void vof_queue_expire(vof_queue *queue, vofi_request *request)
+
+
+cdef extern from "initiator/round.h" nogil:
     bint vof_queue_receive(vof_queue *queue, bint nonblocking)
     void vof_queue_look(vof_queue *queue)
-    void vof_queue_expire(vof_queue *queue, vofi_request *request)
 
 
 cdef extern from "initiator/waiting.h" nogil:
