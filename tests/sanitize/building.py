@@ -19,6 +19,7 @@ _STRESS_FLAGS = ["-std=c11", "-D_GNU_SOURCE", "-Wall", "-Wextra", "-Werror", "-p
 _QUEUE_UNITS = [
     "completion_parser",
     "deadlines",
+    "driving",
     "ending",
     "fork",
     "handover",
@@ -37,6 +38,7 @@ _QUEUE_UNITS = [
 
 STRESS_PROGRAMS = {
     "initiator": [
+        STRESS / "connections.c",
         STRESS / "peer.c",
         *(NATIVE / f"initiator/{unit}.c" for unit in _QUEUE_UNITS),
     ],

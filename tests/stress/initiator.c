@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
  * Many threads on one native queue, without Python, so that the thread sanitizer sees every access:
- * they submit alone and in batches, wait as threads and by callback, are interrupted, and check
- * what they got; meanwhile connections fail, time out, are closed here, and others are attached,
- * over which some of what was in flight is sent again.
+ * they submit alone and in batches, wait as threads and by callback, drive the queue for what calls
+ * them back and submit again from there, are interrupted, and check what they got; meanwhile
+ * connections fail, time out, are closed here, and others are attached, over which some of what was
+ * in flight is sent again.
  *
  * usage: initiator SECONDS SEED
  *
@@ -16,22 +17,22 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/socket.h>
+#include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "clock.h"
 #include "initiator/deadlines.h"
+#include "initiator/driving.h"
 #include "initiator/ending.h"
-#include "initiator/handover.h"
 #include "initiator/lead.h"
 #include "initiator/queue.h"
 #include "initiator/room.h"
 #include "initiator/round.h"
 #include "initiator/sending.h"
 #include "initiator/statistics.h"
-#include "initiator/tcp.h"
 #include "initiator/waiting.h"
+#include "connections.h"
 #include "peer.h"
 #include "../support/demand.h"
 
@@ -39,7 +40,6 @@ enum {
     WORKERS = 6,
     SIZE = 40,       /* descriptors: fewer than the workers want */
     BATCH = 4,       /* requests of one submission, at most */
-    MOST_KEPT = WORKERS * BATCH,
     HUNG = 30,       /* seconds without an end */
 };
 
@@ -58,6 +58,9 @@ struct item {
     uint8_t *data;
     atomic_int ends;
     sem_t woken;
+    struct worker *worker;
+    uint64_t random;
+    unsigned repeats; /* of a driven one: how often it is submitted again where it ends */
 };
 
 struct worker {
@@ -65,82 +68,21 @@ struct worker {
     uint64_t random;
     struct item items[BATCH];
     uint8_t extra[300000];
+    struct vof_driver driver;
+    atomic_uint driven; /* items that have not ended */
 };
 
 static struct vof_queue *queue;
 static struct worker workers[WORKERS];
 static atomic_bool stop;
 static atomic_uint running;
-static atomic_ulong ended, arrived, losses, resubmitted, interrupted;
+static atomic_ulong ended, arrived, interrupted, repeated, driven;
 
-static struct {
-    pthread_mutex_t lock;
-    pthread_cond_t changed;
-    struct vofi_request *items[MOST_KEPT];
-    unsigned count;
-    bool lost;
-} kept = {.lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER};
-
-static void on_lost(struct vof_queue *which, void *context, struct vofi_request *in_flight)
+static enum phase phase(void)
 {
-    (void)context;
-    DEMAND(which == queue);
-    uint64_t last = 0;
-    pthread_mutex_lock(&kept.lock);
-    for (struct vofi_request *each = in_flight; each; each = each->next_out) {
-        DEMAND(each == in_flight || each->sequence > last);
-        last = each->sequence;
-        DEMAND(kept.count < MOST_KEPT);
-        kept.items[kept.count++] = each;
-    }
-    kept.lost = true;
-    pthread_cond_signal(&kept.changed);
-    pthread_mutex_unlock(&kept.lock);
-    atomic_fetch_add(&losses, 1);
-}
-
-static struct vof_transport *connect_peer(uint64_t seed, bool faulty)
-{
-    int ends[2];
-    DEMAND(!socketpair(AF_UNIX, SOCK_STREAM, 0, ends));
-    int small = 4096;
-    setsockopt(ends[0], SOL_SOCKET, SO_SNDBUF, &small, sizeof small);
-    peer_start(ends[1], seed, faulty);
-    struct vof_transport *transport = vof_tcp_new(ends[0]);
-    DEMAND(transport);
-    return transport;
-}
-
-/* Who attaches other connections, and ends what is not to be sent again. */
-static void *reconnect(void *argument)
-{
-    uint64_t random = *(uint64_t *)argument;
-    for (;;) {
-        struct vofi_request *items[MOST_KEPT];
-        pthread_mutex_lock(&kept.lock);
-        while (!kept.lost)
-            pthread_cond_wait(&kept.changed, &kept.lock);
-        kept.lost = false;
-        unsigned count = kept.count;
-        memcpy(items, kept.items, sizeof items);
-        kept.count = 0;
-        pthread_mutex_unlock(&kept.lock);
-        bool over = atomic_load(&stop) && !atomic_load(&running);
-        unsigned first = count ? peer_random(&random) % (count + 1) : 0;
-        for (unsigned i = 0; i < first; i++) /* some before there is another connection */
-            vof_queue_end(queue, items[i]);
-        if (over) {
-            DEMAND(first == count);
-            return NULL;
-        }
-        DEMAND(vof_queue_attach(queue, connect_peer(random, !atomic_load(&stop))));
-        for (unsigned i = count; i-- > first;) {
-            if (peer_random(&random) % 3 && vof_queue_resubmit(queue, items[i]))
-                atomic_fetch_add(&resubmitted, 1);
-            else
-                vof_queue_end(queue, items[i]);
-        }
-    }
+    if (!atomic_load(&stop))
+        return GOING;
+    return atomic_load(&running) ? CLOSING : OVER;
 }
 
 static void on_done(void *owner)
@@ -157,12 +99,12 @@ static void wake(void *waker)
 
 static void prepare(struct worker *worker, struct item *item, int id)
 {
-    uint32_t random = peer_random(&worker->random);
+    uint32_t random = peer_random(&item->random);
     struct peer_command command = {
         .id = (uint16_t)id,
         .extra = random % 8 ? random % 600 : random % sizeof worker->extra,
         .wanted = 2 + (random % 5 ? random % 3000 : random % (PEER_MOST_WANTED - 2)),
-        .number = peer_random(&worker->random),
+        .number = peer_random(&item->random),
     };
     struct vofi_request *request = &item->request;
     uint32_t half = command.wanted / 2;
@@ -213,6 +155,59 @@ static void wait_by_callback(struct item *item)
         vof_queue_settle(queue);
 }
 
+static void check_answer(struct item *item)
+{
+    DEMAND(item->lengths[0] + item->lengths[1] == item->command.wanted);
+    for (uint32_t i = 0; i < item->command.wanted; i++)
+        DEMAND(item->data[i] == peer_byte(item->command.number, i));
+    atomic_fetch_add(&arrived, 1);
+}
+
+static void on_driven(void *owner);
+
+static void drive_this(struct item *item)
+{
+    item->request.unattended = true;
+    item->request.on_done = on_driven;
+}
+
+static void on_driven(void *owner)
+{
+    struct item *item = owner;
+    struct vofi_request *request = &item->request;
+    struct worker *worker = item->worker;
+    atomic_fetch_add(&ended, 1);
+    if (request->outcome == VOF_ARRIVED) {
+        check_answer(item);
+        if (item->repeats) {
+            item->repeats--;
+            prepare(worker, item, item->command.id);
+            drive_this(item);
+            if (vof_queue_submit(queue, &request, 1)) {
+                atomic_fetch_add(&repeated, 1);
+                return;
+            }
+        }
+    } else {
+        DEMAND(request->outcome == VOF_LOST);
+    }
+    memset(item->data, 0x55, item->command.wanted);
+    if (atomic_fetch_sub(&worker->driven, 1) == 1)
+        vof_queue_stop(queue, &worker->driver);
+}
+
+/* As one does who is called back: until the last has ended, whoever ends it. */
+static void drive(struct worker *worker)
+{
+    int64_t deadline;
+    do {
+        uint32_t random = peer_random(&worker->random);
+        deadline = random % 2 ? 0 : vof_now() + random / 2 % 2000000;
+    } while (!vof_queue_drive(queue, &worker->driver, deadline));
+    DEMAND(!atomic_load(&worker->driven));
+    atomic_fetch_add(&driven, 1);
+}
+
 static void check(struct item *item)
 {
     struct vofi_request *request = &item->request;
@@ -221,10 +216,7 @@ static void check(struct item *item)
         sched_yield();
     DEMAND(atomic_load(&item->ends) == 1);
     if (request->outcome == VOF_ARRIVED) {
-        DEMAND(item->lengths[0] + item->lengths[1] == item->command.wanted);
-        for (uint32_t i = 0; i < item->command.wanted; i++)
-            DEMAND(item->data[i] == peer_byte(item->command.number, i));
-        atomic_fetch_add(&arrived, 1);
+        check_answer(item);
     } else {
         DEMAND(request->outcome == VOF_LOST);
     }
@@ -236,15 +228,23 @@ static void round_of(struct worker *worker)
 {
     struct vofi_request *requests[BATCH];
     unsigned count = 0, wanted = 1 + peer_random(&worker->random) % BATCH;
+    bool drives = peer_random(&worker->random) % 4 == 0;
     while (count < wanted) {
         int id = vof_queue_take_id(queue, 3, !count);
         if (id < 0)
             break;
         prepare(worker, &worker->items[count], id);
+        if (drives)
+            drive_this(&worker->items[count]);
+        worker->items[count].repeats = peer_random(&worker->random) % 4;
         requests[count] = &worker->items[count].request;
         count++;
     }
-    if (vof_queue_submit(queue, requests, count)) {
+    atomic_store(&worker->driven, count);
+    bool submitted = vof_queue_submit(queue, requests, count);
+    if (submitted && drives) {
+        drive(worker);
+    } else if (submitted) {
         bool by_callback = peer_random(&worker->random) % 3 == 0;
         for (unsigned i = 0; i < count; i++) {
             if (by_callback)
@@ -280,8 +280,7 @@ static void end_in_child(void)
     DEMAND(child >= 0);
     if (!child) {
         alarm(HUNG);
-        pthread_mutex_init(&kept.lock, NULL);
-        kept.count = 0;
+        connections_forget();
         end_here(queue);
         _exit(vof_queue_fd(queue) == -1 ? 0 : 1);
     }
@@ -331,7 +330,8 @@ static void start(uint64_t seed)
 {
     struct sigaction action = {.sa_handler = ignore};
     sigaction(SIGUSR1, &action, NULL);
-    queue = vof_queue_new(connect_peer(seed, true), VOF_FRAMING_CHAINS, SIZE, on_lost, NULL);
+    queue = vof_queue_new(connections_make(seed, true), VOF_FRAMING_CHAINS, SIZE,
+                          connections_on_lost, NULL);
     DEMAND(queue);
     vof_queue_set_tick(queue, 10000000);
     for (unsigned i = 0; i < WORKERS; i++) {
@@ -340,6 +340,8 @@ static void start(uint64_t seed)
         for (unsigned j = 0; j < BATCH; j++) {
             worker->items[j].data = malloc(PEER_MOST_WANTED);
             DEMAND(worker->items[j].data);
+            worker->items[j].worker = worker;
+            worker->items[j].random = worker->random + 1000 * (j + 1);
             sem_init(&worker->items[j].woken, 0, 0);
         }
         atomic_fetch_add(&running, 1);
@@ -408,16 +410,18 @@ static void finish(pthread_t reconnector)
 int main(int count, char **arguments)
 {
     DEMAND(count == 3);
-    uint64_t seed = strtoull(arguments[2], NULL, 0) | 1, random = seed, other = seed + 2;
+    uint64_t seed = strtoull(arguments[2], NULL, 0) | 1, random = seed;
     int64_t until = vof_now() + (int64_t)(strtod(arguments[1], NULL) * 1e9);
-    pthread_t reconnector;
     start(seed);
-    DEMAND(!pthread_create(&reconnector, NULL, reconnect, &other));
+    pthread_t reconnector = connections_follow(queue, seed + 2, phase);
     supervise(until, &random);
     finish(reconnector);
-    printf("%lu requests, %lu answered, %lu connections lost, %lu sent again, %lu interrupted\n",
-           atomic_load(&ended), atomic_load(&arrived), atomic_load(&losses),
-           atomic_load(&resubmitted), atomic_load(&interrupted));
-    DEMAND(atomic_load(&arrived) && atomic_load(&losses) && atomic_load(&resubmitted));
+    printf("%lu requests, %lu answered, %lu connections lost, %lu sent again, %lu interrupted; "
+           "driven %lu times, %lu submitted where they were called back\n",
+           atomic_load(&ended), atomic_load(&arrived), atomic_load(&connections_lost),
+           atomic_load(&connections_resubmitted), atomic_load(&interrupted), atomic_load(&driven),
+           atomic_load(&repeated));
+    DEMAND(atomic_load(&arrived) && atomic_load(&connections_resubmitted));
+    DEMAND(atomic_load(&driven) && atomic_load(&repeated));
     return 0;
 }

@@ -12,7 +12,8 @@
  * end them and free them, which closes its own copy of the connection and leaves the parent's alone.
  *
  * Here is its life. room.h gives out its command ids, sending.h takes requests, waiting.h waits for
- * them; who does not wait in a thread uses lead.h and round.h. ending.h says how it ends,
+ * them, driving.h receives for those that nobody waits for; who does not wait in a thread uses
+ * lead.h and round.h. ending.h says how it ends,
  * handover.h how it goes on, and statistics.h what it has done.
  *
  * Must not know what the commands mean, how the transport carries their bytes, nor Python.

@@ -13,7 +13,7 @@
  *     sending.c                       sends, and receives while it has to wait
  *     handover.c                      goes on over another connection
  *     round.c                         what who leads does
- *     waiting.c                       waits, and leads meanwhile
+ *     waiting.c, driving.c            waits, and leads meanwhile
  *     queue.c                         makes a queue and frees it
  *
  * `lock` guards the table, the outbox, the followers, the ids and the failure; it is never held
@@ -52,7 +52,7 @@ struct vof_queue {
     pid_t owner; /* a child made by fork must not end its parent's connection */
     vof_on_lost *on_lost;
     void *context;
-    int64_t tick;
+    _Atomic int64_t tick; /* changed under `lock` */
 
     /* The end. */
     _Atomic int failure; /* enum vof_failure */

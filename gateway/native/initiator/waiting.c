@@ -78,7 +78,7 @@ static bool step_down(struct vof_queue *queue, struct vofi_request *request)
     return stepped_down;
 }
 
-/* Leave the followers because of a signal. False where the request is done. */
+/* Leave the followers before the request is done. False where the request is done. */
 static bool leave(struct vof_queue *queue, struct vofi_request *request)
 {
     pthread_mutex_lock(&queue->lock);
@@ -92,19 +92,24 @@ static bool leave(struct vof_queue *queue, struct vofi_request *request)
     return !done;
 }
 
-enum led { FINISHED, STEPPED_DOWN, SIGNALLED };
+enum led { FINISHED, STEPPED_DOWN, SIGNALLED, OVER };
 
 /* Receive for all until the request is done. */
-static enum led lead(struct vof_queue *queue, struct vofi_request *request, bool interruptible)
+static enum led lead(struct vof_queue *queue, struct vofi_request *request, int64_t until,
+                     bool interruptible)
 {
     enum led led = FINISHED;
     while (!vofi_request_done(request) && led == FINISHED) {
-        bool undisturbed = vof_queue_receive(queue, false);
+        bool undisturbed = until ? vof_queue_receive_until(queue, until)
+                                 : vof_queue_receive(queue, false);
         if (vofi_request_done(request))
             break;
         if (step_down(queue, request))
             return STEPPED_DOWN;
-        vof_queue_check_deadline(queue, request);
+        if (until && vof_now() >= until)
+            led = OVER;
+        if (!until)
+            vof_queue_check_deadline(queue, request);
         if (!undisturbed && interruptible)
             led = SIGNALLED;
     }
@@ -112,29 +117,40 @@ static enum led lead(struct vof_queue *queue, struct vofi_request *request, bool
     return led;
 }
 
-bool vof_queue_wait(struct vof_queue *queue, struct vofi_request *request, bool interruptible)
+enum vof_waited vof_queue_wait_until(struct vof_queue *queue, struct vofi_request *request,
+                                     int64_t until, bool interruptible)
 {
     bool leads = !vofi_request_done(request) &&
                  vof_queue_lead_or_follow(queue, request, NULL, NULL);
     while (leads || !vofi_request_done(request)) {
         if (leads) {
             leads = false;
-            if (lead(queue, request, interruptible) == SIGNALLED)
-                return false;
+            enum led led = lead(queue, request, until, interruptible);
+            if (led == SIGNALLED)
+                return VOF_WAIT_INTERRUPTED;
+            if (led == OVER)
+                return VOF_WAIT_OVER;
             continue;
         }
         enum slept slept = sleep_on(request);
         if (slept == WOKEN) /* the request is done, or the lead is ours */
             leads = vof_queue_leads(queue, request);
-        else if (slept == TIMED_OUT) /* yet lent until the leader has let go of it */
+        else if (slept == TIMED_OUT && !until) /* yet lent until the leader has let go of it */
             vof_queue_check_deadline(queue, request);
-        else if (interruptible && leave(queue, request))
-            return false;
+        else if (slept == TIMED_OUT && leave(queue, request))
+            return VOF_WAIT_OVER;
+        else if (slept == INTERRUPTED && interruptible && leave(queue, request))
+            return VOF_WAIT_INTERRUPTED;
     }
     /* Ended by who kept it, after the lead was given to us. */
     if (request->given_lead)
         vof_queue_leads(queue, request);
     if (vof_queue_has_failed(queue))
         vof_queue_settle(queue);
-    return true;
+    return VOF_WAITED;
+}
+
+bool vof_queue_wait(struct vof_queue *queue, struct vofi_request *request, bool interruptible)
+{
+    return vof_queue_wait_until(queue, request, 0, interruptible) == VOF_WAITED;
 }
