@@ -43,43 +43,100 @@ static struct vof_queue *queue_of_thread(const struct vof_block *block)
     return block->queues[number % block->count];
 }
 
-void vof_block_prepare(const struct vof_block *block, struct vof_block_request *item,
-                       enum vof_blk_type type, uint64_t sector, void *data, uint32_t length,
-                       bool data_out)
+/* Whole blocks within the device, not more than `most` bytes. */
+static bool is_plain(const struct vof_block *block, const struct vof_block_operation *operation,
+                     uint64_t most)
 {
+    const struct vof_geometry *geometry = &block->geometry;
+    uint64_t size = __atomic_load_n(&geometry->size, __ATOMIC_RELAXED);
+    uint64_t offset = operation->offset;
+    uint32_t length = operation->length;
+    return length && length <= most && !((offset | length) & (geometry->block_size - 1)) &&
+           offset <= size && length <= size - offset;
+}
+
+void vof_block_resize(struct vof_block *block, uint64_t size)
+{
+    __atomic_store_n(&block->geometry.size, size, __ATOMIC_RELAXED);
+}
+
+/* STARTED where it may be. */
+static enum vof_result admit(const struct vof_block *block,
+                             const struct vof_block_operation *operation)
+{
+    const struct vof_geometry *geometry = &block->geometry;
+    uint64_t most;
+    switch (operation->type) {
+    case VOF_BLK_FLUSH:
+        return geometry->can_flush ? VOF_STARTED : VOF_CARRIED;
+    case VOF_BLK_IN:
+        most = geometry->max_transfer;
+        break;
+    case VOF_BLK_OUT:
+        most = geometry->read_only ? 0 : geometry->max_transfer;
+        break;
+    case VOF_BLK_DISCARD:
+        most = geometry->max_discard;
+        break;
+    case VOF_BLK_WRITE_ZEROES:
+        most = geometry->max_write_zeroes;
+        break;
+    default:
+        return VOF_DECLINED;
+    }
+    return is_plain(block, operation, most) ? VOF_STARTED : VOF_DECLINED;
+}
+
+/* The one segment of a discard or write zeroes request. */
+static void write_segment(struct vof_block_request *item,
+                          const struct vof_block_operation *operation)
+{
+    bool unmap = operation->type == VOF_BLK_WRITE_ZEROES && operation->unmap &&
+                 item->block->geometry.may_unmap;
+    vof_put64(item->segment, operation->offset >> VOF_SECTOR_SHIFT);
+    vof_put32(item->segment + 8, operation->length >> VOF_SECTOR_SHIFT);
+    vof_put32(item->segment + 12, unmap ? VOF_BLK_SEGMENT_UNMAP : 0);
+}
+
+/* Write a request. It has no command id yet. */
+static void prepare(struct vof_block_request *item, const struct vof_block_operation *operation)
+{
+    const struct vof_block *block = item->block;
     struct vofi_request *request = &item->request;
+    bool data_in = operation->type == VOF_BLK_IN;
+    bool transfer = data_in || operation->type == VOF_BLK_OUT;
+    struct iovec data = {operation->data, operation->length};
+    if (!transfer && operation->type != VOF_BLK_FLUSH) {
+        write_segment(item, operation);
+        data = (struct iovec){item->segment, sizeof item->segment};
+    }
     struct vof_shape shape = {
         .header = VOF_BLK_HEADER_SIZE,
-        .length = length,
-        .data_out = data_out,
+        .length = (uint32_t)data.iov_len,
+        .data_out = !data_in,
         .size_max = block->geometry.size_max,
         .tail = sizeof item->status,
     };
     item->status = STATUS_UNWRITTEN;
-    vof_frame_landing(&request->landing, &shape, item->writable, data, &item->status);
+    vof_frame_landing(&request->landing, &shape, item->writable, data.iov_base, &item->status);
     request->landing.lengths = item->lengths;
     request->landing.fill = item->fill;
     size_t size = vof_frame_command(item->command, block->framing, &shape, &request->landing,
                                     &item->room);
-    vof_put_blk_header(item->command + size, type, sector);
+    vof_put_blk_header(item->command + size, operation->type,
+                       transfer ? operation->offset >> VOF_SECTOR_SHIFT : 0);
     item->out[0] = (struct iovec){item->command, size + VOF_BLK_HEADER_SIZE};
-    item->out[1] = (struct iovec){data, length};
-    request->kind = kind_of(type);
-    request->data_bytes = length;
+    item->out[1] = data;
+    request->kind = kind_of(operation->type);
+    request->data_bytes = data.iov_len;
     request->what = vof_block_kind_name(request->kind);
     request->out = item->out;
-    request->out_count = data_out && length ? 2 : 1;
+    request->out_count = !data_in && data.iov_len ? 2 : 1;
     request->timeout = block->timeout;
-    request->unattended = false;
-    request->on_done = NULL;
 }
 
-void vof_block_set_id(struct vof_block_request *item, uint16_t id)
-{
-    vof_frame_id(item->command, &item->request.landing, id);
-}
-
-enum vof_result vof_block_judge(const struct vof_block_request *item, struct vof_failed *failed)
+/* How a request that is done has ended. */
+static enum vof_result judge(const struct vof_block_request *item, struct vof_failed *failed)
 {
     const struct vof_landing *landing = &item->request.landing;
     failed->what = item->request.what;
@@ -106,98 +163,116 @@ enum vof_result vof_block_judge(const struct vof_block_request *item, struct vof
     return failed->arrived < failed->wanted ? VOF_BROKEN : VOF_CARRIED;
 }
 
-static enum vof_result run(struct vof_block *block, enum vof_blk_type type, uint64_t sector,
-                           void *data, uint32_t length, bool data_out, struct vof_failed *failed)
+/* Give back what a request took, but for its memory. */
+static void give_back(struct vof_block_request *item)
 {
-    struct vof_queue *queue = queue_of_thread(block);
-    struct vof_block_request item;
-    struct vofi_request *request = &item.request;
-    vof_block_prepare(block, &item, type, sector, data, length, data_out);
-    int id = vof_queue_take_id(queue, item.room, true);
-    if (id < 0)
-        return VOF_DECLINED;
-    vof_block_set_id(&item, (uint16_t)id);
-    enum vof_result result = VOF_DECLINED;
-    if (vof_queue_submit(queue, &request, 1)) {
-        vof_queue_wait(queue, request, false);
-        result = vof_block_judge(&item, failed);
-        if (result == VOF_FAILED)
-            vof_queue_count_failed(queue, request->kind);
-    }
-    vof_queue_give_back_id(queue, (uint16_t)id, item.room);
+    vof_queue_give_back_id(item->queue, item->request.landing.command_id, item->room);
+    if (item->passes)
+        vof_gate_leave(&item->block->gate);
+}
+
+static enum vof_result finish(struct vof_block_request *item, struct vof_failed *failed)
+{
+    enum vof_result result = judge(item, failed);
+    if (result == VOF_FAILED)
+        vof_queue_count_failed(item->queue, item->request.kind);
+    give_back(item);
     return result;
 }
 
-/* Whole blocks within the device, not more than `most` bytes. */
-static bool is_plain(const struct vof_block *block, uint64_t offset, uint32_t length, uint64_t most)
+static void call_back(void *owner)
 {
-    const struct vof_geometry *geometry = &block->geometry;
-    uint64_t size = __atomic_load_n(&geometry->size, __ATOMIC_RELAXED);
-    return length && length <= most && !((offset | length) & (geometry->block_size - 1)) &&
-           offset <= size && length <= size - offset;
+    struct vof_block_request *item = owner;
+    struct vof_failed failed;
+    enum vof_result result = finish(item, &failed);
+    item->on_done(item->owner, result, &failed);
 }
 
-void vof_block_resize(struct vof_block *block, uint64_t size)
+/* Send a request; once that is done it is touched no more where it calls back. */
+static enum vof_result begin(struct vof_block *block, struct vof_queue *queue,
+                             struct vof_block_request *item,
+                             const struct vof_block_operation *operation, bool calls_back)
 {
-    __atomic_store_n(&block->geometry.size, size, __ATOMIC_RELAXED);
+    enum vof_result result = admit(block, operation);
+    if (result != VOF_STARTED)
+        return result;
+    item->block = block;
+    item->queue = queue;
+    item->passes = operation->type != VOF_BLK_IN && operation->type != VOF_BLK_FLUSH;
+    if (item->passes && !calls_back)
+        vof_gate_enter(&block->gate);
+    else if (item->passes && !vof_gate_try_enter(&block->gate))
+        return VOF_BUSY;
+    prepare(item, operation);
+    int id = vof_queue_take_id(queue, item->room, !calls_back);
+    if (id < 0) {
+        if (item->passes)
+            vof_gate_leave(&block->gate);
+        return VOF_BUSY;
+    }
+    vof_frame_id(item->command, &item->request.landing, (uint16_t)id);
+    struct vofi_request *request = &item->request;
+    request->unattended = calls_back;
+    request->on_done = calls_back ? call_back : NULL;
+    request->owner = item;
+    if (vof_queue_submit(queue, &request, 1))
+        return VOF_STARTED;
+    give_back(item);
+    return VOF_DECLINED;
+}
+
+enum vof_result vof_block_run(struct vof_block *block, const struct vof_block_operation *operation,
+                              struct vof_failed *failed)
+{
+    struct vof_block_request item;
+    enum vof_result result = begin(block, queue_of_thread(block), &item, operation, false);
+    if (result != VOF_STARTED)
+        return result;
+    vof_queue_wait(item.queue, &item.request, false);
+    return finish(&item, failed);
+}
+
+enum vof_result vof_block_start(struct vof_block *block, unsigned queue,
+                                struct vof_block_request *item,
+                                const struct vof_block_operation *operation,
+                                vof_block_on_done *on_done, void *owner)
+{
+    item->on_done = on_done;
+    item->owner = owner;
+    return begin(block, block->queues[queue], item, operation, true);
 }
 
 enum vof_result vof_block_read(struct vof_block *block, void *data, uint32_t length,
                                uint64_t offset, struct vof_failed *failed)
 {
-    if (!is_plain(block, offset, length, block->geometry.max_transfer))
-        return VOF_DECLINED;
-    return run(block, VOF_BLK_IN, offset >> VOF_SECTOR_SHIFT, data, length, false, failed);
+    struct vof_block_operation operation = {VOF_BLK_IN, length, offset, data, false};
+    return vof_block_run(block, &operation, failed);
 }
 
 enum vof_result vof_block_write(struct vof_block *block, const void *data, uint32_t length,
                                 uint64_t offset, struct vof_failed *failed)
 {
-    if (block->geometry.read_only ||
-        !is_plain(block, offset, length, block->geometry.max_transfer))
-        return VOF_DECLINED;
-    vof_gate_enter(&block->gate);
-    /* It is only read. */
-    enum vof_result result = run(block, VOF_BLK_OUT, offset >> VOF_SECTOR_SHIFT,
-                                 (void *)(uintptr_t)data, length, true, failed);
-    vof_gate_leave(&block->gate);
-    return result;
+    void *only_read = (void *)(uintptr_t)data;
+    struct vof_block_operation operation = {VOF_BLK_OUT, length, offset, only_read, false};
+    return vof_block_run(block, &operation, failed);
 }
 
 enum vof_result vof_block_flush(struct vof_block *block, struct vof_failed *failed)
 {
-    if (!block->geometry.can_flush)
-        return VOF_CARRIED;
-    return run(block, VOF_BLK_FLUSH, 0, NULL, 0, false, failed);
-}
-
-static enum vof_result run_segment(struct vof_block *block, enum vof_blk_type type,
-                                   uint32_t length, uint64_t offset, uint32_t flags,
-                                   struct vof_failed *failed)
-{
-    uint8_t segment[VOF_BLK_SEGMENT_SIZE];
-    vof_put64(segment, offset >> VOF_SECTOR_SHIFT);
-    vof_put32(segment + 8, length >> VOF_SECTOR_SHIFT);
-    vof_put32(segment + 12, flags);
-    vof_gate_enter(&block->gate);
-    enum vof_result result = run(block, type, 0, segment, sizeof segment, true, failed);
-    vof_gate_leave(&block->gate);
-    return result;
+    struct vof_block_operation operation = {VOF_BLK_FLUSH, 0, 0, NULL, false};
+    return vof_block_run(block, &operation, failed);
 }
 
 enum vof_result vof_block_discard(struct vof_block *block, uint32_t length, uint64_t offset,
                                   struct vof_failed *failed)
 {
-    if (!is_plain(block, offset, length, block->geometry.max_discard))
-        return VOF_DECLINED;
-    return run_segment(block, VOF_BLK_DISCARD, length, offset, 0, failed);
+    struct vof_block_operation operation = {VOF_BLK_DISCARD, length, offset, NULL, false};
+    return vof_block_run(block, &operation, failed);
 }
 
 enum vof_result vof_block_write_zeroes(struct vof_block *block, uint32_t length, uint64_t offset,
                                        bool unmap, struct vof_failed *failed)
 {
-    if (!is_plain(block, offset, length, block->geometry.max_write_zeroes))
-        return VOF_DECLINED;
-    uint32_t flags = unmap && block->geometry.may_unmap ? VOF_BLK_SEGMENT_UNMAP : 0;
-    return run_segment(block, VOF_BLK_WRITE_ZEROES, length, offset, flags, failed);
+    struct vof_block_operation operation = {VOF_BLK_WRITE_ZEROES, length, offset, NULL, unmap};
+    return vof_block_run(block, &operation, failed);
 }

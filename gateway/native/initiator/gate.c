@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "initiator/gate.h"
 
-#include <stdbool.h>
-
 #define CLOSED UINT32_C(0x80000000) /* somebody is alone, or waits for those who pass to be gone */
 
 void vof_gate_init(struct vof_gate *gate)
@@ -25,10 +23,17 @@ static void announce(struct vof_gate *gate)
     pthread_mutex_unlock(&gate->lock);
 }
 
+bool vof_gate_try_enter(struct vof_gate *gate)
+{
+    if (!(atomic_fetch_add(&gate->passing, 1) & CLOSED))
+        return true;
+    vof_gate_leave(gate);
+    return false;
+}
+
 void vof_gate_enter(struct vof_gate *gate)
 {
-    while (atomic_fetch_add(&gate->passing, 1) & CLOSED) {
-        vof_gate_leave(gate);
+    while (!vof_gate_try_enter(gate)) {
         pthread_mutex_lock(&gate->lock);
         while (atomic_load(&gate->passing) & CLOSED)
             pthread_cond_wait(&gate->changed, &gate->lock);

@@ -9,6 +9,7 @@
 
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 struct vof_gate {
@@ -21,6 +22,8 @@ void vof_gate_init(struct vof_gate *gate);
 void vof_gate_destroy(struct vof_gate *gate);
 
 void vof_gate_enter(struct vof_gate *gate);
+/* False where it would have to wait. */
+bool vof_gate_try_enter(struct vof_gate *gate);
 void vof_gate_leave(struct vof_gate *gate);
 
 void vof_gate_enter_alone(struct vof_gate *gate);
