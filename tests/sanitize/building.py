@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -72,10 +73,14 @@ def build_stress(name: str, kind: str, flags: str) -> Path:
     """Return a stress program built with ``-fsanitize=flags``."""
     program = WORK / kind / f"stress-{name}"
     program.parent.mkdir(parents=True, exist_ok=True)
-    sources = [STRESS / f"{name}.c", *STRESS_PROGRAMS[name]]
+    compile_program(program, [STRESS / f"{name}.c", *STRESS_PROGRAMS[name]], flags)
+    return program
+
+
+def compile_program(program: Path, sources: Iterable[Path], flags: str) -> None:
+    """Make a program of C with ``-fsanitize=flags``."""
     command = ["cc", *_STRESS_FLAGS, *_FLAGS, f"-fsanitize={flags}", f"-I{NATIVE}"]
     subprocess.run([*command, *map(str, sources), "-o", str(program)], check=True)
-    return program
 
 
 def runtime(library: str) -> str:
