@@ -14,14 +14,14 @@ CORPUS = FOLDER / "corpus"
 SOURCES = {
     "completions": ["initiator/completion_parser.c"],
     "commands": [
+        "target/block/pipes.c",
+        "target/block/pool.c",
+        "target/block/request.c",
+        "target/block/store.c",
+        "target/block/task.c",
         "target/buffers.c",
-        "target/command_parser.c",
-        "target/intake.c",
-        "target/pipes.c",
-        "target/pool.c",
-        "target/request.c",
-        "target/store.c",
-        "target/task.c",
+        "target/stream/command_parser.c",
+        "target/stream/intake.c",
     ],
 }
 """What each harness is about, in ``gateway/native``."""

@@ -13,8 +13,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "target/intake.h"
-#include "target/task.h"
+#include "target/stream/intake.h"
+#include "target/block/task.h"
 #include "../support/demand.h"
 
 enum {

@@ -15,9 +15,10 @@ _DEFINED = frozenset("BCDRTVW")
 
 
 def uses(folder: Path, work: Path, *includes: Path) -> dict[str, set[str]]:
-    """Return for each C file of ``folder`` those that define what it calls or refers to.
+    """Return for each C file below ``folder`` those that define what it calls or refers to, all by
+    their paths from there.
 
-    The objects are made in ``work``, which is empty.
+    The objects are made in ``work``, which is empty: no two files may have one name.
     """
     symbols = _symbols_of(folder, work, *includes)
     owner = {symbol: name for name, (defined, _wanted) in symbols.items() for symbol in defined}
@@ -28,9 +29,9 @@ def uses(folder: Path, work: Path, *includes: Path) -> dict[str, set[str]]:
 
 
 def users_of(names: Iterable[str], folder: Path, work: Path, *includes: Path) -> set[str]:
-    """Return those C files of ``folder`` that refer to any of ``names``, functions of others.
+    """Return those C files below ``folder`` that refer to any of ``names``, functions of others.
 
-    The objects are made in ``work``, which is empty.
+    The objects are made in ``work``, as above.
     """
     asked = frozenset(names)
     symbols = _symbols_of(folder, work, *includes)
@@ -38,10 +39,10 @@ def users_of(names: Iterable[str], folder: Path, work: Path, *includes: Path) ->
 
 
 def _symbols_of(folder: Path, work: Path, *includes: Path) -> dict[str, tuple[set[str], set[str]]]:
-    sources = sorted(folder.glob("*.c"))
+    sources = sorted(folder.rglob("*.c"))
     flags = ["-std=c11", "-D_GNU_SOURCE", "-O0", *(f"-I{path}" for path in includes)]
     subprocess.run(["cc", "-c", *flags, *map(str, sources)], cwd=work, check=True)
-    return {path.name: _symbols(work / f"{path.stem}.o") for path in sources}
+    return {str(path.relative_to(folder)): _symbols(work / f"{path.stem}.o") for path in sources}
 
 
 def _symbols(compiled: Path) -> tuple[set[str], set[str]]:

@@ -26,11 +26,26 @@ def graphs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Graph]:
     }
 
 
-@pytest.mark.parametrize("end", ["initiator", "target"])
-def test_no_file_uses_itself_through_others(graphs: dict[str, Graph], end: str) -> None:
+@pytest.mark.parametrize(("end", "queue"), [("initiator", "queue.c"), ("target", "stream/queue.c")])
+def test_no_file_uses_itself_through_others(graphs: dict[str, Graph], end: str, queue: str) -> None:
     assert circles_in(graphs[end]) == []
     # An empty answer must not come from having seen nothing.
-    assert len(graphs[end]["queue.c"]) > 2
+    assert len(graphs[end][queue]) > 2
+
+
+def test_a_device_knows_no_transport(graphs: dict[str, Graph]) -> None:
+    """Neither by what it calls nor by what its sources include."""
+    beneath = {"": {""}, "block": {"", "block"}, "stream": {"", "block", "stream"}}
+
+    def folder(name: str) -> str:
+        return name.rpartition("/")[0]
+
+    graph = graphs["target"]
+    assert {folder(name) for name in graph} == set(beneath)
+    for name, used in graph.items():
+        assert {folder(other) for other in used} <= beneath[folder(name)], name
+    for path in (NATIVE / "target/block").iterdir():
+        assert "target/stream/" not in path.read_text(encoding="utf-8"), path
 
 
 def test_the_queue_does_not_know_what_it_carries(graphs: dict[str, Graph]) -> None:
@@ -66,7 +81,7 @@ def test_a_name_belongs_to_one_end() -> None:
     names = {
         end: {
             name
-            for path in (NATIVE / end).glob("*.[ch]")
+            for path in (NATIVE / end).rglob("*.[ch]")
             for name in re.findall(r"\bvof[a-z]?_\w+", path.read_text(encoding="utf-8"), re.I)
         }
         for end in ("initiator", "target")

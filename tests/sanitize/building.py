@@ -43,7 +43,7 @@ STRESS_PROGRAMS = {
         STRESS / "peer.c",
         *(NATIVE / f"initiator/{unit}.c" for unit in _QUEUE_UNITS),
     ],
-    "target": sorted((NATIVE / "target").glob("*.c")),
+    "target": sorted((NATIVE / "target").rglob("*.c")),
 }
 """What each is made of beside the file of its name."""
 

@@ -18,7 +18,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "target/queue.h"
+#include "target/stream/queue.h"
 #include "../support/demand.h"
 
 enum {

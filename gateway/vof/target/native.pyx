@@ -3,7 +3,8 @@
 """The native data path of a block device's queues: bindings of gateway/native/target.
 
 Owns the lifetime of what is C and nothing else: no decision is made here. The stub beside it says
-what each thing does.
+what each thing does. In parts that make one module: ``block.pxi`` is the device, which knows no
+transport, and ``stream.pxi`` what serves a connected socket with it.
 """
 
 from libc.errno cimport EAGAIN, ENOMEM
@@ -37,7 +38,11 @@ cdef extern from "counts.h" nogil:
         uint64_t nanoseconds
         uint64_t *latencies
 
-cdef extern from "target/command_parser.h" nogil:
+cdef extern from "target/fault.h" nogil:
+    struct vof_fault:
+        pass
+
+cdef extern from "target/stream/command_parser.h" nogil:
     enum: VOF_MAX_PLAIN_OPCODES, VOF_FAULT_TEXT_SIZE, VOF_DIALECT_NAME_SIZE
     enum vof_framing:
         VOF_FRAMING_CHAINS
@@ -61,8 +66,6 @@ cdef extern from "target/command_parser.h" nogil:
         uint32_t readable
         uint32_t writable
         uint8_t *head
-    struct vof_fault:
-        pass
     int vof_stream_rules_good(const vof_stream_rules *rules)
     void vof_describe_fault(const vof_stream_rules *rules, const vof_fault *fault, char *text)
 
@@ -71,7 +74,7 @@ cdef extern from "target/buffers.h" nogil:
         size_t largest
         uint32_t keep
 
-cdef extern from "target/intake.h" nogil:
+cdef extern from "target/stream/intake.h" nogil:
     enum: VOF_RECEIVE_SIZE
     enum vof_intake_result:
         VOF_INTAKE_MORE
@@ -89,10 +92,10 @@ cdef extern from "target/intake.h" nogil:
     void vof_intake_advance(vof_intake *intake, size_t count)
     void vof_intake_end(vof_intake *intake)
 
-cdef extern from "target/outbox.h" nogil:
+cdef extern from "target/stream/outbox.h" nogil:
     enum: VOF_OUTBOX_SIZE
 
-cdef extern from "target/request.h" nogil:
+cdef extern from "target/block/request.h" nogil:
     enum: VOF_RULE_FLUSH, VOF_RULE_DISCARD, VOF_RULE_WRITE_ZEROES, VOF_RULE_PERSIST
     struct vof_block_limits:
         uint32_t max_discard_sectors
@@ -100,7 +103,7 @@ cdef extern from "target/request.h" nogil:
         uint32_t max_segments
         bint readonly
 
-cdef extern from "target/store.h" nogil:
+cdef extern from "target/block/store.h" nogil:
     enum: VOF_STORE_CUT_SHORT
     struct vof_store:
         pass
@@ -108,7 +111,7 @@ cdef extern from "target/store.h" nogil:
     void vof_store_open_file(vof_store *store, int fd, bint readonly, bint write_through,
                              bint can_discard)
 
-cdef extern from "target/device.h" nogil:
+cdef extern from "target/block/device.h" nogil:
     # Read without a lock by C, and set by set_capacity alone here.
     ctypedef uint64_t vof_bytes "_Atomic uint64_t"
     struct vof_device:
@@ -118,7 +121,7 @@ cdef extern from "target/device.h" nogil:
                                 unsigned threads)
     void vof_device_close(vof_device *device)
 
-cdef extern from "target/queue.h" nogil:
+cdef extern from "target/stream/queue.h" nogil:
     # A word that C reads without a lock: only vof_rules_set touches it here.
     ctypedef uint32_t vof_rules "_Atomic uint32_t"
     struct vof_served_queue:
@@ -174,327 +177,11 @@ cdef extern from *:
     void set_rules(vof_rules *rules, uint32_t bits) nogil
     void set_capacity(vof_bytes *capacity, uint64_t bytes) nogil
 
-_FRAMINGS = {
-    Framing.CHAINS: <int>VOF_FRAMING_CHAINS,
-    Framing.SEGMENTS: <int>VOF_FRAMING_SEGMENTS,
-    Framing.LENGTHS: <int>VOF_FRAMING_LENGTHS,
-}
-RULE_FLUSH = <int>VOF_RULE_FLUSH
-RULE_DISCARD = <int>VOF_RULE_DISCARD
-RULE_WRITE_ZEROES = <int>VOF_RULE_WRITE_ZEROES
-RULE_PERSIST = <int>VOF_RULE_PERSIST
-RECEIVE_SIZE = <int>VOF_RECEIVE_SIZE
-OUTBOX_SIZE = <int>VOF_OUTBOX_SIZE
-
-# What requests are counted as, in the order of C.
-_KINDS = (
-    "VIRTIO_BLK_T_IN", "VIRTIO_BLK_T_OUT", "VIRTIO_BLK_T_FLUSH", "VIRTIO_BLK_T_DISCARD",
-    "VIRTIO_BLK_T_WRITE_ZEROES", OTHER,
-)
-assert len(_KINDS) == VOF_SERVED_KINDS
-
-# Requests of one device that may wait for its disk at the same time.
-cdef unsigned POOL_THREADS = 16
-
-
-cdef raise_fault(const vof_stream_rules *rules, const vof_fault *fault):
-    cdef char[VOF_FAULT_TEXT_SIZE] text
-    vof_describe_fault(rules, fault, text)
-    raise RemoteProtocolError((<bytes>text).decode("ascii"))
-
-
 cdef raise_error(int error):
     if error == ENOMEM:
         raise MemoryError
     raise OSError(error, os.strerror(error))
 
 
-cdef disk_reason(int error):
-    if error == VOF_STORE_CUT_SHORT:
-        return CUT_SHORT
-    return os.strerror(error)
-
-
-cdef set_stream_rules(vof_stream_rules *rules, dialect, max_ndesc, max_transfer, plain_opcodes,
-                      framing):
-    cdef bytes name = dialect.encode("ascii")
-    opcodes = sorted(plain_opcodes)
-    if len(name) >= VOF_DIALECT_NAME_SIZE:
-        raise ValueError("a dialect's name is too long")
-    memcpy(rules.dialect, <const char *>name, len(name) + 1)
-    if len(opcodes) > VOF_MAX_PLAIN_OPCODES:
-        raise ValueError("more opcodes than there is room for")
-    rules.framing = <vof_framing><int>_FRAMINGS[framing]
-    rules.max_ndesc = max_ndesc
-    rules.max_transfer = max_transfer
-    rules.plain_count = len(opcodes)
-    for index, opcode in enumerate(opcodes):
-        rules.plain[index] = opcode
-    if not vof_stream_rules_good(rules):
-        raise ValueError("limits that the native data path does not keep")
-
-
-cdef class Device:
-    cdef vof_device *device
-    cdef Py_buffer memory
-
-    @staticmethod
-    def on_file(int fd, *, readonly, write_through, can_discard, capacity, max_discard_sectors,
-                max_write_zeroes_sectors, max_segments):
-        cdef Device self = Device()
-        self.open(readonly, capacity, max_discard_sectors, max_write_zeroes_sectors, max_segments)
-        vof_store_open_file(&self.device.store, fd, readonly, write_through, can_discard)
-        return self
-
-    @staticmethod
-    def on_memory(memory, *, readonly, capacity, max_discard_sectors, max_write_zeroes_sectors,
-                  max_segments):
-        cdef Device self = Device()
-        PyObject_GetBuffer(memory, &self.memory, PyBUF_WRITABLE)
-        if <uint64_t>self.memory.len < <uint64_t>capacity:
-            raise ValueError("the memory is smaller than the disk")
-        self.open(readonly, capacity, max_discard_sectors, max_write_zeroes_sectors, max_segments)
-        vof_store_open_memory(&self.device.store, <uint8_t *>self.memory.buf)
-        return self
-
-    cdef open(self, readonly, capacity, max_discard_sectors, max_write_zeroes_sectors,
-              max_segments):
-        cdef vof_block_limits limits
-        limits.max_discard_sectors = max_discard_sectors
-        limits.max_write_zeroes_sectors = max_write_zeroes_sectors
-        limits.max_segments = max_segments
-        limits.readonly = readonly
-        self.device = vof_device_open(&limits, capacity, POOL_THREADS)
-        if self.device is NULL:
-            raise MemoryError
-
-    def resize(self, uint64_t capacity):
-        if self.device is NULL:
-            raise ValueError("the device is closed")
-        if self.memory.buf is not NULL and <uint64_t>self.memory.len < capacity:
-            raise ValueError("the memory is smaller than the disk")
-        set_capacity(&self.device.capacity, capacity)
-
-    def close(self):
-        cdef vof_device *device = self.device
-        self.device = NULL
-        if device is not NULL:
-            with nogil:
-                vof_device_close(device)
-        PyBuffer_Release(&self.memory)
-
-    def __dealloc__(self):
-        if self.device is not NULL:
-            vof_device_close(self.device)
-        PyBuffer_Release(&self.memory)
-
-
-cdef class Rules:
-    cdef vof_rules *rules
-
-    def __cinit__(self):
-        self.rules = <vof_rules *>calloc(1, sizeof(uint32_t))
-        if self.rules is NULL:
-            raise MemoryError
-
-    def set(self, uint32_t bits):
-        set_rules(self.rules, bits)
-
-    def __dealloc__(self):
-        free(self.rules)
-
-
-cdef class Queue:
-    cdef vof_served_queue *queue
-    cdef vof_stream_rules stream
-    # What the queue uses lives at least as long.
-    cdef Device device
-    cdef Rules rules
-    cdef dict last_counts  # once it is closed
-
-    def __init__(self, Device device not None, Rules rules not None, int fd, *, width, dialect,
-                 max_ndesc, max_transfer, plain_opcodes, framing, largest_kept, depth=0):
-        cdef vof_served_queue_setup setup
-        if self.queue is not NULL or device.device is NULL:
-            raise ValueError("not to be opened")
-        set_stream_rules(&setup.stream, dialect, max_ndesc, max_transfer, plain_opcodes, framing)
-        self.stream = setup.stream
-        setup.device = device.device
-        setup.rules = rules.rules
-        setup.fd = fd
-        setup.width = width
-        setup.depth = depth
-        setup.largest_kept = largest_kept
-        self.device = device
-        self.rules = rules
-        self.queue = vof_served_queue_open(&setup)
-        if self.queue is NULL:
-            raise MemoryError
-
-    def serve(self):
-        cdef vof_report report
-        cdef vof_event event
-        cdef vof_served_queue *queue = self.opened()
-        with nogil:
-            event = vof_served_queue_serve(queue, &report)
-        if event == VOF_EVENT_CONTROL:
-            return ControlCommand(report.command.head[:16])
-        if event == VOF_EVENT_REQUEST:
-            payload = PyMemoryView_FromMemory(<char *>report.payload, report.command.readable,
-                                              PyBUF_READ)
-            return Request(payload, report.command.writable)
-        if event == VOF_EVENT_DISK_ERROR:
-            reason = disk_reason(report.error)
-            return DiskError(report.type, report.sector, reason, report.count - 1)
-        if event == VOF_EVENT_VIOLATION:
-            raise_fault(&self.stream, &report.fault)
-        if event == VOF_EVENT_ERROR:
-            raise_error(report.error)
-        return None
-
-    def send(self, const uint8_t[::1] data not None):
-        cdef vof_served_queue *queue = self.opened()
-        cdef size_t size = data.shape[0]
-        cdef int error = 0
-        if size:
-            with nogil:
-                error = vof_served_queue_send(queue, &data[0], size)
-        if error:
-            raise_error(error)
-
-    def answer(self, const uint8_t[::1] area not None):
-        cdef vof_served_queue *queue = self.opened()
-        cdef int error
-        with nogil:
-            error = vof_served_queue_answer(queue, &area[0])
-        if error:
-            raise_error(error)
-
-    def drain(self):
-        cdef vof_served_queue *queue = self.opened()
-        cdef int error
-        with nogil:
-            error = vof_served_queue_drain(queue)
-        if error:
-            raise_error(error)
-
-    def flush(self):
-        cdef vof_served_queue *queue = self.opened()
-        cdef int error
-        with nogil:
-            error = vof_served_queue_flush(queue)
-        if error:
-            raise_error(error)
-
-    def stop(self):
-        # With the GIL held, as in close: the queue cannot go meanwhile.
-        if self.queue is not NULL:
-            vof_served_queue_stop(self.queue)
-
-    def finish(self, double grace):
-        if self.queue is not NULL:
-            vof_served_queue_finish(self.queue, grace)
-
-    def counts(self):
-        # With the GIL held, as in close.
-        cdef vof_count counts[VOF_SERVED_KINDS]
-        if self.queue is NULL:
-            return self.last_counts or {}
-        vof_served_queue_counts(self.queue, counts)
-        found = {}
-        for kind, name in enumerate(_KINDS):
-            if counts[kind].requests:
-                found[name] = Count(
-                    requests=counts[kind].requests,
-                    data_bytes=counts[kind].data_bytes,
-                    failed=counts[kind].failed,
-                    seconds=counts[kind].nanoseconds / 1e9,
-                    latencies=tuple(
-                        [counts[kind].latencies[i] for i in range(VOF_LATENCY_BUCKETS)]
-                    ),
-                )
-        return found
-
-    def busy(self):
-        return 0 if self.queue is NULL else vof_served_queue_busy(self.queue)
-
-    def close(self):
-        cdef vof_served_queue *queue = self.queue
-        self.last_counts = self.counts()
-        self.queue = NULL
-        if queue is not NULL:
-            with nogil:
-                vof_served_queue_close(queue)
-
-    cdef vof_served_queue *opened(self) except NULL:
-        if self.queue is NULL:
-            raise ValueError("the queue is closed")
-        return self.queue
-
-    def __dealloc__(self):
-        if self.queue is not NULL:
-            vof_served_queue_close(self.queue)
-
-
-cdef class Framer:
-    cdef vof_stream_rules rules
-    cdef vof_stash stash
-    cdef vof_intake *intake
-    cdef uint8_t *room
-
-    def __cinit__(self, *, dialect, max_ndesc, max_transfer, plain_opcodes, framing):
-        set_stream_rules(&self.rules, dialect, max_ndesc, max_transfer, plain_opcodes, framing)
-        self.stash.keep = 0
-        self.room = <uint8_t *>calloc(1, VOF_RECEIVE_SIZE)
-        self.intake = <vof_intake *>calloc(1, sizeof(vof_intake))
-        if self.intake is NULL or self.room is NULL:
-            raise MemoryError
-        vof_intake_begin(self.intake, &self.rules, &self.stash, self.room)
-
-    def feed(self, const uint8_t[::1] data not None):
-        cdef size_t place = 0, size = data.shape[0], part
-        cdef iovec pieces[2]
-        cdef int count
-        done = self.take()
-        while place < size:
-            count = vof_intake_space(self.intake, pieces)
-            part = 0
-            for index in range(count):
-                step = min(size - place, pieces[index].iov_len)
-                memcpy(pieces[index].iov_base, &data[place] if step else NULL, step)
-                place += step
-                part += step
-                if place == size:
-                    break
-            vof_intake_advance(self.intake, part)
-            done += self.take()
-        return done
-
-    cdef take(self):
-        cdef vof_fault fault
-        cdef vof_intake_result result
-        cdef vof_command *command = &self.intake.command
-        done = []
-        while True:
-            result = vof_intake_next(self.intake, &fault)
-            if result == VOF_INTAKE_MORE:
-                return done
-            if result == VOF_INTAKE_NO_MEMORY:
-                raise MemoryError
-            if result == VOF_INTAKE_VIOLATION:
-                raise_fault(&self.rules, &fault)
-            done.append((
-                command.opcode,
-                command.command_id,
-                command.head[:16],
-                [(self.intake.segments[i].length, self.intake.segments[i].id,
-                  self.intake.segments[i].flags) for i in range(command.ndesc)],
-                command.writable,
-                self.intake.payload[:command.readable],
-            ))
-
-    def __dealloc__(self):
-        if self.intake is not NULL:
-            vof_intake_end(self.intake)
-        free(self.intake)
-        free(self.room)
+include "block.pxi"
+include "stream.pxi"

@@ -6,13 +6,13 @@
  * queue's, but from vof_pool_submit to its return through vof_task_collect only the pool's thread
  * touches it. Must not know sockets.
  */
-#ifndef VOF_TARGET_TASK_H
-#define VOF_TARGET_TASK_H
+#ifndef VOF_TARGET_BLOCK_TASK_H
+#define VOF_TARGET_BLOCK_TASK_H
 
 #include <pthread.h>
 
 #include "target/buffers.h"
-#include "target/device.h"
+#include "target/block/device.h"
 
 /* Bytes of an answer that needs no buffer: a head with some twenty descriptors, and a status. */
 enum { VOF_SMALL_ANSWER = 512 };

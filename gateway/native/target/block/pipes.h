@@ -6,8 +6,8 @@
  * Pages go into a pipe where waiting for the disk holds up nobody; nothing is sent before all of
  * them are there, so that an error is known in time. Must not know requests.
  */
-#ifndef VOF_TARGET_PIPES_H
-#define VOF_TARGET_PIPES_H
+#ifndef VOF_TARGET_BLOCK_PIPES_H
+#define VOF_TARGET_BLOCK_PIPES_H
 
 #include <pthread.h>
 #include <stdbool.h>

@@ -10,13 +10,13 @@
  * waits for a peer. What it does not know it returns to Python: control commands, rare requests,
  * every kind of end. Must not know who negotiated what, or what a control command means.
  */
-#ifndef VOF_TARGET_QUEUE_H
-#define VOF_TARGET_QUEUE_H
+#ifndef VOF_TARGET_STREAM_QUEUE_H
+#define VOF_TARGET_STREAM_QUEUE_H
 
 #include <stdatomic.h>
 
 #include "counts.h"
-#include "target/device.h"
+#include "target/block/device.h"
 
 struct vof_served_queue;
 

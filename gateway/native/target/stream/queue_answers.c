@@ -5,7 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "target/queue_state.h"
+#include "target/stream/queue_state.h"
 
 /* A read from this size on goes through a pipe, if it is from a file. */
 enum { PIPED_READ = 1 << 17 };

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-#include "target/pool.h"
+#include "target/block/pool.h"
 
 #include <errno.h>
 #include <pthread.h>

@@ -5,14 +5,15 @@
  * Owns which requests are executed here and what of them is refused with a status byte. Pure: it
  * must not know where data is kept, and every limit is the caller's. virtio 1.2 section 5.2.6.
  */
-#ifndef VOF_TARGET_REQUEST_H
-#define VOF_TARGET_REQUEST_H
+#ifndef VOF_TARGET_BLOCK_REQUEST_H
+#define VOF_TARGET_BLOCK_REQUEST_H
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
-#include "target/command_parser.h"
+#include "target/fault.h"
+#include "wire.h"
 
 /* What the device is, from the day it was opened. */
 struct vof_block_limits {

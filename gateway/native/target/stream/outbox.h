@@ -6,8 +6,8 @@
  * SO_SNDTIMEO bounds every call. One thread sends on a connection, so there is no lock. Must not
  * know what the bytes say.
  */
-#ifndef VOF_TARGET_OUTBOX_H
-#define VOF_TARGET_OUTBOX_H
+#ifndef VOF_TARGET_STREAM_OUTBOX_H
+#define VOF_TARGET_STREAM_OUTBOX_H
 
 #include <stddef.h>
 #include <stdint.h>

@@ -5,8 +5,8 @@
  * Owns the threads: they begin when there is work and none is free, up to a number, and end when
  * there was none for a while. Must not know what the work is.
  */
-#ifndef VOF_TARGET_POOL_H
-#define VOF_TARGET_POOL_H
+#ifndef VOF_TARGET_BLOCK_POOL_H
+#define VOF_TARGET_BLOCK_POOL_H
 
 #include <stdbool.h>
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-#include "target/intake.h"
+#include "target/stream/intake.h"
 
 /* A payload up to this size waits in the receive buffer for its end, and leaves room to receive. */
 enum { SMALL_PAYLOAD = VOF_RECEIVE_SIZE / 2 };

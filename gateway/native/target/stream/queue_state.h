@@ -5,13 +5,13 @@
  *
  * Owns the state of one queue. For those four files only; see queue.h for the rest of the world.
  */
-#ifndef VOF_TARGET_QUEUE_STATE_H
-#define VOF_TARGET_QUEUE_STATE_H
+#ifndef VOF_TARGET_STREAM_QUEUE_STATE_H
+#define VOF_TARGET_STREAM_QUEUE_STATE_H
 
-#include "target/intake.h"
-#include "target/outbox.h"
-#include "target/queue.h"
-#include "target/task.h"
+#include "target/block/task.h"
+#include "target/stream/intake.h"
+#include "target/stream/outbox.h"
+#include "target/stream/queue.h"
 
 enum {
     VOF_IDS = 1 << 16,

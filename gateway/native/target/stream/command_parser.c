@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-#include "target/command_parser.h"
+#include "target/stream/command_parser.h"
 
 #include <inttypes.h>
 #include <stdbool.h>

@@ -8,12 +8,13 @@
  * limits come from the caller, who has them from Python's tables. v2 command set, "Vring Command";
  * v5, "VQ Command".
  */
-#ifndef VOF_TARGET_COMMAND_PARSER_H
-#define VOF_TARGET_COMMAND_PARSER_H
+#ifndef VOF_TARGET_STREAM_COMMAND_PARSER_H
+#define VOF_TARGET_STREAM_COMMAND_PARSER_H
 
 #include <stddef.h>
 #include <stdint.h>
 
+#include "target/fault.h"
 #include "wire.h"
 
 enum {
@@ -48,27 +49,6 @@ struct vof_command {
     uint32_t writable;
     size_t head_size; /* bytes of command and descriptors */
     uint8_t head[VOF_COMMAND_SIZE];
-};
-
-enum vof_violation {
-    VOF_OPCODE_UNKNOWN,
-    VOF_NDESC_OUT_OF_RANGE,
-    VOF_CONNECT_AGAIN,
-    VOF_TRANSFER_TOO_LARGE,
-    VOF_LENGTHS_TOO_LARGE,
-    VOF_KEYED_ON_STREAM,
-    VOF_DESCRIPTOR_EMPTY,
-    VOF_DESCRIPTOR_ID_TWICE,
-    VOF_COMMAND_ID_IN_FLIGHT,
-    VOF_BLOCK_HEADER_SHORT,
-    VOF_BLOCK_STATUS_MISSING,
-};
-
-/* A violation and the numbers that its text has. */
-struct vof_fault {
-    enum vof_violation violation;
-    uint64_t found;
-    uint64_t allowed;
 };
 
 enum vof_parse { VOF_PARSE_MORE, VOF_PARSE_COMMAND, VOF_PARSE_VIOLATION };

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-#include "target/device.h"
+#include "target/block/device.h"
 
 #include <stdlib.h>
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "clock.h"
-#include "target/queue_state.h"
+#include "target/stream/queue_state.h"
 
 /* What belongs to one thread to change, and to any to read. */
 #define GROW(field, by) __atomic_store_n(&(field), (field) + (by), __ATOMIC_RELAXED)

@@ -7,13 +7,13 @@
  * At most one of those, so a peer cannot make it hold more than one command and the buffer. No
  * sockets, so that it can be fed by anything; must not know what a command does.
  */
-#ifndef VOF_TARGET_INTAKE_H
-#define VOF_TARGET_INTAKE_H
+#ifndef VOF_TARGET_STREAM_INTAKE_H
+#define VOF_TARGET_STREAM_INTAKE_H
 
 #include <sys/uio.h>
 
 #include "target/buffers.h"
-#include "target/command_parser.h"
+#include "target/stream/command_parser.h"
 
 enum { VOF_RECEIVE_SIZE = 1 << 16 };
 

@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <sys/eventfd.h>
 
-#include "target/queue_state.h"
+#include "target/stream/queue_state.h"
 
 /* Bytes of a write that the receiving thread makes itself, if it is a quick one. */
 enum { QUICK_WRITE = 1 << 16 };

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-#include "target/outbox.h"
+#include "target/stream/outbox.h"
 
 #include <errno.h>
 #include <fcntl.h>

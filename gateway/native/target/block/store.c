@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-#include "target/store.h"
+#include "target/block/store.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -4,13 +4,13 @@
  *
  * Owns their lifetime: the device is opened before its first queue and closed after its last.
  */
-#ifndef VOF_TARGET_DEVICE_H
-#define VOF_TARGET_DEVICE_H
+#ifndef VOF_TARGET_BLOCK_DEVICE_H
+#define VOF_TARGET_BLOCK_DEVICE_H
 
-#include "target/pipes.h"
-#include "target/pool.h"
-#include "target/request.h"
-#include "target/store.h"
+#include "target/block/pipes.h"
+#include "target/block/pool.h"
+#include "target/block/request.h"
+#include "target/block/store.h"
 
 struct vof_device {
     struct vof_store store; /* to be opened by the caller, before the first queue */

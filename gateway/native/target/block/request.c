@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-#include "target/request.h"
+#include "target/block/request.h"
 
 static void refuse(struct voft_request *request, uint8_t status)
 {

@@ -9,8 +9,8 @@
  * Does not own the descriptor or the memory: the backend does, and outlives it. Any thread may call
  * anything; ranges are within the disk, the caller has checked.
  */
-#ifndef VOF_TARGET_STORE_H
-#define VOF_TARGET_STORE_H
+#ifndef VOF_TARGET_BLOCK_STORE_H
+#define VOF_TARGET_BLOCK_STORE_H
 
 #include <stdatomic.h>
 #include <stdbool.h>

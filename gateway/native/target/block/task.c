@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-#include "target/task.h"
+#include "target/block/task.h"
 
 #include <stddef.h>
 #include <string.h>

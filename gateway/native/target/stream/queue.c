@@ -7,7 +7,7 @@
 #include <unistd.h>
 
 #include "clock.h"
-#include "target/queue_state.h"
+#include "target/stream/queue_state.h"
 
 enum { IDLE_SECONDS = 2 }; /* after which a queue keeps no memory */
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-#include "target/pipes.h"
+#include "target/block/pipes.h"
 
 #include <errno.h>
 #include <fcntl.h>
