@@ -26,8 +26,8 @@ from tests.target.peer import (
     vring_bytes,
 )
 from tests.target.process import TargetProcess
-from vof.target.completions import KEPT_RESPONSE
 from vof.target.devices.block import LIMITS
+from vof.target.tcp.completions import KEPT_RESPONSE
 
 IDLE = 10_000
 MIB = 1 << 20
@@ -262,7 +262,7 @@ def test_no_descriptor_even_to_refuse_with(tmp_path: Path) -> None:
 
 def test_dead_peers_are_looked_for() -> None:
     """Keep-alive is on and Nagle's delay off, on the target's end of every connection."""
-    from vof.target.acceptor import prepare
+    from vof.target.tcp.acceptor import prepare
 
     with socket.create_server(("127.0.0.1", 0)) as listener:
         with socket.create_connection(listener.getsockname()) as sock:

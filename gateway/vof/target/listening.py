@@ -8,23 +8,20 @@ What RDMA needs is imported only where it is asked for.
 from __future__ import annotations
 
 import contextlib
-import errno
 import socket
 from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 from vof.addresses import with_port
-from vof.errors import ConfigError, VofError
-from vof.target import acceptor as tcp
 from vof.target.association import AssociationTable
 from vof.target.config import Settings
 from vof.target.rdma.addresses import choose
 from vof.target.rdma.loading import load
 from vof.target.serving import Served
 from vof.target.taps import Taps
+from vof.target.tcp import acceptor as tcp
+from vof.target.tcp.listener import listen
 from vof.wire.constants import Transport
-
-_BACKLOG = 4096
 
 
 class Acceptor(Protocol):
@@ -140,45 +137,3 @@ def check(settings: Settings) -> None:
     if Transport.RDMA in settings.transports:
         load()
         choose(settings.address)
-
-
-def listen(address: str, ports: Sequence[int]) -> list[socket.socket]:
-    """Return listening stream sockets, one for each port, all at one address: the first that
-    ``address`` is the name of where every port can be had. Raises VofError."""
-    try:
-        found = socket.getaddrinfo(address, None, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    except (socket.gaierror, UnicodeError) as error:
-        reason = error.strerror if isinstance(error, socket.gaierror) else "not a host name"
-        raise ConfigError(
-            f"cannot find the address {address!r}: {reason}; correct address in [target]"
-        ) from None
-    failure: VofError | None = None
-    for family, kind, protocol, _name, place in found:
-        with contextlib.ExitStack() as undo:
-            socks = []
-            for port in ports:
-                try:
-                    sock = undo.enter_context(socket.socket(family, kind, protocol))
-                    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                    sock.bind((place[0], port, *place[2:]))
-                    sock.listen(_BACKLOG)
-                except OSError as error:
-                    failure = _reason(address, str(place[0]), port, error)
-                    break
-                socks.append(sock)
-            else:
-                undo.pop_all()
-                return socks
-    assert failure is not None  # getaddrinfo never returns an empty list
-    raise failure
-
-
-def _reason(name: str, address: str, port: int, error: OSError) -> VofError:
-    """Say what keeps us from listening, and what to do about it."""
-    where = address if address == name else f"{name} ({address})"
-    free = "free it, or " if error.errno == errno.EADDRINUSE else ""
-    return VofError(
-        f"cannot listen on {where} port {port}: {error.strerror}; "
-        f"{free}set another address or port in [target] (--address, --port with --demo)",
-        errno=error.errno or errno.EIO,
-    )

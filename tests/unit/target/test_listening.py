@@ -15,10 +15,10 @@ from tests.support.loopback import unused_port
 from tests.unit.target.place import Place
 from vof.errors import VofError
 from vof.target import listening as module
-from vof.target.acceptor import Acceptor
 from vof.target.config import Settings
 from vof.target.listening import Listening
 from vof.target.rdma.loading import Rdma
+from vof.target.tcp.acceptor import Acceptor
 
 # Addresses that nobody else on this machine listens on.
 HERE = "127.85.49.1"

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vof.target.completions import KEPT_RESPONSE, ResponseBuffer, _split, answer
+from vof.target.tcp.completions import KEPT_RESPONSE, ResponseBuffer, _split, answer
 from vof.wire.stream import Expected, ReceivedCommand
 from vof.wire.vq import VqCompletionParser
 

@@ -11,10 +11,10 @@ from collections.abc import Callable
 
 from vof.target.association import ConnectedQueue
 from vof.target.async_events import Mailbox
-from vof.target.channel import Channel
-from vof.target.control_queue import ControlQueue
 from vof.target.ending import end_by
-from vof.target.virtqueue import Virtqueue
+from vof.target.tcp.channel import Channel
+from vof.target.tcp.control_queue import ControlQueue
+from vof.target.tcp.virtqueue import Virtqueue
 from vof.wire.constants import AsyncEvent
 
 

@@ -26,10 +26,10 @@ from vof.logline import Throttle, event
 from vof.target.association import AssociationTable, ConnectedQueue
 from vof.target.capacity import Spare
 from vof.target.config import Settings
-from vof.target.connection import Connection
-from vof.target.handshake import Handshake, PeerClosed
 from vof.target.serving import Serving, expired
 from vof.target.taps import Taps
+from vof.target.tcp.connection import Connection
+from vof.target.tcp.handshake import Handshake, PeerClosed
 
 _ACCEPTS_AT_ONCE = 64
 _PAUSE = 0.1

@@ -20,11 +20,11 @@ from typing import TYPE_CHECKING, assert_never
 
 from vof.errors import RemoteProtocolError
 from vof.target.association import Association
-from vof.target.channel import Channel
 from vof.target.commands import execute, refuse
-from vof.target.completions import ResponseBuffer, answer
 from vof.target.ending import Stalled
 from vof.target.native_events import ControlCommand, DiskError, Request
+from vof.target.tcp.channel import Channel
+from vof.target.tcp.completions import ResponseBuffer, answer
 from vof.target.work import Work
 from vof.target.workers import Workers
 from vof.wire.constants import Command

@@ -12,8 +12,8 @@ import select
 from vof.errors import RemoteProtocolError
 from vof.target.association import Association
 from vof.target.async_events import Mailbox
-from vof.target.channel import Channel
 from vof.target.commands import execute, refuse
+from vof.target.tcp.channel import Channel
 from vof.wire.constants import Command
 from vof.wire.status import Reason
 from vof.wire.structs import COMMAND_SIZE, HEAD
