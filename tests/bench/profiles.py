@@ -76,14 +76,14 @@ def _name(where: tuple[str, int, str]) -> str:
 
 def main() -> None:
     from vof.target import cli
-    from vof.target.rdma.connection import Connection
+    from vof.target.rdma.connection import KeyedConnection
 
     config, result = sys.argv[1:]
     total = pstats.Stats()
     requests = 0
-    run = Connection.run
+    run = KeyedConnection.run
 
-    def profiled(self: Connection, *arguments: Any) -> None:
+    def profiled(self: KeyedConnection, *arguments: Any) -> None:
         nonlocal requests
         profile = cProfile.Profile(time.thread_time)
         profile.runcall(run, self, *arguments)
@@ -93,7 +93,7 @@ def main() -> None:
         found = [entry._asdict() for entry in entries(total, max(requests, 1))]
         Path(result).write_text(json.dumps({"requests": requests, "entries": found}))
 
-    setattr(Connection, "run", profiled)  # noqa: B010 - a type of its own, mypy says
+    setattr(KeyedConnection, "run", profiled)  # noqa: B010 - a type of its own, mypy says
     sys.exit(cli.main([config]))
 
 

@@ -5,8 +5,9 @@
     config, values       the configuration file
     server               one target: its devices, start, reload and stop
     listening            what it listens with: one acceptor for each transport
+    admission            connections that have not connected yet: who is let in
     connecting           what a Connect is answered
-    serving              connections that have connected: a thread each
+    connection, serving  connections that have: a thread each, and the order in which they end
     workers              threads of a virtqueue of its own, where they are wanted
     ending               what ends a connection, and what that ends
     association          who is connected to what, and who may connect

@@ -9,17 +9,16 @@ from __future__ import annotations
 
 import contextlib
 import socket
-from collections.abc import Iterable, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 from vof.addresses import with_port
+from vof.target.admission import Admission
 from vof.target.association import AssociationTable
 from vof.target.config import Settings
 from vof.target.rdma.addresses import choose
 from vof.target.rdma.loading import load
-from vof.target.serving import Served
 from vof.target.taps import Taps
-from vof.target.tcp import acceptor as tcp
+from vof.target.tcp.acceptor import Acceptor as TcpAcceptor
 from vof.target.tcp.listener import listen
 from vof.wire.constants import Transport
 
@@ -27,22 +26,13 @@ from vof.wire.constants import Transport
 class Acceptor(Protocol):
     """Accepts the connections of one transport."""
 
-    settings: Settings
+    admission: Admission[Any]
 
     def start(self) -> None:
         """Begin to accept."""
 
     def stop_accepting(self) -> None:
         """Accept nothing more, and close every connection without an association."""
-
-    def count(self) -> int:
-        """Return how many connections there are."""
-
-    def connected(self) -> Sequence[Served]:
-        """Return the connections that have an association."""
-
-    def wait_for(self, connections: Iterable[object], deadline: float) -> bool:
-        """Wait until all of ``connections`` have ended; False where the time did not suffice."""
 
     def close(self) -> None:
         """Close what is left; no connection is."""
@@ -82,7 +72,7 @@ class Listening:
                         self._note(item.address, item.port, Transport.RDMA)
                 self._acceptors.append(rdma.acceptor(listeners, table, settings, taps))
             if socks:
-                self._acceptors.append(tcp.Acceptor(socks, table, settings, taps))
+                self._acceptors.append(TcpAcceptor(socks, table, settings, taps))
             undo.pop_all()
 
     def start(self) -> None:
@@ -92,12 +82,12 @@ class Listening:
 
     def count(self) -> int:
         """Return how many connections there are, those without an association included."""
-        return sum(acceptor.count() for acceptor in self._acceptors)
+        return sum(acceptor.admission.count() for acceptor in self._acceptors)
 
     def apply(self, settings: Settings) -> None:
         """Let ``settings`` hold for what is accepted from now on."""
         for acceptor in self._acceptors:
-            acceptor.settings = settings
+            acceptor.admission.settings = settings
 
     def stop(self, grace: float, deadline: float) -> bool:
         """Serve what has arrived, and close everything; False where that took longer than until
@@ -108,14 +98,14 @@ class Listening:
         # The virtqueues first: an association ends with its control queue, whatever is in flight.
         for control in (False, True):
             groups = [
-                (acceptor, [item for item in acceptor.connected() if item.is_control is control])
-                for acceptor in self._acceptors
+                (serving, [item for item in serving.connections() if item.is_control is control])
+                for serving in (acceptor.admission.serving for acceptor in self._acceptors)
             ]
-            for _acceptor, group in groups:
+            for _serving, group in groups:
                 for connection in group:
                     connection.finish(grace)
-            for acceptor, group in groups:
-                if not acceptor.wait_for(group, deadline):
+            for serving, group in groups:
+                if not serving.wait_for(group, deadline):
                     finished = False
                     for connection in group:
                         connection.abort()

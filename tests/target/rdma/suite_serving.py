@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import re
 import struct
+import threading
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,7 @@ from tests.target.peer import (
 from tests.target.rdma.association import EAGER_BUF, NUM_DESCS, KeyedAssociation
 from tests.target.rdma.conftest import EAGER, Attach
 from tests.target.rdma.keyed_peer import KeyedPeer
+from vof.target.backends.posix import PosixBackend
 from vof.wire.constants import Command
 from vof.wire.dialect import PROPOSAL, V2, V5, Dialect
 from vof.wire.status import Reason
@@ -148,6 +150,27 @@ def test_disconnect(attach: Attach, log: Log, dialect: Dialect, place: str) -> N
         association.add_queue(0)
         assert association.queues[-1].request(IN, room=512)[0] == OK
     assert not log.lines("violation")
+
+
+def test_the_control_connection_closes_after_all_work(
+    attach: Attach, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    began, go_on = threading.Event(), threading.Event()
+
+    def slow(_backend: PosixBackend) -> None:
+        began.set()
+        go_on.wait(30)
+
+    association = attach(dialect=V5)
+    monkeypatch.setattr(PosixBackend, "flush", slow)
+    association.queue.send(association.queue.request_message(FLUSH))
+    assert began.wait(30)
+    association.control.control(Command.DISCONNECT)
+    assert association.queue.is_closed()
+    with pytest.raises(TimeoutError):
+        association.control.message(0.5)
+    go_on.set()
+    assert association.control.is_closed()
 
 
 @pytest.mark.clause("v5 Get Keyed Number of Descriptors 1", "target")

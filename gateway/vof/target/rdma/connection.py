@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""A connection after its Connect: one thread that waits for what was completed and serves its
-queue.
+"""A connection over RDMA: the loop that waits for what was completed and serves its queue.
 
-Owns the thread's loop, the registered memory of the connection, and the bounds on waiting: for a
+Owns that loop, the registered memory of the connection, and the bounds on waiting: for a
 peer that lets nothing complete, for one that may be gone without a word, for the grace of a stop.
 Must not know what a command means.
 
@@ -17,23 +16,24 @@ import os
 import select
 import threading
 import time
-from collections.abc import Callable
 from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 from vof.logline import event
 from vof.target.association import ConnectedQueue
-from vof.target.async_events import Mailbox
-from vof.target.ending import Stalled, end_by
+from vof.target.connection import Connection
+from vof.target.ending import Stalled
 from vof.target.rdma.eager import EagerRange
-from vof.target.rdma.endpoint import Endpoint
-from vof.target.rdma.handshake import Accepted, Handshake
 from vof.target.rdma.memory import PAGE, NotRegistered, Pool, Region, round_up
 from vof.target.rdma.queue import KeyedQueue
 from vof.target.rdma.send_queue import FIRST_IDENT, SendQueue
 from vof.target.rdma.spin import Spin
 from vof.target.rdma.work_completions import check
-from vof.wire.constants import CONTROL_QUEUE_DEPTH, AsyncEvent
+from vof.wire.constants import CONTROL_QUEUE_DEPTH
 from vof.wire.keyed_commands import KeyedLimits
+
+if TYPE_CHECKING:
+    from vof.target.rdma.endpoint import Endpoint
 
 MAX_DESCS = 64
 """Keyed descriptors that a command may have."""
@@ -56,62 +56,41 @@ KEEPALIVE = 60.0
 """Seconds without work until the peer is asked whether it is there."""
 
 
-class Connection:
-    """One connected queue: the control queue, or a virtqueue.
-
-    ``run`` is the body of its thread. The rest but ``connect`` may be called from any other.
-    """
+class KeyedConnection(Connection):
+    """One connected queue over RDMA."""
 
     def __init__(self, endpoint: Endpoint, *, eager: int, send_timeout: float) -> None:
         """``eager`` is the size of a virtqueue's eager buffers; 0 for none."""
+        super().__init__(endpoint.peer)
         self.endpoint = endpoint
-        self.peer = endpoint.peer
         self.eager: EagerRange | None = None
         """A virtqueue's eager buffers."""
         self._eager_size = eager
         self._send_timeout = send_timeout
-        self._events = Mailbox()
         self._lock = threading.Lock()
         self._wake = -1
         self._aborted = False
         self._deadline: float | None = None
         self._rested = False
-        self._connected: ConnectedQueue
-        self._accepted: Accepted
-        self._inbox: _Inbox
+        self._completion: bytes
         self._pool: Pool
         self._queue: KeyedQueue
         self._sends: SendQueue
         self._message_size = 0
 
-    def connect(self, handshake: Handshake, accepted: Accepted) -> None:
-        """Become the connection of a queue. To be called before the thread starts."""
-        self._sends = handshake.sends
-        self._accepted = accepted
-        self._connected = accepted.connected
+    def connect(self, connected: ConnectedQueue, completion: bytes, sends: SendQueue) -> None:
+        """Become the connection of a queue, whose Connect ``completion`` is to answer. To be called
+        before the thread starts."""
+        self.connected = connected
+        self._completion = completion
+        self._sends = sends
         if self._eager_size and not self.is_control:
             self.eager = EagerRange(self.endpoint.expose, self._eager_size)
 
-    @property
-    def is_control(self) -> bool:
-        """True for the control queue's connection."""
-        return self._connected.index is None
-
-    @property
-    def name(self) -> str:
-        """Name of the thread, as debuggers show it."""
-        queue = self._connected.index
-        return f"vof-{self._connected.association.target_id}-{'c' if queue is None else queue}"
-
     def abort(self) -> None:
-        """End the connection at once. What is being executed goes on, but is not answered."""
         self._aborted = True
         self.endpoint.shut_down()
         self._stir()
-
-    def notify(self, event: AsyncEvent, completion: bytes) -> None:
-        """Send the completion that says an event, some time."""
-        self._events.post(event, completion)
 
     def reset(self) -> None:
         """Revoke the keys of the eager buffers."""
@@ -119,35 +98,31 @@ class Connection:
             self.eager.revoke()
 
     def finish(self, grace: float) -> None:
-        """Serve what has arrived, for at most ``grace`` seconds of it, and close."""
         self._deadline = time.monotonic() + grace
         self._stir()
-        self._connected.association.instance.stop_waiting()
+        self.connected.association.instance.stop_waiting()
 
-    def run(self, release: Callable[[ConnectedQueue], None]) -> None:
-        """Serve until the connection ends; then ``release`` its queue and close it."""
-        try:
-            self._open()
-            self._serve()
-        except NotRegistered as error:
-            self._connected.association.end(
+    def serve(self) -> None:
+        self._open()
+        self._serve()
+
+    def fail(self, error: Exception) -> None:
+        if isinstance(error, NotRegistered):
+            self.connected.association.end(
                 "no-memory", str(error), level=logging.ERROR, peer=self.peer
             )
-        except Exception as error:  # noqa: BLE001 - ends this association only
-            end_by(error, self._connected.association, self.peer)
-        finally:
-            self._close(release)
+        super().fail(error)
 
     def _open(self) -> None:
         """Make what serving needs, and answer the Connect. Raises OSError or NotRegistered."""
-        association, index = self._connected.association, self._connected.index
+        association, index = self.connected.association, self.connected.index
         limits = KeyedLimits(
             association.device.limits.max_ndesc,
             MAX_DESCS,
             association.device.limits.max_transfer,
         )
         if index is None:
-            self._events.open()
+            self.events.open()
             count, self._message_size = CONTROL_RECEIVES, CONTROL_MESSAGE
             self._pool = Pool(self.endpoint.register, first=PAGE, budget=PAGE)
         else:
@@ -167,11 +142,11 @@ class Connection:
             ranges=self._range_of,
             limits=limits,
             largest=self.endpoint.max_message,
-            work=self._connected.work,
+            work=self.connected.work,
         )
         with self._lock:
             self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-        self._sends.answer((), 0, 0, self._accepted.completion)
+        self._sends.answer((), 0, 0, self._completion)
 
     def _serve(self) -> None:
         """Serve until the connection ends. Raises RemoteProtocolError, DeviceFailure, Unanswered,
@@ -180,7 +155,7 @@ class Connection:
         poll = select.poll()
         for fd in self._descriptors():
             poll.register(fd, select.POLLIN)
-        association = self._connected.association
+        association = self.connected.association
         while not (self._aborted or association.ended):
             found = endpoint.reap()
             if found:
@@ -205,7 +180,7 @@ class Connection:
 
     def _descriptors(self) -> list[int]:
         found = [self.endpoint.fileno(), self._wake]
-        return [*found, self._events.fileno()] if self.is_control else found
+        return [*found, self.events.fileno()] if self.is_control else found
 
     def _is_over(self, *, idle: bool) -> bool:
         if self._queue.left:
@@ -246,13 +221,13 @@ class Connection:
             self.endpoint.disarm()
         if self._wake in ready:
             os.eventfd_read(self._wake)
-        if self.is_control and self._events.fileno() in ready:
-            self._queue.tell(self._events.take())
+        if self.is_control and self.events.fileno() in ready:
+            self._queue.tell(self.events.take())
         return ready
 
     def _range_of(self, index: int) -> EagerRange | None:
-        link = self._connected.association.link(index)
-        return link.eager if isinstance(link, Connection) else None
+        link = self.connected.association.link(index)
+        return link.eager if isinstance(link, KeyedConnection) else None
 
     def _stir(self) -> None:
         """Let the thread look again at what it has to do."""
@@ -260,21 +235,20 @@ class Connection:
             if self._wake >= 0:
                 os.eventfd_write(self._wake, 1)
 
-    def _close(self, release: Callable[[ConnectedQueue], None]) -> None:
-        self._events.close()
+    def settle(self) -> None:
+        self.events.close()
         if self.eager:
             self.eager.close()
         event(
             logging.DEBUG,
             "operations",
             peer=self.peer,
-            target_id=self._connected.association.target_id,
-            queue="control" if self.is_control else self._connected.index,
+            target_id=self.connected.association.target_id,
+            queue="control" if self.is_control else self.connected.index,
             **asdict(self._sends.operations),
         )
-        # Everything this queue had in progress is over: now it may be connected again, and a peer
-        # that sees the connection closed can rely on that.
-        release(self._connected)
+
+    def close(self) -> None:
         self.endpoint.close()
         with self._lock:
             wake, self._wake = self._wake, -1

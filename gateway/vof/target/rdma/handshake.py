@@ -10,12 +10,12 @@ threads.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
 
 from vof.errors import RemoteProtocolError
-from vof.target.association import AssociationTable, ConnectedQueue, Link, Refusal, TransportOffer
+from vof.target.association import AssociationTable, ConnectedQueue, Refusal, TransportOffer
 from vof.target.connecting import MAX_REFUSALS, answer_connect, answer_foreign
-from vof.target.rdma.endpoint import SEND_ROOM, Endpoint
+from vof.target.rdma.connection import KeyedConnection
+from vof.target.rdma.endpoint import SEND_ROOM
 from vof.target.rdma.memory import PAGE, round_up
 from vof.target.rdma.send_queue import FIRST_IDENT, SendQueue
 from vof.target.rdma.work_completions import check
@@ -39,38 +39,39 @@ _COMPLETIONS = _BODY + CONNECT_BODY_SIZE
 _DESK = round_up(_COMPLETIONS + SEND_ROOM * COMPLETION_SIZE, PAGE)
 
 
-class Accepted(NamedTuple):
-    """A Connect that has succeeded, and is to be answered."""
-
-    connected: ConnectedQueue
-    completion: bytes
-
-
 class Handshake:
     """One connection that is not connected to anything yet."""
 
     def __init__(
-        self, endpoint: Endpoint, table: AssociationTable, link: Link, offer: TransportOffer
+        self, table: AssociationTable, connection: KeyedConnection, offer: TransportOffer
     ) -> None:
-        """Let the connection come about; ``link`` is what its association is to know it by. Raises
-        OSError or NotRegistered."""
-        self.endpoint = endpoint
+        """Let the connection come about; ``connection`` is what it is to become. Raises OSError or
+        NotRegistered."""
+        self.endpoint = endpoint = connection.endpoint
+        self.peer = connection.peer
         self._table = table
-        self._link = link
+        self._connection = connection
         self._offer = offer
         self._refusals = 0
         self._refused: Callable[[str], None]
-        self._accepted: Accepted | None = None
+        self._connected = False
         self._desk = endpoint.register(_DESK)
-        self.sends = SendQueue(endpoint, self._desk, _COMPLETIONS, SEND_ROOM)
-        """What completions are sent with."""
+        self._sends = SendQueue(endpoint, self._desk, _COMPLETIONS, SEND_ROOM)
         endpoint.make_receives(self._desk, 0, MESSAGE_SIZE, 1)
         endpoint.post_receive(0)
         endpoint.arm()
         endpoint.accept()
 
-    def advance(self, refused: Callable[[str], None]) -> Accepted | None:
-        """Take what was completed; return the outcome once a Connect has succeeded.
+    def fileno(self) -> int:
+        """Return the descriptor that is readable when something was completed."""
+        return self.endpoint.fileno()
+
+    def close(self) -> None:
+        """Close the endpoint."""
+        self.endpoint.close()
+
+    def advance(self, refused: Callable[[str], None]) -> KeyedConnection | None:
+        """Take what was completed; return the connection once a Connect has succeeded.
 
         ``refused`` is told why a Connect was refused. Raises RemoteProtocolError or OSError where
         the connection is to be closed.
@@ -81,10 +82,10 @@ class Handshake:
         for item in self.endpoint.reap():
             check(item, MESSAGE_SIZE)
             if item.wr_id >= FIRST_IDENT:
-                self.sends.ended(item.wr_id)
+                self._sends.ended(item.wr_id)
             else:
                 self._received(item.byte_len)
-        return self._accepted
+        return self._connection if self._connected else None
 
     def _received(self, length: int) -> None:
         message = self._desk.view[:length]
@@ -102,7 +103,7 @@ class Handshake:
             self._answer(connect, None)
             return
         desk = self._desk
-        self.sends.read(
+        self._sends.read(
             [named], desk.address + _BODY, desk.local_key, lambda: self._body_is_read(connect)
         )
 
@@ -113,10 +114,11 @@ class Handshake:
 
     def _answer(self, connect: Connect, names: Names | None) -> None:
         completion, outcome = answer_connect(
-            self._table, Transport.RDMA, connect, names, self._link, self._offer
+            self._table, Transport.RDMA, connect, names, self._connection, self._offer
         )
         if isinstance(outcome, ConnectedQueue):
-            self._accepted = Accepted(outcome, completion)
+            self._connection.connect(outcome, completion, self._sends)
+            self._connected = True
             return
         self._refuse(completion, outcome)
 
@@ -125,5 +127,5 @@ class Handshake:
         if self._refusals >= MAX_REFUSALS:
             raise RemoteProtocolError(f"{self._refusals} Connects were refused: {refusal}")
         self.endpoint.post_receive(0)
-        self.sends.answer((), 0, 0, completion)
+        self._sends.answer((), 0, 0, completion)
         self._refused(str(refusal))

@@ -1,54 +1,38 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""The listeners, and all connections that have not connected yet: one thread for all of them.
+"""The listening sockets, and the thread that accepts on them.
 
-A silent peer costs a descriptor and a deadline, never a thread. Owns the number of connections:
-beyond the limit, or without a descriptor for them, new ones are closed at once. Must not know
-commands or devices.
+Owns what an accepted socket is set to, and that a connection without a descriptor for it is closed
+at once. Must not know commands or devices; whom there is room for is ``admission``'s.
 """
 
 from __future__ import annotations
 
 import errno
-import logging
 import os
 import selectors
 import socket
 import threading
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any
 
 from vof.addresses import with_port
 from vof.descriptors import SHORTAGES, explain
-from vof.errors import RemoteProtocolError
-from vof.logline import Throttle, event
-from vof.target.association import AssociationTable, ConnectedQueue
+from vof.target.admission import Admission
+from vof.target.association import AssociationTable
 from vof.target.capacity import Spare
 from vof.target.config import Settings
-from vof.target.serving import Serving, expired
 from vof.target.taps import Taps
-from vof.target.tcp.connection import Connection
-from vof.target.tcp.handshake import Handshake, PeerClosed
+from vof.target.tcp.connection import StreamConnection
+from vof.target.tcp.handshake import Handshake
 
 _ACCEPTS_AT_ONCE = 64
 _PAUSE = 0.1
 _NO_ROOM = frozenset({*SHORTAGES, errno.ENOBUFS, errno.ENOMEM})
 
 
-@dataclass(eq=False)
-class _Pending:
-    handshake: Handshake
-    connection: Connection
-    deadline: float
-
-    @property
-    def peer(self) -> str:
-        return self.connection.peer
-
-
 class Acceptor:
-    """Accepts, waits for the Connect, and starts a thread for each connection that has had it."""
+    """Accepts, and waits for whatever comes before a Connect."""
 
     def __init__(
         self,
@@ -58,12 +42,13 @@ class Acceptor:
         taps: Taps | None = None,
     ) -> None:
         """``listeners`` belong to this object from now on."""
-        self.settings = settings
-        """May be replaced at any time; holds for what is accepted from then on."""
         self._listeners = {item.fileno(): item for item in listeners}
         self._table = table
         self._taps = taps
         self._selector = selectors.DefaultSelector()
+        self.admission: Admission[StreamConnection] = Admission(
+            settings, table.release, self._selector
+        )
         for listener in self._listeners.values():
             listener.setblocking(False)
         self._listen()
@@ -72,10 +57,6 @@ class Acceptor:
         self._spare = Spare()
         self._stopping = False
         self._paused_until = 0.0
-        # In the order in which they were accepted, which is mostly that of their deadlines.
-        self._pending: dict[socket.socket, _Pending] = {}
-        self._serving: Serving[Connection] = Serving(table.release)
-        self._full = Throttle(10.0)
         self._thread = threading.Thread(target=self._run, name="vof-acceptor", daemon=True)
 
     def start(self) -> None:
@@ -89,18 +70,6 @@ class Acceptor:
         self._thread.join()
         os.close(self._wake)
 
-    def count(self) -> int:
-        """Return how many connections there are."""
-        return len(self._serving) + len(self._pending)
-
-    def connected(self) -> list[Connection]:
-        """Return the connections that have a thread."""
-        return self._serving.connections()
-
-    def wait_for(self, connections: Iterable[object], deadline: float) -> bool:
-        """Wait until all of ``connections`` have ended; False where the time did not suffice."""
-        return self._serving.wait_for(connections, deadline)
-
     def close(self) -> None:
         """Nothing is left to be closed."""
 
@@ -110,23 +79,21 @@ class Acceptor:
                 if key.fd in self._listeners:
                     self._accept(self._listeners[key.fd])
                 elif key.data is not None:
-                    self._readable(key.data)
-            self._expire()
-        for pending in list(self._pending.values()):
-            self._drop(pending)
+                    self.admission.advance(key.data)
+            self._go_on()
+            self.admission.drop_late()
+        self.admission.drop_all()
         self._selector.close()
         for listener in self._listeners.values():
             listener.close()
         self._spare.close()
 
     def _timeout(self) -> float | None:
-        times = [pending.deadline for pending in self._first()]
-        if self._paused_until:
-            times.append(self._paused_until)
-        return max(0.0, min(times) - time.monotonic()) if times else None
-
-    def _first(self) -> list[_Pending]:
-        return [next(iter(self._pending.values()))] if self._pending else []
+        left = self.admission.seconds_left()
+        if not self._paused_until:
+            return left
+        pause = max(0.0, self._paused_until - time.monotonic())
+        return pause if left is None else min(pause, left)
 
     def _listen(self) -> None:
         for listener in self._listeners.values():
@@ -158,15 +125,12 @@ class Acceptor:
             if error.errno not in SHORTAGES:
                 raise
             address = self._spare.refuse(listener)
-            self._full.event(logging.WARNING, "refused", peer=_peer(address), reason=explain(error))
+            self.admission.refuse(_peer(address), explain(error))
         return sock, _peer(address)
 
     def _admit(self, sock: socket.socket, peer: str) -> None:
-        settings = self.settings
-        if self.count() >= settings.connections:
+        if not self.admission.has_room(peer):
             sock.close()
-            reason = f"{settings.connections} connections are the limit"
-            self._full.event(logging.WARNING, "refused", peer=peer, reason=reason)
             return
         try:
             prepare(sock)
@@ -175,49 +139,18 @@ class Acceptor:
         except OSError:
             sock.close()  # gone again
             return
-        connection = Connection(
+        settings = self.admission.settings
+        connection = StreamConnection(
             sock, peer, threads=settings.threads, send_timeout=settings.send_timeout
         )
-        handshake = Handshake(sock, peer, self._table, connection)
-        deadline = time.monotonic() + settings.handshake_timeout
-        pending = self._pending[sock] = _Pending(handshake, connection, deadline)
-        self._selector.register(sock, selectors.EVENT_READ, pending)
+        self.admission.admit(Handshake(sock, self._table, connection))
 
-    def _readable(self, pending: _Pending) -> None:
-        peer = pending.peer
-        try:
-            connected = pending.handshake.readable(
-                lambda reason: event(logging.INFO, "connect-refused", peer=peer, reason=reason)
-            )
-        except RemoteProtocolError as error:
-            event(logging.WARNING, "violation", peer=peer, reason=str(error))
-            self._drop(pending)
-        except (PeerClosed, OSError):
-            self._drop(pending)
-        else:
-            if connected:
-                self._hand_over(pending, connected)
-
-    def _hand_over(self, pending: _Pending, connected: ConnectedQueue) -> None:
-        sock, connection = pending.handshake.sock, pending.connection
-        self._selector.unregister(sock)
-        del self._pending[sock]
-        connection.connect(connected)
-        self._serving.start(connection, connected, sock.close)
-
-    def _drop(self, pending: _Pending) -> None:
-        sock = pending.handshake.sock
-        self._selector.unregister(sock)
-        del self._pending[sock]
-        sock.close()
-
-    def _expire(self) -> None:
+    def _go_on(self) -> None:
+        """Accept again once a pause is over."""
         if self._paused_until and time.monotonic() >= self._paused_until:
             self._paused_until = 0.0
             self._spare.renew()
             self._listen()
-        for pending in expired(self._pending.values()):
-            self._drop(pending)
 
     def _pause(self, error: OSError) -> None:
         """Stop accepting for a moment: the listeners would stay readable and keep this thread
@@ -226,7 +159,7 @@ class Acceptor:
         for listener in self._listeners.values():
             self._selector.unregister(listener)
         self._paused_until = time.monotonic() + _PAUSE
-        self._full.event(logging.WARNING, "accept-paused", reason=str(error.strerror))
+        self.admission.warn("accept-paused", reason=str(error.strerror))
 
 
 def prepare(sock: socket.socket) -> None:

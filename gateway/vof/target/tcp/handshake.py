@@ -12,8 +12,9 @@ import socket
 from collections.abc import Callable
 
 from vof.errors import RemoteProtocolError
-from vof.target.association import AssociationTable, ConnectedQueue, Link, Refusal
+from vof.target.association import AssociationTable, ConnectedQueue, Refusal
 from vof.target.connecting import MAX_REFUSALS, answer_connect, answer_foreign
+from vof.target.tcp.connection import StreamConnection
 from vof.wire.connect import (
     Connect,
     ForeignConnect,
@@ -29,19 +30,21 @@ _FOREIGN_REST = DESCRIPTOR_SIZE + CONNECT_BODY_SIZE
 """Bytes behind a Connect of the earlier form, whatever its ``oftype``."""
 
 
-class PeerClosed(Exception):
+class PeerClosed(OSError):
     """The peer closed the connection."""
 
 
 class Handshake:
     """One connection that is not connected to anything yet."""
 
-    def __init__(self, sock: socket.socket, peer: str, table: AssociationTable, link: Link) -> None:
-        """``link`` is this connection as its association is to know it."""
-        self.sock = sock
-        self.peer = peer
+    def __init__(
+        self, sock: socket.socket, table: AssociationTable, connection: StreamConnection
+    ) -> None:
+        """``connection`` is what it is to become, on the same socket."""
+        self.peer = connection.peer
+        self._sock = sock
         self._table = table
-        self._link = link
+        self._connection = connection
         self._refusals = 0
         self._begin()
 
@@ -50,14 +53,22 @@ class Handshake:
         self._wanted = COMMAND_SIZE
         self._connect: Connect | ForeignConnect | None = None
 
-    def readable(self, refused: Callable[[str], None]) -> ConnectedQueue | None:
-        """Take what has arrived; return the queue it is for once a Connect has succeeded.
+    def fileno(self) -> int:
+        """Return the socket's descriptor."""
+        return self._sock.fileno()
 
-        ``refused`` is told why a Connect was refused. Raises RemoteProtocolError, PeerClosed or
-        OSError where the connection is to be closed.
+    def close(self) -> None:
+        """Close the socket."""
+        self._sock.close()
+
+    def advance(self, refused: Callable[[str], None]) -> StreamConnection | None:
+        """Take what has arrived; return the connection once a Connect has succeeded.
+
+        ``refused`` is told why a Connect was refused. Raises RemoteProtocolError or OSError where
+        the connection is to be closed.
         """
         try:
-            data = self.sock.recv(self._wanted - len(self._received))
+            data = self._sock.recv(self._wanted - len(self._received))
         except (BlockingIOError, InterruptedError):
             return None
         if not data:
@@ -84,7 +95,7 @@ class Handshake:
 
     def _answered(
         self, connect: Connect | ForeignConnect, refused: Callable[[str], None]
-    ) -> ConnectedQueue | None:
+    ) -> StreamConnection | None:
         rest = bytes(memoryview(self._received)[COMMAND_SIZE:])
         self._begin()
         outcome: ConnectedQueue | Refusal
@@ -93,7 +104,7 @@ class Handshake:
         else:
             names = decode_stream_rest(connect, rest)
             completion, outcome = answer_connect(
-                self._table, Transport.TCP, connect, names, self._link
+                self._table, Transport.TCP, connect, names, self._connection
             )
         if isinstance(outcome, Refusal):
             self._answer(completion)
@@ -107,13 +118,14 @@ class Handshake:
         except BaseException:
             self._table.release(outcome)
             raise
-        return outcome
+        self._connection.connect(outcome)
+        return self._connection
 
     def _answer(self, data: bytes) -> None:
         # Few bytes into an empty socket buffer: where they do not fit, the peer does not read its
         # answers.
         try:
-            sent = self.sock.send(data)
+            sent = self._sock.send(data)
         except BlockingIOError:
             sent = 0
         if sent < len(data):
