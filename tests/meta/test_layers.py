@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import ast
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,36 @@ def test_one_module_of_the_target_may_show_what_passes() -> None:
         if any(name.startswith("vof.trace") for _line, name in imports(path, PACKAGE))
     }
     assert found == {"target/cli.py"}
+
+
+DEVICES_MAY_KNOW = {"backends", "clock", "devices", "native", "native_events", "values"}
+"""Of the target: what a device model may import, or a backend."""
+
+
+def test_a_device_knows_no_transport() -> None:
+    """So that there is one model of each device, whatever brings the requests."""
+    models = [
+        path for folder in ("devices", "backends") for path in PACKAGE.glob(f"target/{folder}/*.py")
+    ]
+    assert len(models) > 20
+    for path in models:
+        names = {name for _line, name in imports(path, PACKAGE)}
+        assert not any(name.split(".")[0] in ("socket", "select", "selectors") for name in names)
+        ours = {name.split(".")[2] for name in names if name.startswith("vof.target.")}
+        assert ours <= DEVICES_MAY_KNOW, path
+        # The binding has both: a device's own part of it, and what serves a stream.
+        assert not {"Queue", "Framer"} & set(attributes_of("native", path)), path
+
+
+def attributes_of(name: str, path: Path) -> list[str]:
+    """Return which attributes of a name a module uses."""
+    return [
+        node.attr
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Attribute)
+        and isinstance(node.value, ast.Name)
+        and node.value.id == name
+    ]
 
 
 def tree(folder: Path, modules: dict[str, str]) -> Path:

@@ -6,7 +6,6 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Callable
-from typing import cast
 
 import pytest
 
@@ -72,10 +71,14 @@ class Served:
 
             return call
 
-        monkeypatch.setattr(connection, "serve", lambda: cast(object, self.go_on.wait(10)))
+        def noting_abort() -> None:
+            abort()
+            self.aborted.set()
+
+        monkeypatch.setattr(connection, "serve", lambda: self.go_on.wait(10))
         monkeypatch.setattr(connection, "settle", noting("settled", settle))
         monkeypatch.setattr(connection, "close", noting("closed", close))
-        monkeypatch.setattr(connection, "abort", lambda: (abort(), self.aborted.set()))
+        monkeypatch.setattr(connection, "abort", noting_abort)
         self.thread = threading.Thread(target=connection.run, args=(place.table.release,))
         self.thread.start()
 

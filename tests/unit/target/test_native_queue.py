@@ -20,6 +20,7 @@ from vof.target.backends.memory import MemoryBackend
 from vof.target.devices import block
 from vof.target.devices.block import BlockDevice, BlockInstance, BlockOptions
 from vof.target.native_events import ControlCommand, Request
+from vof.target.tcp.virtqueue import open_native
 from vof.target.work import Work
 from vof.wire.blk import Feature
 from vof.wire.constants import CommonFeature
@@ -259,8 +260,12 @@ def serve_all(
     areas = []
     work = Work()
     with ours, theirs:
-        queue = instance.open_native(theirs.fileno(), 1, dialect, 0)
-        assert (queue is not None) == (name == "native")
+        executor = instance.native_executor()
+        assert (executor is not None) == (name == "native")
+        queue = None
+        if executor:
+            fd, limits = theirs.fileno(), device.limits
+            queue = open_native(executor, fd, dialect, limits, threads=1, depth=0)
         work.native = queue
         for kind, sector, data, room in items:
             payload = struct.pack("<IIQ", kind, 0, sector) + data

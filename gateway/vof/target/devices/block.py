@@ -2,9 +2,8 @@
 """The block device of virtio 1.2 §5.2: what it offers, its config space, its write cache mode, and
 its size, which follows that of its backend.
 
-Requests are executed by ``block_request``, those of a native queue by gateway/native/target under
-the same limits. Must not know sockets, associations or how a backend
-keeps data.
+Requests are executed by ``block_request``, or natively by gateway/native/target/block under the
+same limits. Must not know transports, associations or how a backend keeps data.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ from vof.target.devices.block_request import (
     kind_of,
     result_of,
 )
-from vof.target.devices.device import Device, DeviceInstance, Result
+from vof.target.devices.device import Device, DeviceInstance, NativeExecutor, Result
 from vof.target.native_events import DiskError
 from vof.target.values import Values, flag, integer, power_of_two, text_up_to
 from vof.wire.blk import (
@@ -38,7 +37,6 @@ from vof.wire.blk import (
     Feature,
 )
 from vof.wire.constants import CommonFeature, DeviceId
-from vof.wire.dialect import Dialect
 from vof.wire.stream import StreamLimits
 from vof.wire.structs import pack
 
@@ -60,9 +58,6 @@ MAX_QUEUES = 64
 
 NATIVE_THREADS = 4
 """Requests of one native queue that are worked on at a time, where the configuration is silent."""
-
-KEPT_BUFFER = (1 << 20) + (1 << 16)
-"""Bytes of the largest buffer that a native queue keeps for the next request."""
 
 LIMITS = StreamLimits(
     max_ndesc=SEG_MAX + 2,
@@ -346,26 +341,13 @@ class BlockInstance(DeviceInstance):
     ) -> Result:
         return result_of(readable, writable, used)
 
-    def open_native(
-        self, fd: int, threads: int, dialect: Dialect, depth: int
-    ) -> native.Queue | None:
-        if not self._device.native or not self._native_rules:
+    def native_executor(self) -> NativeExecutor | None:
+        device, rules = self._device.native, self._native_rules
+        if not device or not rules:
             return None
-        return native.Queue(
-            self._device.native,
-            self._native_rules,
-            fd,
-            width=threads or NATIVE_THREADS,
-            max_ndesc=LIMITS.max_ndesc,
-            max_transfer=LIMITS.max_transfer,
-            dialect=dialect.name,
-            plain_opcodes=dialect.plain_opcodes,
-            framing=dialect.framing,
-            largest_kept=KEPT_BUFFER,
-            depth=depth,
-        )
+        return NativeExecutor(device, rules, NATIVE_THREADS, self._report)
 
-    def report(self, error: DiskError) -> None:
+    def _report(self, error: DiskError) -> None:
         for _ in range(1 + error.more):
             self._requests.report(error.kind, error.sector, error.reason)
 

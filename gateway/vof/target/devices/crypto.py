@@ -3,7 +3,7 @@
 
 Owns what is offered, the config space, and which queue takes what: data queues first, the control
 queue last. The requests' layouts are ``vof.wire``'s, the keys ``crypto_sessions``', the computing a
-backend's. Must not know sockets or associations.
+backend's. Must not know transports or associations.
 
 Every request is answered with its whole device-writable area, errors too: zeros and a status. Only
 AKCIPHER's result is as short as it is, since its driver learns the length from the bytes written.

@@ -11,10 +11,10 @@ device-readable bytes and room for its device-writable ones.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
 from vof.counts import OTHER
-from vof.wire.dialect import Dialect
 from vof.wire.stream import StreamLimits
 
 if TYPE_CHECKING:
@@ -35,6 +35,18 @@ class Result(NamedTuple):
 
     data_bytes: int
     failed: bool
+
+
+class NativeExecutor(NamedTuple):
+    """What executes one driver's requests natively; a transport that can opens its queues with it,
+    and closes them before the instance."""
+
+    device: native.Device
+    rules: native.Rules
+    width: int
+    """Requests of one queue that are worked on at a time, where the configuration is silent."""
+    report: Callable[[DiskError], None]
+    """To be told that requests were answered with an error of the disk."""
 
 
 class DeviceInstance(ABC):
@@ -81,20 +93,9 @@ class DeviceInstance(ABC):
         """Return what is counted of a request that ``handle`` has executed."""
         return Result(used, failed=False)
 
-    def open_native(
-        self, fd: int, threads: int, dialect: Dialect, depth: int
-    ) -> native.Queue | None:
-        """Return what serves a virtqueue's connected socket natively, None where nothing does.
-
-        Its commands are those of ``dialect``. ``threads`` is the number of its requests that are
-        worked on at a time; 0 leaves it to the device. ``depth`` is how many commands may be in
-        flight before more are refused, 0 for any number. The caller closes the queue before the
-        socket and before this instance.
-        """
+    def native_executor(self) -> NativeExecutor | None:
+        """Return what executes requests natively, None where nothing does."""
         return None
-
-    def report(self, error: DiskError) -> None:  # noqa: B027 - only a native queue has any
-        """Say that the native queue has answered requests with an error of the disk."""
 
     def stop_waiting(self) -> None:  # noqa: B027 - most wait for nothing
         """Let no request wait for anything any more: the association ends, or the target."""

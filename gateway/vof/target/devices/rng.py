@@ -7,7 +7,7 @@ ones, are a violation: there is no status byte that could carry an error. For th
 source that fails ends the association with a log line; one that has nothing yet lets requests wait,
 and a log line tells of it.
 
-Must not know sockets, associations or where the bytes come from.
+Must not know transports, associations or where the bytes come from.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ from vof.wire.dialect import V5
 from vof.wire.stream import ReceivedCommand, encode_vring_completion
 
 KEPT_RESPONSE = (1 << 20) + (1 << 16)
-"""Bytes of the largest response buffer that is kept for the next request."""
+"""Bytes of the largest buffer that a queue keeps for the next request, natively or not."""
 
 _STEP = 1 << 13
 _WRITE = int(DescriptorFlag.WRITE)

@@ -21,17 +21,18 @@ from typing import TYPE_CHECKING, assert_never
 from vof.errors import RemoteProtocolError
 from vof.target.association import Association
 from vof.target.commands import execute, refuse
+from vof.target.devices.device import NativeExecutor
 from vof.target.ending import Stalled
 from vof.target.native_events import ControlCommand, DiskError, Request
 from vof.target.tcp.channel import Channel
-from vof.target.tcp.completions import ResponseBuffer, answer
+from vof.target.tcp.completions import KEPT_RESPONSE, ResponseBuffer, answer
 from vof.target.work import Work
 from vof.target.workers import Workers
 from vof.wire.constants import Command
 from vof.wire.dialect import Dialect
 from vof.wire.framing import command_parser
 from vof.wire.status import Reason
-from vof.wire.stream import ReceivedCommand
+from vof.wire.stream import ReceivedCommand, StreamLimits
 
 if TYPE_CHECKING:
     from vof.target import native
@@ -75,14 +76,18 @@ class Virtqueue:
         """Serve until the connection ends. Raises RemoteProtocolError, DeviceFailure, Unanswered,
         Stalled or OSError."""
         dialect = self._association.dialect
-        instance = self._association.instance
-        self._native = instance.open_native(
-            self._channel.fileno(), self._threads, dialect, self._depth or 0
-        )
-        self._work.native = self._native
-        if self._native:
+        if executor := self._association.instance.native_executor():
+            association = self._association
+            self._work.native = self._native = open_native(
+                executor,
+                self._channel.fileno(),
+                association.dialect,
+                association.device.limits,
+                threads=self._threads,
+                depth=self._depth or 0,
+            )
             try:
-                self._serve_native(self._native)
+                self._serve_native(self._native, executor)
             except BlockingIOError:  # SO_SNDTIMEO
                 raise Stalled(self._channel.send_timeout) from None
             return
@@ -123,7 +128,7 @@ class Virtqueue:
     def _is_disconnect(self, head: bytes) -> bool:
         return self._association.dialect.command_of(head) is Command.DISCONNECT
 
-    def _serve_native(self, queue: native.Queue) -> None:
+    def _serve_native(self, queue: native.Queue, executor: NativeExecutor) -> None:
         """Do what the native data path leaves to Python, until it says that this is the end."""
         self.finish()  # if the channel was told before there was this queue
         association = self._association
@@ -148,7 +153,7 @@ class Virtqueue:
                     assert used == room
                     queue.answer(writable)
                 case DiskError() as error:
-                    association.instance.report(error)
+                    executor.report(error)
                 case other:
                     assert_never(other)
 
@@ -202,3 +207,34 @@ class Virtqueue:
             self._execute(command)
         except Exception as error:  # noqa: BLE001 - ends the association, not the thread
             self._failed(error)
+
+
+def open_native(
+    executor: NativeExecutor,
+    fd: int,
+    dialect: Dialect,
+    limits: StreamLimits,
+    *,
+    threads: int,
+    depth: int,
+) -> native.Queue:
+    """Return what serves a virtqueue's connected socket natively, to be closed before the socket.
+
+    ``threads`` may be 0 for what suits the device; ``depth`` is how many commands may be in flight
+    before more are refused, 0 for any number.
+    """
+    from vof.target import native  # noqa: PLC0415 - it may not be built
+
+    return native.Queue(
+        executor.device,
+        executor.rules,
+        fd,
+        width=threads or executor.width,
+        dialect=dialect.name,
+        max_ndesc=limits.max_ndesc,
+        max_transfer=limits.max_transfer,
+        plain_opcodes=dialect.plain_opcodes,
+        framing=dialect.framing,
+        largest_kept=KEPT_RESPONSE,
+        depth=depth,
+    )
