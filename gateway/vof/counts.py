@@ -39,7 +39,8 @@ class Count(NamedTuple):
     seconds: float = 0.0
     """That all answered ones took together."""
     latencies: tuple[int, ...] = (0,) * LATENCY_BUCKETS
-    """Answered ones by the bucket of ``LATENCY_BOUNDS`` that they fall into; the last has none."""
+    """Answered ones by the bucket of ``LATENCY_BOUNDS`` that they fall into; the last has none.
+    Those whose time says nothing are in none."""
 
     def plus(self, other: Count) -> Count:
         """Return the two together."""
@@ -97,21 +98,23 @@ class Tally:
     def answered(
         self,
         kind: str,
-        seconds: float,
+        seconds: float | None,
         data_bytes: int,
         *,
         refused: bool = False,
         failed: bool = False,
     ) -> None:
-        """Count a request that was answered after ``seconds``."""
+        """Count a request that was answered after ``seconds``; None where the time says nothing of
+        who answered."""
         with self._lock:
             known = self._sum(kind)
             known.requests += 1
             known.refused += refused
             known.failed += failed
             known.data_bytes += 0 if refused else data_bytes
-            known.seconds += seconds
-            known.latencies[bisect_left(LATENCY_BOUNDS, seconds)] += 1
+            if seconds is not None:
+                known.seconds += seconds
+                known.latencies[bisect_left(LATENCY_BOUNDS, seconds)] += 1
 
     def lost(self, kind: str) -> None:
         """Count a request that ended without an answer."""

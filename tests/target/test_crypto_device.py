@@ -48,6 +48,7 @@ from tests.target.crypto_peer import (
     verify_rsa,
 )
 from tests.unit.target.openssl_program import openssl, rsa_key
+from vof.target.clock import Clock
 from vof.target.config import parse
 from vof.target.devices import crypto_sessions
 
@@ -91,7 +92,7 @@ def test_masked_features() -> None:
     text = "[c]\ntvqn = c\nmodel = crypto\nfeatures = {}\nbackend = driver=crypto-openssl\n"
     for mask, offered in ((0x100000002, 1 << 32), (0x3, 3), (0x1_0000_003F, EVERY_MODE), (4, 0)):
         (config,) = parse(text.format(hex(mask)), "x").devices
-        device = config.open()
+        device = config.open(Clock())
         assert device.features == offered
         device.close()
 

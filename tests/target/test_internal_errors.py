@@ -18,14 +18,14 @@ Handle = Callable[[BlockInstance, int, memoryview, memoryview], int]
 @pytest.fixture
 def broken_type(monkeypatch: pytest.MonkeyPatch) -> int:
     """Let requests of one type run into a mistake."""
-    good: Handle = BlockInstance.handle
+    good: Handle = BlockInstance.execute
 
     def bad(self: BlockInstance, queue: int, readable: memoryview, writable: memoryview) -> int:
         if readable[0] == 77:
             raise ZeroDivisionError("a mistake\nof two lines")
         return good(self, queue, readable, writable)
 
-    monkeypatch.setattr(BlockInstance, "handle", bad)
+    monkeypatch.setattr(BlockInstance, "execute", bad)
     return 77
 
 

@@ -144,7 +144,7 @@ def test_ranges_are_checked_against_the_new_size(address: Address, image: Path) 
 def test_until_it_is_noticed_the_end_of_the_file_is_an_io_error(
     serve: Serve, log: Log, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(size_watch, "_INTERVAL", 3600.0)
+    monkeypatch.setattr(size_watch, "INTERVAL", 3600.0)
     with Association(address_of(serve())) as association:
         os.truncate(tmp_path / "target0/block0.img", 4096)
         assert association.queue.request(IN, 0, room=4096)[0] == OK

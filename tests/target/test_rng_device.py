@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import signal
+import struct
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from tests.target.all_devices import (
 )
 from tests.target.conftest import Log
 from tests.target.crypto_peer import answered_short
-from tests.target.peer import Association, Peer, vring_bytes
+from tests.target.peer import Association, Peer, connect_bytes, vring_bytes
 from tests.target.process import TargetProcess
 
 Address = tuple[str, int]
@@ -146,6 +147,34 @@ def test_who_waits_is_let_go_when_the_control_queue_is(tmp_path: Path, threads: 
                     break
         else:
             pytest.fail("the request is still waiting")
+
+
+@pytest.mark.parametrize("threads", [1, 4])
+def test_answers_come_in_the_order_of_the_requests(tmp_path: Path, threads: int) -> None:
+    with served(tmp_path, threads=threads) as address, Association(address, LETTERS) as association:
+        queue, request = association.queue, room_for((1,))[0]
+        idents = range(100, 108)
+        queue.send(b"".join(request[:2] + struct.pack("<H", each) + request[4:] for each in idents))
+        found = []
+        for _ in idents:
+            answer = queue.completion()
+            queue.receive(24 * answer.ndesc)
+            found.append((answer.command_id, queue.receive(1)))
+        assert found == [(each, b"%c" % (ord("A") + each - 100)) for each in idents]
+
+
+def test_a_queue_is_left_while_its_request_waits(address: Address) -> None:
+    """The association stays, and the queue can be connected again."""
+    with use_up(address) as waiting:
+        waiting.queue.close()
+        for _ in range(1000):
+            with Peer(address) as peer:
+                peer.send(connect_bytes(waiting.target_id, 0, tvqn=SLOW))
+                if peer.completion().status == 0:
+                    break
+        else:
+            pytest.fail("the request is still waiting")
+        assert waiting.control.control(0x1001) == 4
 
 
 def test_a_stop_does_not_wait(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 from vof.logline import event
-from vof.target.devices.device import Device
+from vof.target.devices.device import Device, DeviceInstance, InUse
 from vof.target.work import Statistics, Work
 from vof.wire.connect import Names
 from vof.wire.constants import (
@@ -85,7 +85,12 @@ class Association:
     """
 
     def __init__(
-        self, target_id: int, caller: Caller, device: Device, offer: TransportOffer
+        self,
+        target_id: int,
+        caller: Caller,
+        device: Device,
+        instance: DeviceInstance,
+        offer: TransportOffer,
     ) -> None:
         assert caller.names is not None
         self.target_id = target_id
@@ -96,7 +101,7 @@ class Association:
         self.transport_features = 0
         """Transport feature bits in force."""
         self.offer = offer
-        self.instance = device.new_instance()
+        self.instance = instance
         self.lock = threading.RLock()
         self._left = threading.Condition(self.lock)
         self.ended = False
@@ -213,7 +218,6 @@ class Association:
         )
         for link in links:
             link.abort()
-        self.instance.stop_waiting()
 
     def join(self, connected: ConnectedQueue, link: Link) -> None:
         """Note a connection."""
@@ -310,7 +314,11 @@ class AssociationTable:
                 raise Refusal(Reason.NO_TARGET, f"there is no device {tvqn!r}")
             if len(self._active) >= self.limit:
                 raise Refusal(Reason.NO_INSTANCE, f"{self.limit} associations are the limit")
-            association = Association(self._allocate(), caller, device, offer)
+            try:
+                instance = device.new_instance()
+            except InUse as error:
+                raise Refusal(Reason.NO_INSTANCE, str(error)) from None
+            association = Association(self._allocate(), caller, device, instance, offer)
             self._active[association.target_id] = association
             return self._connect(association, None, link)
 

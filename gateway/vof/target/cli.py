@@ -29,6 +29,7 @@ from vof.logline import event, log_to_stderr, logger
 from vof.metrics.endpoint import FORM, NOWHERE, Endpoint
 from vof.notify import notify
 from vof.program import ENDING, orders, say, undone
+from vof.target.clock import Clock
 from vof.target.config import Config, Settings, load
 from vof.target.listening import check as check_listening
 from vof.target.server import STOP_TIMEOUT, Target, close_all, open_devices
@@ -139,7 +140,7 @@ def _check_usage(parser: argparse.ArgumentParser, options: argparse.Namespace) -
 def _check(path: Path) -> int:
     config = load(path)
     check_listening(config.settings)
-    close_all(open_devices(config.devices))
+    close_all(open_devices(config.devices, Clock()))
     where = config.settings
     sys.stdout.write(
         f"vof-target: {path} is good: {len(config.devices)} devices at {where.address} "

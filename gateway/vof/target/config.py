@@ -19,19 +19,14 @@ from codecs import BOM_UTF8
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple, TypeAlias
 
 from vof.addresses import parse_address
 from vof.errors import ConfigError
 from vof.metrics.endpoint import NOWHERE, Endpoint
-from vof.target.backends import BLOCK_BACKENDS, CRYPTO_BACKENDS, RNG_BACKENDS
-from vof.target.backends.crypto_interface import CryptoOptions
-from vof.target.backends.interface import BackendOptions
-from vof.target.backends.rng_interface import RngOptions
-from vof.target.devices.block import BlockDevice, BlockOptions
-from vof.target.devices.crypto import CryptoDevice, CryptoDeviceOptions
+from vof.target.backends.backend import BackendOptions
+from vof.target.clock import Clock
 from vof.target.devices.device import Device
-from vof.target.devices.rng import RngDevice, RngDeviceOptions
+from vof.target.models import MODELS
 from vof.target.values import Values, integer, one_of, ports, seconds, size
 from vof.wire.constants import CONTROL_QUEUE_TARGET_ID, DEFAULT_PORT, V5_PORT, Transport
 from vof.wire.names import check_name
@@ -42,9 +37,6 @@ TRANSPORTS = tuple(item.value for item in Transport)
 
 EAGER_MIN = 4 << 10
 EAGER_MAX = 64 << 20
-
-Options: TypeAlias = BlockOptions | RngDeviceOptions | CryptoDeviceOptions
-AnyBackendOptions: TypeAlias = BackendOptions | RngOptions | CryptoOptions
 
 
 @dataclass(frozen=True)
@@ -92,53 +84,23 @@ class DeviceConfig:
     model: str
     features: int
     """The feature bits that may be offered; 0 for all the backend can do."""
-    options: Options
-    backend: AnyBackendOptions
+    options: object
+    """The device's, as its model takes them."""
+    backend: BackendOptions
 
-    def open(self) -> Device:
-        """Open the backend and return the device. Raises ConfigError naming the place."""
+    def open(self, clock: Clock) -> Device:
+        """Open the backend and return the device, whose time is the clock's. Raises ConfigError
+        naming the place."""
         try:
             backend = self.backend.open()
             try:
                 make = MODELS[self.model].make
-                return make(self.tvqn, self.features, self.options, backend)
+                return make(self.tvqn, self.features, self.options, backend, clock)
             except BaseException:
                 backend.close()
                 raise
         except ConfigError as error:
             raise ConfigError(f"{self.where}: {error}") from None
-
-
-class _Model(NamedTuple):
-    """One device model."""
-
-    take: Callable[[Values], tuple[Options, AnyBackendOptions]]
-    """Takes the keys of ``backend``."""
-    make: Callable[..., Device]
-    """Makes the device of tvqn, features, those options, and the opened backend."""
-
-
-def _take_block(values: Values) -> tuple[Options, AnyBackendOptions]:
-    backend = BLOCK_BACKENDS[values.take("driver", one_of(BLOCK_BACKENDS))]
-    options = BlockOptions.take(values)
-    return options, backend(values, readonly=options.readonly)
-
-
-def _take_rng(values: Values) -> tuple[Options, AnyBackendOptions]:
-    backend = RNG_BACKENDS[values.take("driver", one_of(RNG_BACKENDS))]
-    return RngDeviceOptions.take(values), backend(values)
-
-
-def _take_crypto(values: Values) -> tuple[Options, AnyBackendOptions]:
-    backend = CRYPTO_BACKENDS[values.take("driver", one_of(CRYPTO_BACKENDS))]
-    return CryptoDeviceOptions.take(values), backend(values)
-
-
-MODELS = {
-    "block": _Model(_take_block, BlockDevice),
-    "rng": _Model(_take_rng, RngDevice),
-    "crypto": _Model(_take_crypto, CryptoDevice),
-}
 
 
 @dataclass(frozen=True)
@@ -216,7 +178,10 @@ def _device(section: str, values: Values, places: _Places) -> DeviceConfig:
     line = values.take("backend", _pairs)
     values.finish()
     pairs = Values(line, places.naming(section, "backend"))
-    options, backend = MODELS[model].take(pairs)
+    backends = MODELS[model].backends
+    take = backends[pairs.take("driver", one_of(backends))]
+    options = MODELS[model].take(pairs)
+    backend = take(pairs, options)
     pairs.finish()
     return DeviceConfig(
         where=places.naming(section)("backend"),

@@ -12,7 +12,7 @@ import logging
 from vof.errors import RemoteProtocolError
 from vof.logline import describe, event
 from vof.target.association import Association
-from vof.target.devices.device import DeviceFailure, Unanswered
+from vof.target.devices.device import Cancelled, DeviceFailure
 
 
 class Stalled(Exception):
@@ -30,7 +30,7 @@ def end_by(error: Exception, association: Association, peer: str) -> None:
         what, reason, level = "stalled", str(error), logging.WARNING
     elif isinstance(error, DeviceFailure):
         what, reason, level = "device-failed", str(error), logging.ERROR
-    elif isinstance(error, Unanswered):
+    elif isinstance(error, Cancelled):
         event(logging.DEBUG, "unanswered", peer=peer, reason=str(error))
         return
     elif isinstance(error, OSError):

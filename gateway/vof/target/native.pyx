@@ -20,7 +20,7 @@ import os
 from vof.counts import OTHER, Count
 from vof.errors import RemoteProtocolError
 from vof.target.backends.direct import CUT_SHORT
-from vof.target.native_events import ControlCommand, DiskError, Request
+from vof.target.native_events import ControlCommand, DiskError, NativeRequest
 from vof.wire.dialect import Framing
 
 

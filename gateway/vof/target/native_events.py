@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """The events for which a natively served queue returns to Python.
 
-Records only. Whoever serves the queue answers a ``ControlCommand`` with ``send`` and a ``Request``
-with ``answer``, and lets it go on.
+Records only. Whoever serves the queue answers a ``ControlCommand`` with ``send`` and a
+``NativeRequest`` with ``answer``, and lets it go on.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ class ControlCommand(NamedTuple):
     head: bytes
 
 
-class Request(NamedTuple):
+class NativeRequest(NamedTuple):
     """A request that is not executed natively."""
 
     payload: memoryview
@@ -36,4 +36,4 @@ class DiskError(NamedTuple):
     """How many besides the first."""
 
 
-NativeEvent: TypeAlias = ControlCommand | Request | DiskError
+NativeEvent: TypeAlias = ControlCommand | NativeRequest | DiskError

@@ -21,6 +21,7 @@ from vof.errors import ConfigError
 from vof.logline import event
 from vof.target.association import AssociationTable
 from vof.target.capacity import Capacity
+from vof.target.clock import Clock
 from vof.target.config import Config, DeviceConfig, Settings
 from vof.target.devices.device import Device
 from vof.target.listening import Listening
@@ -45,7 +46,8 @@ class Target:
         self._taps = taps
         self._table = AssociationTable(config.settings.targets)
         self._listening: Listening | None = None
-        self._watch = SizeWatch(self._table)
+        self._clock: Clock
+        self._watch: SizeWatch
         self.capacity: Capacity
         """What there is room for, once started."""
         self.address = ""
@@ -58,7 +60,9 @@ class Target:
     def open(self) -> None:
         """Open every device and listen; nobody is answered yet. Raises VofError, with nothing left
         open."""
-        devices = open_devices(self._config.devices)
+        self._clock = Clock()
+        self._watch = SizeWatch(self._table, self._clock)
+        devices = open_devices(self._config.devices, self._clock)
         try:
             for device, item in zip(devices, self._config.devices, strict=True):
                 _claim(device, item)
@@ -71,7 +75,7 @@ class Target:
         self.address, self.ports = listening.address, tuple(listening.ports)
         self.port = self.ports[0]
         for device in devices:
-            self._table.add(device)
+            self._serve(device)
         self._listening = listening
 
     def start(self) -> None:
@@ -80,7 +84,6 @@ class Target:
             self.open()
         assert self._listening is not None
         self._listening.start()
-        self._watch = SizeWatch(self._table)
         self._watch.start()
 
     @property
@@ -105,7 +108,7 @@ class Target:
         new = {item.tvqn: item for item in config.devices}
         appearing = [item for item in config.devices if old.get(item.tvqn) != item]
         leaving = [item for item in self._config.devices if new.get(item.tvqn) != item]
-        opened = list(zip(appearing, open_devices(appearing), strict=True))
+        opened = list(zip(appearing, open_devices(appearing, self._clock), strict=True))
         for item in leaving:
             self._remove(item)
         renewed, kept = self._renew(item for item in config.devices if old.get(item.tvqn) == item)
@@ -120,7 +123,7 @@ class Target:
                 served.remove(item)
                 event(logging.ERROR, "not-served", tvqn=item.tvqn, reason=str(error))
             else:
-                self._table.add(device)
+                self._serve(device)
         self._apply(config.settings)
         self._config = Config(config.settings, tuple(served))
         changed = len(old.keys() & {item.tvqn for item, _device in opened})
@@ -144,6 +147,7 @@ class Target:
         deadline = time.monotonic() + timeout
         self._watch.stop(_GRACE)
         finished = listening.stop(min(_GRACE, timeout / 4), deadline)
+        self._clock.stop(_GRACE)
         for device in self._table.devices():
             _flush(device)
         if finished:
@@ -164,6 +168,11 @@ class Target:
     ) -> None:
         self.stop()
 
+    def _serve(self, device: Device) -> None:
+        self._table.add(device)
+        if facts := device.facts():
+            event(logging.WARNING, "serving", tvqn=device.tvqn, **facts)
+
     def _renew(
         self, items: Iterable[DeviceConfig]
     ) -> tuple[list[tuple[DeviceConfig, Device]], int]:
@@ -180,7 +189,7 @@ class Target:
                 reason = device.outdated()
                 if not reason:
                     continue
-                fresh = item.open()
+                fresh = item.open(self._clock)
             except ConfigError as error:
                 reason = f"{error}; what was opened before is served until the target ends"
             else:
@@ -227,12 +236,12 @@ class Target:
         return replace(settings, connections=min(settings.connections, self.capacity.connections))
 
 
-def open_devices(items: Iterable[DeviceConfig]) -> list[Device]:
-    """Open all or none. Raises ConfigError."""
+def open_devices(items: Iterable[DeviceConfig], clock: Clock) -> list[Device]:
+    """Open all or none, with one clock. Raises ConfigError."""
     devices: list[Device] = []
     try:
         for item in items:
-            devices.append(item.open())  # noqa: PERF401 - a failure closes those before it
+            devices.append(item.open(clock))  # noqa: PERF401 - a failure closes those before it
     except BaseException:
         close_all(devices)
         raise

@@ -86,7 +86,7 @@ cdef class Queue:
         if event == VOF_EVENT_REQUEST:
             payload = PyMemoryView_FromMemory(<char *>report.payload, report.command.readable,
                                               PyBUF_READ)
-            return Request(payload, report.command.writable)
+            return NativeRequest(payload, report.command.writable)
         if event == VOF_EVENT_DISK_ERROR:
             reason = disk_reason(report.error)
             return DiskError(report.type, report.sector, reason, report.count - 1)

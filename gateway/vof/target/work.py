@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, NamedTuple
 
 from vof.counts import Count, Counts, Tally, add_counts
-from vof.target.devices.device import DeviceInstance
+from vof.target.devices.device import DeviceInstance, Done, Outcome, Request
 
 if TYPE_CHECKING:
     from vof.target import native
@@ -29,26 +29,28 @@ class Work:
         self._lock = threading.Lock()
         self._executing = 0
 
-    def execute(
-        self, instance: DeviceInstance, queue: int, readable: memoryview, writable: memoryview
-    ) -> int:
-        """Have the instance execute a request, which is counted; see ``DeviceInstance.handle``."""
+    def submit(
+        self, instance: DeviceInstance, request: Request, done: Done, *, waits: bool = False
+    ) -> None:
+        """Have the instance execute a request, which is counted; where it ``waits``, how long it
+        took is not."""
         with self._lock:
             self._executing += 1
         started = time.monotonic()
-        kind = instance.kind_of(queue, readable)
-        try:
-            used = instance.handle(queue, readable, writable)
-        except BaseException:
-            self._tally.lost(kind)
-            raise
-        finally:
+        kind = instance.kind_of(request)
+
+        def end(outcome: Outcome) -> None:
             with self._lock:
                 self._executing -= 1
-        result = instance.result_of(queue, readable, writable, used)
-        seconds = time.monotonic() - started
-        self._tally.answered(kind, seconds, result.data_bytes, failed=result.failed)
-        return used
+            if isinstance(outcome, Exception):
+                self._tally.lost(kind)
+            else:
+                result = instance.result_of(request, outcome)
+                seconds = None if waits else time.monotonic() - started
+                self._tally.answered(kind, seconds, result.data_bytes, failed=result.failed)
+            done(outcome)
+
+        instance.submit(request, end)
 
     @property
     def in_flight(self) -> int:

@@ -6,11 +6,11 @@ from __future__ import annotations
 import errno
 import os
 
-from vof.target.backends.interface import Backend
+from vof.target.backends.block_interface import BlockBackend
 from vof.wire.blk import Lifetime
 
 
-class NotingBackend(Backend):
+class NotingBackend(BlockBackend):
     """Bytes in memory. ``calls`` has what was asked; ``failing`` is the errno of every call from
     now on.
     """

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.unit.target.asking import ask
 from tests.unit.target.disk import EIO, NotingBackend
 from vof.errors import ConfigError, RemoteProtocolError
 from vof.target.devices.block import BlockDevice, BlockOptions
@@ -34,7 +35,7 @@ def request(
 ) -> tuple[int, bytes]:
     writable = memoryview(bytearray(b"\xcc" * (room + 1)))
     readable = memoryview(struct.pack("<IIQ", kind, 0, sector) + data)
-    assert instance.handle(0, readable, writable) == room + 1
+    assert ask(instance, readable, writable) == room + 1
     return writable[-1], bytes(writable[:-1])
 
 

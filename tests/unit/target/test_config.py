@@ -16,6 +16,7 @@ from vof.target.backends.posix import PosixOptions
 from vof.target.backends.rng_file import FileOptions
 from vof.target.backends.rng_random import RandomOptions
 from vof.target.backends.rng_simulator import SimulatorOptions
+from vof.target.clock import Clock
 from vof.target.config import Config, Settings, load, parse
 from vof.target.devices.block import BlockOptions
 from vof.target.devices.crypto import CryptoDeviceOptions
@@ -167,7 +168,7 @@ def test_rng_and_crypto() -> None:
     ]
     for item in config.devices:
         if item.tvqn != "b":  # not every machine has one
-            device = item.open()
+            device = item.open(Clock())
             assert device.tvqn == item.tvqn
             device.claim()
             device.flush()
@@ -263,7 +264,7 @@ def test_opening_names_the_place(tmp_path: Path) -> None:
     text = REFERENCE.replace("/tmp/block0.img", f"{tmp_path}/gone.img")
     (device,) = parse(text, "vtgt.conf").devices
     with pytest.raises(ConfigError, match=r"vtgt\.conf:15: \[block0\] backend: cannot open .*gone"):
-        device.open()
+        device.open(Clock())
     (tmp_path / "gone.img").write_bytes(b"x" * 511)
     with pytest.raises(ConfigError, match="511 bytes are less than one block of 512 bytes"):
-        device.open()
+        device.open(Clock())

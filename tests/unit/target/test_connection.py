@@ -39,7 +39,7 @@ class NoEndpoint:
 
 
 def keyed() -> tuple[Connection, Callable[[ConnectedQueue], None]]:
-    connection = KeyedConnection(NoEndpoint(), eager=0, send_timeout=1.0)  # type: ignore[arg-type]
+    connection = KeyedConnection(NoEndpoint(), threads=0, eager=0, send_timeout=1.0)  # type: ignore[arg-type]
     heap = Heap()
     sends = SendQueue(QueuePair(heap), heap.register(PAGE), 0, 8)
     return connection, lambda connected: connection.connect(connected, b"", sends)

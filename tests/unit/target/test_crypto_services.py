@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import pytest
 
+from tests.unit.target.asking import ask
 from tests.unit.target.openssl_program import rsa_key
 from vof.errors import ConfigError
 from vof.target.backends.crypto_openssl import OpensslBackend
@@ -55,7 +56,7 @@ def answer(device: CryptoDevice, queue: int, request: WireRequest) -> bytes:
     instance.choose_features(EVERY_FEATURE)
     area = bytearray(sum(request.writable))
     readable = memoryview(bytearray(b"".join(request.readable)))
-    instance.handle(queue, readable, memoryview(area))
+    ask(instance, readable, memoryview(area), queue)
     instance.close()
     return bytes(area)
 

@@ -13,13 +13,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.unit.target.asking import ask
 from vof.errors import ConfigError, RemoteProtocolError
 from vof.implementation import VARIABLE
 from vof.target import native
 from vof.target.backends.memory import MemoryBackend
 from vof.target.devices import block
 from vof.target.devices.block import BlockDevice, BlockInstance, BlockOptions
-from vof.target.native_events import ControlCommand, Request
+from vof.target.native_events import ControlCommand, NativeRequest
 from vof.target.tcp.virtqueue import open_native
 from vof.target.work import Work
 from vof.wire.blk import Feature
@@ -139,7 +140,7 @@ def test_what_is_left_to_python(rig: Rig) -> None:
     assert event == ControlCommand(struct.pack("<HH12x", 2, 7))
     queue.send(b"control completion")
     event = queue.serve()
-    assert isinstance(event, Request)
+    assert isinstance(event, NativeRequest)
     assert (bytes(event.payload), event.room) == (struct.pack("<IIQ", 77, 0, 0) + b"more", 3)
     event.payload.release()
     queue.answer(memoryview(b"xyz"))
@@ -271,15 +272,15 @@ def serve_all(
             payload = struct.pack("<IIQ", kind, 0, sector) + data
             if not queue:
                 area = memoryview(bytearray(b"\xee" * room))
-                assert work.execute(instance, 0, memoryview(payload), area) == room
+                assert ask(instance, memoryview(payload), area, work=work) == room
                 areas.append(bytes(area))
                 continue
             head = encode_request(dialect.framing, 5, [len(payload)], [room])
             # A control command ends what the queue does by itself.
             ours.sendall(head + payload + struct.pack("<HH12x", 2, 6))
-            while isinstance(event := queue.serve(), Request):
+            while isinstance(event := queue.serve(), NativeRequest):
                 area = memoryview(bytearray(room))
-                assert work.execute(instance, 0, event.payload, area) == room
+                assert ask(instance, event.payload, area, work=work) == room
                 event.payload.release()
                 queue.answer(area)
             queue.flush()

@@ -15,8 +15,8 @@ import pytest
 
 from vof.errors import ConfigError
 from vof.target.backends import fallocate
+from vof.target.backends.block_interface import BlockBackend
 from vof.target.backends.direct import SharedLock
-from vof.target.backends.interface import Backend
 from vof.target.backends.posix import PosixBackend, PosixOptions
 
 SIZE = 1 << 20
@@ -36,7 +36,7 @@ Open = Callable[..., PosixBackend]
 @pytest.fixture
 def opened() -> Iterator[Open]:
     """Open backends that are closed at the end."""
-    backends: list[Backend] = []
+    backends: list[BlockBackend] = []
 
     def start(path: Path, **keys: object) -> PosixBackend:
         backend = PosixOptions(str(path), **keys).open()  # type: ignore[arg-type]
@@ -50,7 +50,7 @@ def opened() -> Iterator[Open]:
         backend.close()  # idempotent
 
 
-def read(backend: Backend, offset: int, size: int) -> bytes:
+def read(backend: BlockBackend, offset: int, size: int) -> bytes:
     buffer = bytearray(b"\xcc" * size)
     backend.read(memoryview(buffer), offset)
     return bytes(buffer)

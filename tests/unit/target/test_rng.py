@@ -8,46 +8,26 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from threading import Condition
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.unit.target.asking import StoppedClock
 from vof.errors import ConfigError, RemoteProtocolError
 from vof.target.backends.rng_file import FileOptions
 from vof.target.backends.rng_interface import RngSource, RngStream
 from vof.target.backends.rng_random import RandomSource
 from vof.target.backends.rng_simulator import SimulatorSource
-from vof.target.devices.device import DeviceFailure, Unanswered
+from vof.target.clock import Clock
+from vof.target.devices.device import Cancelled, DeviceFailure, DeviceInstance, Outcome, Request
 from vof.target.devices.rng import RngDevice, RngDeviceOptions, RngInstance
-from vof.target.devices.rng_pace import PATIENCE, Clock, Pace, RateLimit, Waiter
+from vof.target.devices.rng_pace import PATIENCE, RateLimit
 
 NOTHING = memoryview(b"")
-
-
-class StoppedClock(Clock):
-    """A clock that moves by what is waited for."""
-
-    def __init__(self) -> None:
-        self.time = 1000.0
-        self.waited: list[float] = []
-        self.at: dict[int, Callable[[], object]] = {}
-        """What happens during which wait, counted from 1."""
-
-    def now(self) -> float:
-        return self.time
-
-    def wait(self, changed: Condition, until: Callable[[], bool], seconds: float | None) -> None:
-        if until():
-            return
-        assert seconds is not None, "this would wait for another thread"
-        self.waited.append(seconds)
-        self.time += seconds
-        self.at.get(len(self.waited), lambda: None)()
 
 
 class Scripted(RngSource):
@@ -72,12 +52,41 @@ def device(source: RngSource, clock: Clock, amount: int = 0, period: int = 1000)
     return RngDevice("rng", 0, RngDeviceOptions(amount, period), source, clock)
 
 
-def ask(instance: object, size: int) -> bytes:
+class Asked:
+    """A request, and what has become of it."""
+
+    def __init__(self, instance: DeviceInstance, size: int, readable: bytes = b"") -> None:
+        self.instance = instance
+        self.outcomes: list[Outcome] = []
+        room = memoryview(bytearray(b"\xee" * size))
+        self.request = Request(0, memoryview(readable), room)
+        instance.submit(self.request, self.outcomes.append)
+
+    def cancel(self) -> None:
+        self.instance.cancel(self.request)
+
+    @property
+    def is_cancelled(self) -> bool:
+        [outcome] = self.outcomes
+        return isinstance(outcome, Cancelled)
+
+    def data(self) -> bytes:
+        [outcome] = self.outcomes
+        if isinstance(outcome, Exception):
+            raise outcome
+        assert outcome > 0
+        return bytes(self.request.writable[:outcome])
+
+
+def ask(instance: DeviceInstance, size: int) -> bytes:
+    """Return the bytes of a request, however long they take."""
     assert isinstance(instance, RngInstance)
-    room = memoryview(bytearray(b"\xee" * size))
-    count = instance.handle(0, NOTHING, room)
-    assert count > 0
-    return bytes(room[:count])
+    clock = instance._device.pace._clock
+    assert isinstance(clock, StoppedClock)
+    asked = Asked(instance, size)
+    while not asked.outcomes:
+        clock.go_on()
+    return asked.data()
 
 
 # Sources.
@@ -188,7 +197,7 @@ def test_what_cannot_be_a_source(tmp_path: Path, name: str) -> None:
 def test_no_config_space_and_no_features_but_one() -> None:
     rng = device(RandomSource(), StoppedClock())
     assert (rng.device_id, rng.num_queues, rng.queue_size, rng.features) == (4, 1, 8, 1 << 32)
-    assert RngDevice("rng", 1, RngDeviceOptions(), RandomSource()).features == 0
+    assert RngDevice("rng", 1, RngDeviceOptions(), RandomSource(), StoppedClock()).features == 0
     instance = rng.new_instance()
     assert instance.read_config() == b""
     assert not instance.write_config(0, b"\0")
@@ -198,7 +207,7 @@ def test_no_config_space_and_no_features_but_one() -> None:
 def test_requests_that_cannot_be_answered(readable: int, room: int) -> None:
     instance = device(RandomSource(), StoppedClock()).new_instance()
     with pytest.raises(RemoteProtocolError):
-        instance.handle(0, memoryview(bytes(readable)), memoryview(bytearray(room)))
+        Asked(instance, room, bytes(readable)).data()
 
 
 def test_a_short_read_is_a_short_answer() -> None:
@@ -284,100 +293,98 @@ def test_a_source_that_lets_wait_is_told_of_once(caplog: pytest.LogCaptureFixtur
     assert "tvqn=rng" in line
 
 
-# Stopping, with real threads that really wait.
+# Cancelling.
 
 
-class Waiting:
-    """A request in a thread."""
-
-    def __init__(self, instance: object, size: int = 8) -> None:
-        self.outcome: bytes | Exception | None = None
-        self._thread = threading.Thread(target=self._run, args=(instance, size))
-        self._thread.start()
-
-    def _run(self, instance: object, size: int) -> None:
-        try:
-            self.outcome = ask(instance, size)
-        except (Unanswered, DeviceFailure) as error:
-            self.outcome = error
-
-    def join(self) -> bytes | Exception | None:
-        self._thread.join(10)
-        assert not self._thread.is_alive()
-        return self.outcome
+def rng_without_bytes_left() -> tuple[RngDevice, StoppedClock]:
+    """A limited device that has given all there is in this hour."""
+    clock = StoppedClock()
+    rng = device(SimulatorSource(), clock, amount=1, period=3_600_000)
+    assert ask(rng.new_instance(), 1) == b"A"
+    return rng, clock
 
 
-def wait_for_line(rng: RngDevice, length: int) -> None:
-    """Wait until so many requests are in the line."""
-    while len(rng.pace._line) < length:
-        threading.Event().wait(0.001)
-
-
-def test_stopping_ends_all_waiting_of_one_association() -> None:
-    rng = RngDevice("rng", 0, RngDeviceOptions(1, 3_600_000), SimulatorSource())
+def test_a_request_is_cancelled_and_no_other() -> None:
+    rng, clock = rng_without_bytes_left()
     one, other = rng.new_instance(), rng.new_instance()
-    assert ask(one, 1) == b"A"
-    waiting = []
-    for place, instance in enumerate((one, other, one, other), 1):
-        waiting.append(Waiting(instance))
-        wait_for_line(rng, place)
-    one.stop_waiting()
-    assert isinstance(waiting[0].join(), Unanswered)
-    assert isinstance(waiting[2].join(), Unanswered)
-    assert waiting[1].outcome is waiting[3].outcome is None
-    wait_for_line(rng, 2)
-    other.stop_waiting()
-    assert isinstance(waiting[1].join(), Unanswered)
-    assert isinstance(waiting[3].join(), Unanswered)
-    assert not rng.pace._line
-    # From now on nothing waits at all.
-    with pytest.raises(Unanswered):
-        ask(one, 1)
-    assert ask(rng_with_bytes_left(), 1) == b"A"
+    waiting = [Asked(instance, 8) for instance in (one, other, one, other)]
+    waiting[0].cancel()
+    waiting[2].cancel()
+    assert waiting[0].is_cancelled
+    assert waiting[2].is_cancelled
+    assert not waiting[1].outcomes
+    assert not waiting[3].outcomes
+    clock.go_on()
+    assert waiting[1].data() == b"A"
+    waiting[3].cancel()
+    assert waiting[3].is_cancelled
+    assert not clock.waiting
+    # Again, and of one that was answered.
+    waiting[1].cancel()
+    waiting[3].cancel()
+    assert [len(each.outcomes) for each in waiting] == [1] * 4
 
 
-def rng_with_bytes_left() -> object:
-    """A device instance that was stopped: what needs no waiting is still served."""
-    instance = RngDevice("rng", 0, RngDeviceOptions(5, 1000), SimulatorSource()).new_instance()
-    instance.stop_waiting()
-    return instance
+def test_a_request_is_cancelled_while_the_source_has_nothing() -> None:
+    clock = StoppedClock()
+    asked = Asked(device(Scripted(), clock).new_instance(), 8)
+    clock.go_on()
+    asked.cancel()
+    assert asked.is_cancelled
+    assert not clock.waiting
 
 
-def test_stopping_while_the_source_has_nothing() -> None:
-    started = threading.Event()
+@pytest.mark.parametrize("count", [0, 3])
+def test_a_request_is_cancelled_while_it_is_read(count: int) -> None:
+    """Then what there is is given all the same: it would be lost."""
 
-    class Dry(Scripted):
+    class Cancelling(Scripted):
         def read(self, buffer: memoryview) -> int:
-            started.set()
-            return 0
+            instance.cancel(request)
+            return count
 
-    instance = RngDevice("rng", 0, RngDeviceOptions(), Dry()).new_instance()
-    waiting = Waiting(instance)
-    assert started.wait(10)
-    instance.stop_waiting()
-    assert isinstance(waiting.join(), Unanswered)
+    instance = device(Cancelling(), StoppedClock()).new_instance()
+    request, outcomes = Request(0, NOTHING, memoryview(bytearray(8))), list[Outcome]()
+    instance.submit(request, outcomes.append)
+    [outcome] = outcomes
+    assert outcome == count or isinstance(outcome, Cancelled)
 
 
 def test_the_line_keeps_its_order() -> None:
-    """Each in its turn, though the first asked for everything."""
-    gate, order = threading.Event(), []
-    pace = Pace(RateLimit(1000, 1000.0))
+    """Each in its turn, though the first asked for everything; and no thread waits for it."""
+    clock, order = StoppedClock(), list[Outcome]()
+    source = Scripted()
+    rng = device(source, clock, amount=1000, period=1_000_000)
+    for size in (100, 3, 50, 2):
+        instance, room = rng.new_instance(), memoryview(bytearray(size))
+        instance.submit(Request(0, NOTHING, room), order.append)
+    assert order == []
+    source.script = [1000] * 4
+    clock.go_on()
+    assert order == [100, 3, 50, 2]
 
-    def slow(buffer: memoryview) -> int:
-        assert gate.wait(10)
-        order.append(len(buffer))
-        return len(buffer)
 
-    sizes = [100, 3, 50, 2]
-    threads = []
-    for place, size in enumerate(sizes, 1):
-        room = memoryview(bytearray(size))
-        thread = threading.Thread(target=pace.fill, args=(Waiter(), room, slow))
-        thread.start()
-        threads.append(thread)
-        while len(pace._line) < place:
-            threading.Event().wait(0.001)
-    gate.set()
+def test_on_a_clock_that_runs() -> None:
+    """From several threads, with a source that has nothing now and then."""
+    clock, finished = Clock(), threading.Semaphore(0)
+    rng = device(Scripted(*[1, 0, 0] * 60), clock)
+    outcomes: list[Outcome] = []
+
+    def done(outcome: Outcome) -> None:
+        outcomes.append(outcome)
+        finished.release()
+
+    def submit() -> None:
+        instance = rng.new_instance()
+        for _ in range(15):
+            instance.submit(Request(0, NOTHING, memoryview(bytearray(4))), done)
+
+    threads = [threading.Thread(target=submit) for _ in range(4)]
     for thread in threads:
-        thread.join(10)
-    assert order == sizes
+        thread.start()
+    for _ in range(60):
+        assert finished.acquire(timeout=10)
+    for thread in threads:
+        thread.join()
+    clock.stop(10)
+    assert outcomes == [1] * 60

@@ -9,6 +9,7 @@ import os
 import pytest
 
 from tests.unit.target.place import Place, caller
+from vof.target.clock import Clock
 from vof.target.size_watch import SizeWatch
 from vof.wire.constants import AsyncEvent
 from vof.wire.dialect import V2
@@ -20,7 +21,7 @@ def test_each_change_is_told_once() -> None:
     place = Place()
     link = place.link("control")
     place.table.connect_control(caller(dialect=V2), link)
-    watch = SizeWatch(place.table)
+    watch = SizeWatch(place.table, Clock())
     watch.look()
     assert link.events == []
     for size in (1 << 17, 1 << 15):
@@ -37,7 +38,7 @@ def test_a_disk_that_cannot_tell(
     place = Place()
     link = place.link("control")
     place.table.connect_control(caller(dialect=V2), link)
-    watch = SizeWatch(place.table)
+    watch = SizeWatch(place.table, Clock())
 
     def fail() -> int:
         raise OSError(errno.EIO, os.strerror(errno.EIO))

@@ -5,12 +5,13 @@ from __future__ import annotations
 
 import pytest
 
+from tests.unit.target.asking import ask
 from tests.unit.target.place import Place
-from vof.target.devices.device import DeviceFailure, DeviceInstance, Result
+from vof.target.devices.device import BlockingInstance, DeviceFailure, Request, Result
 from vof.target.work import Statistics, Work
 
 
-class ScriptedInstance(DeviceInstance):
+class ScriptedInstance(BlockingInstance):
     """Answers as its request says."""
 
     def __init__(self, work: Work) -> None:
@@ -27,19 +28,17 @@ class ScriptedInstance(DeviceInstance):
     def write_config(self, offset: int, data: bytes) -> bool:
         return False
 
-    def kind_of(self, queue: int, readable: memoryview) -> str:
-        return bytes(readable).decode()
+    def kind_of(self, request: Request) -> str:
+        return bytes(request.readable).decode()
 
-    def handle(self, queue: int, readable: memoryview, writable: memoryview) -> int:
+    def execute(self, queue: int, readable: memoryview, writable: memoryview) -> int:
         self.seen_in_flight.append(self._work.in_flight)
         if bytes(readable) == b"break":
             raise DeviceFailure("gone")
         return len(writable)
 
-    def result_of(
-        self, queue: int, readable: memoryview, writable: memoryview, used: int
-    ) -> Result:
-        return Result(used, failed=bytes(readable) == b"fail")
+    def result_of(self, request: Request, used: int) -> Result:
+        return Result(used, failed=bytes(request.readable) == b"fail")
 
 
 def test_requests_are_counted_by_kind_and_end() -> None:
@@ -47,9 +46,9 @@ def test_requests_are_counted_by_kind_and_end() -> None:
     instance = ScriptedInstance(work)
     room = memoryview(bytearray(7))
     for name in (b"good", b"good", b"fail"):
-        assert work.execute(instance, 0, memoryview(name), room) == 7
+        assert ask(instance, memoryview(name), room, work=work) == 7
     with pytest.raises(DeviceFailure):
-        work.execute(instance, 0, memoryview(b"break"), room)
+        ask(instance, memoryview(b"break"), room, work=work)
     counts = work.counts()
     assert counts["good"][:5] == (2, 14, 0, 0, 0)
     assert counts["fail"][:5] == (1, 7, 0, 1, 0)
@@ -58,12 +57,21 @@ def test_requests_are_counted_by_kind_and_end() -> None:
     assert work.in_flight == 0
 
 
+def test_what_waits_has_no_latency() -> None:
+    work = Work()
+    instance = ScriptedInstance(work)
+    request = Request(0, memoryview(b"good"), memoryview(bytearray(7)))
+    work.submit(instance, request, lambda _outcome: None, waits=True)
+    count = work.counts()["good"]
+    assert (count.requests, count.data_bytes, count.seconds, sum(count.latencies)) == (1, 7, 0, 0)
+
+
 def test_statistics_keep_what_was_done_on_connections_that_are_gone() -> None:
     statistics = Statistics()
     works = [Work(), Work(), Work()]
     for work, queue in zip(works, (0, 0, 1), strict=True):
         statistics.enter(work, "disk", queue)
-        work.execute(ScriptedInstance(work), queue, memoryview(b"read"), memoryview(bytearray(1)))
+        ask(ScriptedInstance(work), memoryview(b"read"), memoryview(bytearray(1)), queue, work)
     first, second = statistics.read()
     assert (first.tvqn, first.queue, first.connections) == ("disk", 0, 2)
     assert first.counts["read"].requests == 2

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping
-from typing import Protocol
 
+from vof.target.backends.backend import Backend
 from vof.wire.crypto import Algorithm, Service
 from vof.wire.crypto_operations import DataRequest
 from vof.wire.crypto_parameters import Parameters
@@ -28,7 +28,7 @@ class CryptoContext(ABC):
         """
 
 
-class CryptoBackend(ABC):
+class CryptoBackend(Backend):
     """Computes. Used by several threads at once."""
 
     offer: Mapping[Service, Collection[Algorithm]]
@@ -40,13 +40,3 @@ class CryptoBackend(ABC):
 
         Their key may be overwritten as soon as the context is not used any more, and not before.
         """
-
-    def close(self) -> None:  # noqa: B027 - most hold nothing
-        """Let go of what the backend holds. Idempotent."""
-
-
-class CryptoOptions(Protocol):
-    """A backend as the configuration describes it. Two that compare equal are the same."""
-
-    def open(self) -> CryptoBackend:
-        """Open it. Raises ConfigError."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
 from vof.errors import ConfigError
-from vof.target.backends.interface import Backend, NativeLimits
+from vof.target.backends.block_interface import BlockBackend, NativeLimits
 from vof.target.values import MAX_SIZE, Values, size_within
 from vof.wire.blk import Lifetime
 
@@ -24,7 +24,7 @@ _ZEROS = bytes(1 << 16)
 _NORESERVE = getattr(mmap, "MAP_NORESERVE", 0x4000)  # in Python's mmap only from 3.12 on
 
 
-class MemoryBackend(Backend):
+class MemoryBackend(BlockBackend):
     """Anonymous memory. Private, because only that can be given back page by page."""
 
     can_discard = True
@@ -35,9 +35,6 @@ class MemoryBackend(Backend):
         flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _NORESERVE
         self._map = mmap.mmap(-1, length, flags=flags)
         self._view = memoryview(self._map)
-
-    def claim(self) -> None:
-        """Nothing to do: nobody else can reach it."""
 
     def read(self, buffer: memoryview, offset: int) -> None:
         buffer[:] = self._view[offset : offset + len(buffer)]
@@ -100,11 +97,11 @@ class MemoryOptions:
     length: int
 
     @classmethod
-    def take(cls, values: Values, *, readonly: bool) -> Self:
-        """Take the backend's keys. A read-only one is of no use but harmless."""
+    def take(cls, values: Values) -> Self:
+        """Take the backend's keys."""
         return cls(length=values.take("size", size_within(1, MAX_SIZE)))
 
-    def open(self) -> Backend:
+    def open(self) -> BlockBackend:
         try:
             return MemoryBackend(self.length)
         except OSError as error:

@@ -17,9 +17,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
 from vof.errors import ConfigError
+from vof.target.backends.block_interface import BlockBackend, NativeLimits
 from vof.target.backends.direct import DirectFile, read_all, write_all
 from vof.target.backends.fallocate import punch_hole, zero_range
-from vof.target.backends.interface import Backend, NativeLimits
 from vof.target.backends.named_file import changed, is_readonly
 from vof.target.values import Values, not_empty, one_of
 
@@ -33,7 +33,7 @@ _ZEROS = memoryview(bytes(1 << 20))
 _CANNOT = (errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)
 
 
-class PosixBackend(Backend):
+class PosixBackend(BlockBackend):
     """An open file or block device."""
 
     def __init__(self, options: PosixOptions, fd: int, direct: DirectFile | None) -> None:
@@ -169,7 +169,7 @@ class PosixOptions:
             cache=values.take("cache", one_of((WRITEBACK, WRITETHROUGH, DIRECTSYNC)), WRITEBACK),
         )
 
-    def open(self) -> Backend:
+    def open(self) -> BlockBackend:
         fd = self.open_file()
         direct = None
         try:

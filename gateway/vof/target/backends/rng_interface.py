@@ -7,8 +7,10 @@ an initiator can wait, and is woken when the target stops.
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from typing import Protocol
+
+from vof.target.backends.backend import Backend
 
 
 class RngStream(Protocol):
@@ -21,24 +23,9 @@ class RngStream(Protocol):
         """
 
 
-class RngSource(ABC):
+class RngSource(Backend):
     """A source of random bytes, for all associations of a device."""
 
     @abstractmethod
     def stream(self) -> RngStream:
         """Return what an association is to read from."""
-
-    def outdated(self) -> str:
-        """Return in words why the configuration would now open something else, nothing where it
-        would not. Raises ConfigError where it could open nothing."""
-        return ""
-
-    def close(self) -> None:  # noqa: B027 - most hold nothing
-        """Let go of the source. Idempotent; nothing may be read after it."""
-
-
-class RngOptions(Protocol):
-    """A source as the configuration describes it. Two that compare equal are the same source."""
-
-    def open(self) -> RngSource:
-        """Open it. Raises ConfigError."""

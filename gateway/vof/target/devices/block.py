@@ -16,7 +16,9 @@ from typing import Any, NamedTuple, Self
 from vof.errors import ConfigError
 from vof.implementation import use_native
 from vof.logline import event
-from vof.target.backends.interface import Backend, NativeLimits
+from vof.target.backends.block_interface import BlockBackend, NativeLimits
+from vof.target.backends.memory import MemoryOptions
+from vof.target.backends.posix import PosixOptions
 from vof.target.devices.block_request import (
     BlockRequests,
     RequestLimits,
@@ -24,7 +26,15 @@ from vof.target.devices.block_request import (
     kind_of,
     result_of,
 )
-from vof.target.devices.device import Device, DeviceInstance, NativeExecutor, Result
+from vof.target.devices.device import (
+    BlockingInstance,
+    Device,
+    DeviceInstance,
+    NativeExecutor,
+    Request,
+    Result,
+)
+from vof.target.devices.model import DeviceModel
 from vof.target.native_events import DiskError
 from vof.target.values import Values, flag, integer, power_of_two, text_up_to
 from vof.wire.blk import (
@@ -113,7 +123,7 @@ class BlockDevice(Device):
     queue_size = QUEUE_SIZE
     limits = LIMITS
 
-    def __init__(self, tvqn: str, mask: int, options: BlockOptions, backend: Backend) -> None:
+    def __init__(self, tvqn: str, mask: int, options: BlockOptions, backend: BlockBackend) -> None:
         """``backend`` belongs to the device from now on. ``mask`` limits the offer unless it is 0.
 
         Raises ConfigError for a backend with less than one block, and where the native data path is
@@ -121,7 +131,7 @@ class BlockDevice(Device):
         """
         self.tvqn = tvqn
         self.num_queues = options.queues
-        self.backend = backend
+        self.backend: BlockBackend = backend
         self.options = options
         self.served_size = ServedSize(self._served(backend.size))
         if not self.served_size.end:
@@ -145,12 +155,6 @@ class BlockDevice(Device):
     def config(self) -> Config:
         """The config space as it is now, but for what is the driver's own."""
         return self._space.config
-
-    def outdated(self) -> str:
-        return self.backend.outdated()
-
-    def claim(self) -> None:
-        self.backend.claim()
 
     def new_instance(self) -> DeviceInstance:
         return BlockInstance(self)
@@ -285,7 +289,7 @@ class BlockDevice(Device):
         return full._replace(**absent)
 
 
-class BlockInstance(DeviceInstance):
+class BlockInstance(BlockingInstance):
     """One driver's view of the disk.
 
     The write cache mode is the driver's own (§5.2.5, §5.2.6.2): two initiators of one disk do not
@@ -330,16 +334,14 @@ class BlockInstance(DeviceInstance):
             self._device.flush()
         return True
 
-    def handle(self, queue: int, readable: memoryview, writable: memoryview) -> int:
+    def execute(self, queue: int, readable: memoryview, writable: memoryview) -> int:
         return self._requests.handle(readable, writable)
 
-    def kind_of(self, queue: int, readable: memoryview) -> str:
-        return kind_of(readable)
+    def kind_of(self, request: Request) -> str:
+        return kind_of(request.readable)
 
-    def result_of(
-        self, queue: int, readable: memoryview, writable: memoryview, used: int
-    ) -> Result:
-        return result_of(readable, writable, used)
+    def result_of(self, request: Request, used: int) -> Result:
+        return result_of(request.readable, request.writable, used)
 
     def native_executor(self) -> NativeExecutor | None:
         device, rules = self._device.native, self._native_rules
@@ -375,3 +377,15 @@ class BlockInstance(DeviceInstance):
             ):
                 bits |= bit if features & feature else 0
             self._native_rules.set(bits)
+
+
+MODEL = DeviceModel(
+    name="block",
+    device_id=DeviceId.BLOCK,
+    take=BlockOptions.take,
+    backends={
+        "block-posix": lambda values, options: PosixOptions.take(values, readonly=options.readonly),
+        "block-memory": lambda values, _options: MemoryOptions.take(values),
+    },
+    make=lambda tvqn, mask, options, backend, _clock: BlockDevice(tvqn, mask, options, backend),
+)

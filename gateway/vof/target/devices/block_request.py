@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from vof.counts import OTHER
 from vof.errors import RemoteProtocolError
 from vof.logline import Throttle
-from vof.target.backends.interface import Backend
+from vof.target.backends.block_interface import BlockBackend
 from vof.target.devices.device import Result
 from vof.wire.blk import (
     DISCARD_SEGMENT,
@@ -80,7 +80,7 @@ class BlockRequests:
     def __init__(
         self,
         tvqn: str,
-        backend: Backend,
+        backend: BlockBackend,
         served_size: ServedSize,
         limits: RequestLimits,
         *,

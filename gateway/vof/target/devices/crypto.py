@@ -18,11 +18,20 @@ from dataclasses import dataclass
 from typing import Self
 
 from vof.errors import RemoteProtocolError
+from vof.target.backends.backend import BackendOptions
 from vof.target.backends.crypto_interface import CryptoBackend
 from vof.target.devices.crypto_answers import refuse, zero
 from vof.target.devices.crypto_results import kind_of, result_of
 from vof.target.devices.crypto_sessions import SessionTable, wipe
-from vof.target.devices.device import Device, DeviceInstance, Result
+from vof.target.devices.device import (
+    BlockingInstance,
+    Device,
+    DeviceInstance,
+    QueuePolicy,
+    Request,
+    Result,
+)
+from vof.target.devices.model import DeviceModel
 from vof.target.values import Values, integer, size_within
 from vof.wire.constants import CommonFeature, DeviceId
 from vof.wire.crypto import (
@@ -103,7 +112,7 @@ class CryptoDevice(Device):
         """
         self.tvqn = tvqn
         self.options = options
-        self.backend = backend
+        self.backend: CryptoBackend = backend
         self.limits = StreamLimits(max_ndesc=QUEUE_SIZE, max_transfer=options.max_size + _SLACK)
         self.num_queues = options.queues + 1
         self.control_queue = options.queues
@@ -119,17 +128,12 @@ class CryptoDevice(Device):
         self.features = self._offer(mask)
         self._ids = itertools.count(1)
 
-    def claim(self) -> None:
-        """Nothing to do: there is no data."""
+    def policy(self, queue: int) -> QueuePolicy:
+        # Sessions begin and end in the order in which that was asked for.
+        return QueuePolicy(ordered=queue == self.control_queue)
 
     def new_instance(self) -> DeviceInstance:
         return CryptoInstance(self)
-
-    def flush(self) -> None:
-        """Nothing to do: nothing is kept."""
-
-    def close(self) -> None:
-        self.backend.close()
 
     def next_id(self) -> int:
         """Return the id of a new session."""
@@ -146,7 +150,7 @@ class CryptoDevice(Device):
         return features
 
 
-class CryptoInstance(DeviceInstance):
+class CryptoInstance(BlockingInstance):
     """One driver's sessions and requests."""
 
     tail = 1  # the status byte
@@ -170,7 +174,7 @@ class CryptoInstance(DeviceInstance):
     def write_config(self, offset: int, data: bytes) -> bool:
         return False
 
-    def handle(self, queue: int, readable: memoryview, writable: memoryview) -> int:
+    def execute(self, queue: int, readable: memoryview, writable: memoryview) -> int:
         if not writable:
             raise RemoteProtocolError("a crypto request has no room for its status")
         control = queue == self._device.control_queue
@@ -182,17 +186,18 @@ class CryptoInstance(DeviceInstance):
             refuse(error.status, readable, writable, control=control)
             return len(writable)
 
-    def kind_of(self, queue: int, readable: memoryview) -> str:
-        return kind_of(readable, control=queue == self._device.control_queue)
+    def kind_of(self, request: Request) -> str:
+        return kind_of(request.readable, control=self._is_control(request))
 
-    def result_of(
-        self, queue: int, readable: memoryview, writable: memoryview, used: int
-    ) -> Result:
-        control = queue == self._device.control_queue
-        return result_of(readable, writable, used, control=control)
+    def result_of(self, request: Request, used: int) -> Result:
+        control = self._is_control(request)
+        return result_of(request.readable, request.writable, used, control=control)
 
     def close(self) -> None:
         self._sessions.clear()
+
+    def _is_control(self, request: Request) -> bool:
+        return request.queue == self._device.control_queue
 
     def _control(self, readable: memoryview, writable: memoryview) -> int:
         device = self._device
@@ -236,3 +241,19 @@ class CryptoInstance(DeviceInstance):
         zero(writable[size:])
         writable[-1] = Status.OK
         return size + 1 if short else len(writable)
+
+
+def _openssl(values: Values, _options: CryptoDeviceOptions) -> BackendOptions:
+    # To load OpenSSL takes a target longer than all the rest of its start.
+    from vof.target.backends.crypto_openssl import OpensslOptions  # noqa: PLC0415
+
+    return OpensslOptions.take(values)
+
+
+MODEL = DeviceModel(
+    name="crypto",
+    device_id=DeviceId.CRYPTO,
+    take=CryptoDeviceOptions.take,
+    backends={"crypto-openssl": _openssl},
+    make=lambda tvqn, mask, options, backend, _clock: CryptoDevice(tvqn, mask, options, backend),
+)

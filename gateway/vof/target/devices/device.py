@@ -5,16 +5,19 @@ A ``Device`` is one section of the configuration and has everything that all its
 ``DeviceInstance`` is the device as one association has it (*v5*): the features that one driver
 chose and what it set in the config space. Neither knows sockets, commands or descriptors: virtio
 1.2 §2.7.4 makes the framing of a request no business of the device, so a request is its
-device-readable bytes and room for its device-writable ones.
+device-readable bytes and room for its device-writable ones. A device is asked, and answers when it
+can: it has no thread of its own for that, and holds nobody else's unless its policy says so.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from vof.counts import OTHER
+from vof.target.backends.backend import Backend
 from vof.wire.stream import StreamLimits
 
 if TYPE_CHECKING:
@@ -26,8 +29,43 @@ class DeviceFailure(Exception):
     """The device cannot answer a request in any way. Ends the association with one log line."""
 
 
-class Unanswered(Exception):
-    """A request was given up because ``stop_waiting`` was called. Ends its connection."""
+class Cancelled(Exception):
+    """A request was given up because it was cancelled. Ends its connection."""
+
+
+@dataclass(eq=False, slots=True)
+class Request:
+    """One request. Compared by identity."""
+
+    queue: int
+    readable: memoryview
+    writable: memoryview
+    """Whatever was in it before must not be among the bytes that were written."""
+
+
+Outcome: TypeAlias = int | Exception
+"""How many bytes were written, from the beginning on but for the ``tail``; or why there is no
+answer: RemoteProtocolError where no device could complete such a request, DeviceFailure, or
+Cancelled. Errors of the device itself are otherwise part of the result, in the way of its type."""
+
+Done: TypeAlias = Callable[[Outcome], None]
+
+
+class QueuePolicy(NamedTuple):
+    """How a queue's requests are to be brought to the device."""
+
+    ordered: bool = False
+    """One at a time, each when the one before it is done. Else several at a time."""
+    waits: bool = False
+    """A request may wait for ever for what is not its device's business. The time counts as no
+    latency, and an end does not wait for it."""
+    blocks: bool = True
+    """``submit`` takes as long as the request does, and returns with it done. Else it returns at
+    once, and the device may have as many as the queue holds."""
+
+
+class InUse(Exception):
+    """The device takes no further initiator for now."""
 
 
 class Result(NamedTuple):
@@ -73,41 +111,51 @@ class DeviceInstance(ABC):
         """Set bytes of the config space; return False where a driver may not. Raises OSError."""
 
     @abstractmethod
-    def handle(self, queue: int, readable: memoryview, writable: memoryview) -> int:
-        """Execute the request in ``readable``, its result into ``writable``; return the bytes
-        written.
+    def submit(self, request: Request, done: Done) -> None:
+        """Execute a request. ``done`` is called once, from any thread, and maybe before this
+        returns; the request's memory is lent until then. Raises nothing."""
 
-        Whatever was in ``writable`` before must not be among them: every byte that counts is
-        written, from the beginning on but for the ``tail``. Raises RemoteProtocolError where no
-        device could complete such a request, DeviceFailure and Unanswered. Errors of the device
-        itself are otherwise part of the result, in the way of the device type.
-        """
+    def cancel(self, request: Request) -> None:  # noqa: B027 - most wait for nothing
+        """Give up a request that waits: it is done at once, by Cancelled. Nothing happens where it
+        does not wait, or is done."""
 
-    def kind_of(self, queue: int, readable: memoryview) -> str:
+    def kind_of(self, request: Request) -> str:
         """Return the name under which such a request is counted, one of a few."""
         return OTHER
 
-    def result_of(
-        self, queue: int, readable: memoryview, writable: memoryview, used: int
-    ) -> Result:
-        """Return what is counted of a request that ``handle`` has executed."""
+    def result_of(self, request: Request, used: int) -> Result:
+        """Return what is counted of a request that was answered, with ``used`` bytes written."""
         return Result(used, failed=False)
 
     def native_executor(self) -> NativeExecutor | None:
         """Return what executes requests natively, None where nothing does."""
         return None
 
-    def stop_waiting(self) -> None:  # noqa: B027 - most wait for nothing
-        """Let no request wait for anything any more: the association ends, or the target."""
-
     def close(self) -> None:  # noqa: B027 - most hold nothing
         """Let go of what the association holds. No request is in progress, and none will come."""
+
+
+class BlockingInstance(DeviceInstance):
+    """One whose requests are executed by the thread that brings them."""
+
+    def submit(self, request: Request, done: Done) -> None:
+        try:
+            outcome: Outcome = self.execute(request.queue, request.readable, request.writable)
+        except Exception as error:  # noqa: BLE001 - what it ends is not decided here
+            outcome = error
+        done(outcome)
+
+    @abstractmethod
+    def execute(self, queue: int, readable: memoryview, writable: memoryview) -> int:
+        """Execute a request; return or raise its outcome."""
 
 
 class Device(ABC):
     """A device that initiators can connect to."""
 
     tvqn: str
+    backend: Backend
+    """What is behind it, and belongs to it."""
     device_id: int
     features: int
     """Feature bits on offer."""
@@ -130,20 +178,28 @@ class Device(ABC):
     def outdated(self) -> str:
         """Return in words why the configuration would now open something else than what is behind
         the device, nothing where it would not. Raises ConfigError where it could open nothing."""
-        return ""
+        return self.backend.outdated()
 
-    @abstractmethod
+    def facts(self) -> Mapping[str, object]:
+        """Return what only running has shown and a user has to know."""
+        return self.backend.facts()
+
+    def policy(self, queue: int) -> QueuePolicy:
+        """Return how the requests of a queue are to be brought."""
+        return QueuePolicy()
+
     def claim(self) -> None:
         """Keep other targets from serving the same data. Raises ConfigError where one does."""
+        self.backend.claim()
 
     @abstractmethod
     def new_instance(self) -> DeviceInstance:
-        """Return the device as a new association is to have it."""
+        """Return the device as a new association is to have it. Raises InUse where those that there
+        are leave no room for another."""
 
-    @abstractmethod
-    def flush(self) -> None:
+    def flush(self) -> None:  # noqa: B027 - most keep nothing
         """Make everything persistent that was written. Raises OSError."""
 
-    @abstractmethod
     def close(self) -> None:
         """Let go of what the device holds. Idempotent; no request may be in progress."""
+        self.backend.close()

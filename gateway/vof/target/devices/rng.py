@@ -16,10 +16,24 @@ import logging
 from dataclasses import dataclass
 from typing import Self
 
+from vof.errors import RemoteProtocolError
 from vof.logline import event
+from vof.target.backends.rng_file import FileOptions
 from vof.target.backends.rng_interface import RngSource
-from vof.target.devices.device import Device, DeviceFailure, DeviceInstance
-from vof.target.devices.rng_pace import PATIENCE, Clock, Pace, RateLimit, Waiter
+from vof.target.backends.rng_random import RandomOptions
+from vof.target.backends.rng_simulator import SimulatorOptions
+from vof.target.clock import Clock
+from vof.target.devices.device import (
+    Device,
+    DeviceFailure,
+    DeviceInstance,
+    Done,
+    Outcome,
+    QueuePolicy,
+    Request,
+)
+from vof.target.devices.model import DeviceModel
+from vof.target.devices.rng_pace import PATIENCE, Pace, RateLimit, Turn
 from vof.target.values import Values, integer, size
 from vof.wire.constants import CommonFeature, DeviceId
 from vof.wire.rng import NUM_QUEUES, request_size
@@ -68,31 +82,22 @@ class RngDevice(Device):
         mask: int,
         options: RngDeviceOptions,
         source: RngSource,
-        clock: Clock | None = None,
+        clock: Clock,
     ) -> None:
         """``source`` belongs to the device from now on. ``mask`` limits the offer unless it is
         0.
         """
         self.tvqn = tvqn
         self.features = int(CommonFeature.VERSION_1) & (mask or -1)
-        self.source = source
+        self.backend: RngSource = source
         limit = RateLimit(options.amount, options.period / 1000) if options.amount else None
         self.pace = Pace(limit, clock, self._tell_dry)
 
-    def outdated(self) -> str:
-        return self.source.outdated()
-
-    def claim(self) -> None:
-        """Nothing to do: a source may have any number of readers."""
+    def policy(self, queue: int) -> QueuePolicy:
+        return QueuePolicy(ordered=True, waits=True, blocks=False)
 
     def new_instance(self) -> DeviceInstance:
         return RngInstance(self)
-
-    def flush(self) -> None:
-        """Nothing to do: nothing is written."""
-
-    def close(self) -> None:
-        self.source.close()
 
     def _tell_dry(self) -> None:
         reason = f"the source has had nothing for {PATIENCE:g} s; requests wait"
@@ -104,11 +109,11 @@ class RngInstance(DeviceInstance):
 
     def __init__(self, device: RngDevice) -> None:
         self._device = device
-        self._waiter = Waiter()
+        self._turns: dict[Request, Turn] = {}
         self.reset()
 
     def reset(self) -> None:
-        self._stream = self._device.source.stream()
+        self._stream = self._device.backend.stream()
 
     def choose_features(self, features: int) -> None:
         """Nothing depends on them."""
@@ -119,15 +124,38 @@ class RngInstance(DeviceInstance):
     def write_config(self, offset: int, data: bytes) -> bool:
         return False
 
-    def handle(self, queue: int, readable: memoryview, writable: memoryview) -> int:
-        request_size(len(readable), [len(writable)])
+    def submit(self, request: Request, done: Done) -> None:
         try:
-            return self._device.pace.fill(self._waiter, writable, self._stream.read)
-        except OSError as error:
-            raise DeviceFailure(error.strerror or str(error)) from error
+            request_size(len(request.readable), [len(request.writable)])
+        except RemoteProtocolError as error:
+            done(error)
+            return
 
-    def kind_of(self, queue: int, readable: memoryview) -> str:
+        def end(outcome: Outcome) -> None:
+            del self._turns[request]
+            if isinstance(outcome, OSError):
+                outcome = DeviceFailure(outcome.strerror or str(outcome))
+            done(outcome)
+
+        turn = self._turns[request] = Turn(request.writable, self._stream.read, end)
+        self._device.pace.begin(turn)
+
+    def cancel(self, request: Request) -> None:
+        if turn := self._turns.get(request):
+            self._device.pace.cancel(turn)
+
+    def kind_of(self, request: Request) -> str:
         return "read"
 
-    def stop_waiting(self) -> None:
-        self._device.pace.stop(self._waiter)
+
+MODEL = DeviceModel(
+    name="rng",
+    device_id=DeviceId.RNG,
+    take=RngDeviceOptions.take,
+    backends={
+        "rng-random": lambda values, _options: RandomOptions.take(values),
+        "rng-file": lambda values, _options: FileOptions.take(values),
+        "rng-simulator": lambda values, _options: SimulatorOptions.take(values),
+    },
+    make=RngDevice,
+)

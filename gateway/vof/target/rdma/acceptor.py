@@ -160,7 +160,10 @@ class Acceptor:
     def _begin_handshake(self, endpoint: Endpoint) -> None:
         settings = self.admission.settings
         connection = KeyedConnection(
-            endpoint, eager=settings.eager, send_timeout=settings.send_timeout
+            endpoint,
+            threads=settings.threads,
+            eager=settings.eager,
+            send_timeout=settings.send_timeout,
         )
         try:
             if not endpoint.reads:

@@ -17,12 +17,13 @@ import select
 import threading
 import time
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from vof.logline import event
 from vof.target.association import ConnectedQueue
 from vof.target.connection import Connection
 from vof.target.ending import Stalled
+from vof.target.execution import Execution
 from vof.target.rdma.eager import EagerRange
 from vof.target.rdma.memory import PAGE, NotRegistered, Pool, Region, round_up
 from vof.target.rdma.queue import KeyedQueue
@@ -59,13 +60,18 @@ KEEPALIVE = 60.0
 class KeyedConnection(Connection):
     """One connected queue over RDMA."""
 
-    def __init__(self, endpoint: Endpoint, *, eager: int, send_timeout: float) -> None:
-        """``eager`` is the size of a virtqueue's eager buffers; 0 for none."""
+    def __init__(
+        self, endpoint: Endpoint, *, threads: int, eager: int, send_timeout: float
+    ) -> None:
+        """``threads`` may be 0 for what suits the queue; ``eager`` is the size of a virtqueue's
+        eager buffers, 0 for none."""
         super().__init__(endpoint.peer)
         self.endpoint = endpoint
         self.eager: EagerRange | None = None
         """A virtqueue's eager buffers."""
+        self._threads = threads
         self._eager_size = eager
+        self._execution: Execution[Any] | None = None
         self._send_timeout = send_timeout
         self._lock = threading.Lock()
         self._wake = -1
@@ -84,7 +90,12 @@ class KeyedConnection(Connection):
         self.connected = connected
         self._completion = completion
         self._sends = sends
-        if self._eager_size and not self.is_control:
+        if self.is_control:
+            return
+        self._execution = Execution(
+            connected, threads=self._threads, name=self.name, wake=self._stir
+        )
+        if self._eager_size:
             self.eager = EagerRange(self.endpoint.expose, self._eager_size)
 
     def abort(self) -> None:
@@ -100,7 +111,6 @@ class KeyedConnection(Connection):
     def finish(self, grace: float) -> None:
         self._deadline = time.monotonic() + grace
         self._stir()
-        self.connected.association.instance.stop_waiting()
 
     def serve(self) -> None:
         self._open()
@@ -142,14 +152,14 @@ class KeyedConnection(Connection):
             ranges=self._range_of,
             limits=limits,
             largest=self.endpoint.max_message,
-            work=self.connected.work,
+            execution=self._execution,
         )
         with self._lock:
             self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._sends.answer((), 0, 0, self._completion)
 
     def _serve(self) -> None:
-        """Serve until the connection ends. Raises RemoteProtocolError, DeviceFailure, Unanswered,
+        """Serve until the connection ends. Raises RemoteProtocolError, DeviceFailure, Cancelled,
         Stalled, NotRegistered or OSError."""
         endpoint, queue, spin = self.endpoint, self._queue, Spin()
         poll = select.poll()
@@ -190,6 +200,8 @@ class KeyedConnection(Connection):
             return False
         if time.monotonic() > self._deadline:
             return True
+        if self._execution and self._execution.may_wait:
+            self._execution.cancel()
         if idle and not self._queue.busy:
             self._sends.hurry()
             return self._sends.idle
@@ -239,6 +251,8 @@ class KeyedConnection(Connection):
         self.events.close()
         if self.eager:
             self.eager.close()
+        if self._execution:
+            self._execution.finish()
         event(
             logging.DEBUG,
             "operations",

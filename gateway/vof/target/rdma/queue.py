@@ -4,8 +4,8 @@
 A request goes through these steps: its message arrives; it is given memory; its device-readable
 bytes are read from the initiator's memory, or copied from the eager buffers; it is executed; its
 device-writable bytes are written to the initiator's memory and its completion is sent. Requests are
-in different steps at the same time; one is executed at a time, in the order in which their bytes
-came.
+in different steps at the same time; they begin to be executed in the order in which their bytes
+came, as many at a time as ``execution`` lets them.
 
 Owns the command ids in flight, what each request holds, and what is a violation. The receive of a
 message is posted again when its command is answered: a peer has no more commands in flight than
@@ -25,10 +25,11 @@ from vof.errors import RemoteProtocolError
 from vof.logline import Throttle
 from vof.target.association import Association
 from vof.target.commands import execute, refuse
+from vof.target.devices.device import Request
+from vof.target.execution import Execution
 from vof.target.rdma.eager import EagerRange
 from vof.target.rdma.memory import Chunk, NotRegistered, Pool
 from vof.target.rdma.send_queue import SendQueue, pieces
-from vof.target.work import Work
 from vof.wire.constants import REQUESTS, Command, TransportFeature
 from vof.wire.keyed_commands import (
     KeyedCommand,
@@ -93,9 +94,10 @@ class KeyedQueue:
         ranges: Ranges,
         limits: KeyedLimits,
         largest: int,
-        work: Work,
+        execution: Execution[_Request] | None,
     ) -> None:
-        """``index`` is None for the control queue; ``largest`` is the longest read or write."""
+        """``index`` and ``execution`` are None for the control queue; ``largest`` is the longest
+        read or write."""
         self._association = association
         self._index = index
         self._inbox = inbox
@@ -104,7 +106,7 @@ class KeyedQueue:
         self._ranges = ranges
         self._limits = limits
         self._largest = largest
-        self._work = work
+        self._execution = execution
         self._depth = association.depth(index)
         self._in_flight: set[int] = set()
         self._batch: set[int] = set()
@@ -156,16 +158,20 @@ class KeyedQueue:
         self._feed()
 
     def work(self) -> bool:
-        """Execute one request if there is one; return whether there are more."""
+        """Answer what was executed, and begin to execute one request if there is one; return
+        whether there are more. Raises what one has failed with."""
         self._feed()
-        if self._ready:
-            self._execute(self._ready.popleft())
+        if self._execution:
+            self._answer_done(self._execution)
+            if self._ready and self._execution.has_room:
+                self._execute(self._execution, self._ready.popleft())
+                self._answer_done(self._execution)
         if self._farewell and not self._in_flight:
             number, command = self._farewell
             self._farewell = None
             self._reply(number, self._executed(command), now=True)
             self.left = True
-        return bool(self._ready)
+        return bool(self._ready and self._execution and self._execution.has_room)
 
     def tell(self, events: bytes) -> None:
         """Send completions that belong to no command."""
@@ -219,15 +225,23 @@ class KeyedQueue:
             lambda: self._ready.append(request),
         )
 
-    def _execute(self, request: _Request) -> None:
+    def _execute(self, execution: Execution[_Request], request: _Request) -> None:
         command, chunk = request.command, request.chunk
         area = chunk.view if chunk else memoryview(b"")
         begin = command.out_length
         readable = area[:begin] if request.snapshot is None else memoryview(request.snapshot)
-        writable = area[begin:]
-        instance = self._association.instance
         assert self._index is not None
-        used = self._work.execute(instance, self._index, readable, writable)
+        execution.submit(request, Request(self._index, readable, area[begin:]))
+
+    def _answer_done(self, execution: Execution[_Request]) -> None:
+        while taken := execution.take():
+            request, executed, used = taken
+            self._answer(request, executed.writable, used)
+
+    def _answer(self, request: _Request, writable: memoryview, used: int) -> None:
+        command, chunk = request.command, request.chunk
+        begin = command.out_length
+        instance = self._association.instance
         size = used
         if instance.tail and 0 < used < len(writable):
             # The tail is at the end; what lies before it has been somebody else's.

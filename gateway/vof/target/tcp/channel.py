@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""A connected stream socket of the target's: sent to by any thread, received from by one.
+"""A connected stream socket of the target's, which one thread sends to and receives from.
 
 Owns the descriptor from the Connect to its close, the bound on sending to a peer that takes
 nothing, and the end of receiving when the target stops. Must not know what the bytes are.
@@ -25,7 +25,6 @@ class Channel:
         self._sock = sock
         # An abort must not hit a descriptor that was closed and is somebody else's by now.
         self._lock = threading.Lock()
-        self._send_lock = threading.Lock()
         self.send_timeout = send_timeout
         """Seconds."""
         self._deadline: float | None = None
@@ -69,19 +68,18 @@ class Channel:
     def send(self, parts: Sequence[bytes | memoryview]) -> None:
         """Send all of the parts. Raises Stalled where the peer takes nothing, OSError where it is
         gone."""
-        with self._send_lock:
-            try:
-                sent = self._sock.sendmsg(parts)
-                for part in parts:
-                    if sent >= len(part):
-                        sent -= len(part)
-                        continue
-                    rest = memoryview(part)[sent:]
-                    sent = 0
-                    while rest:
-                        rest = rest[self._sock.send(rest) :]
-            except BlockingIOError:  # SO_SNDTIMEO
-                raise Stalled(self.send_timeout) from None
+        try:
+            sent = self._sock.sendmsg(parts)
+            for part in parts:
+                if sent >= len(part):
+                    sent -= len(part)
+                    continue
+                rest = memoryview(part)[sent:]
+                sent = 0
+                while rest:
+                    rest = rest[self._sock.send(rest) :]
+        except BlockingIOError:  # SO_SNDTIMEO
+            raise Stalled(self.send_timeout) from None
 
     def finish(self, grace: float) -> None:
         """Take nothing more from the peer but what has arrived, for at most ``grace`` seconds."""

@@ -9,7 +9,6 @@ what lies between is zeros: it has been somebody else's.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Sequence
 from itertools import accumulate
 
@@ -24,19 +23,28 @@ _STEP = 1 << 13
 _WRITE = int(DescriptorFlag.WRITE)
 
 
-class ResponseBuffer(threading.local):
-    """One buffer a thread, grown as needed; what is larger than ``KEPT_RESPONSE`` is not kept."""
+class ResponseBuffers:
+    """Buffers of one queue, grown as needed: as many are kept as were in use at a time, but none
+    that is larger than ``KEPT_RESPONSE``."""
 
     def __init__(self) -> None:
-        self._kept = memoryview(bytearray(_STEP))
+        self._kept: list[bytearray] = []
 
     def take(self, size: int) -> memoryview:
         """Return ``size`` bytes, with whatever they hold."""
-        if size > len(self._kept):
-            if size > KEPT_RESPONSE:
-                return memoryview(bytearray(size))
-            self._kept = memoryview(bytearray(-(-size // _STEP) * _STEP))
-        return self._kept[:size]
+        if size > KEPT_RESPONSE:
+            return memoryview(bytearray(size))
+        kept = self._kept.pop() if self._kept else bytearray(_STEP)
+        if size > len(kept):
+            kept = bytearray(-(-size // _STEP) * _STEP)
+        return memoryview(kept)[:size]
+
+    def give(self, buffer: memoryview) -> None:
+        """Take one back."""
+        whole = buffer.obj
+        assert isinstance(whole, bytearray)
+        if len(whole) <= KEPT_RESPONSE:
+            self._kept.append(whole)
 
 
 def answer(

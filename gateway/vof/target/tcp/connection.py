@@ -33,15 +33,7 @@ class StreamConnection(Connection):
         if connected.index is None:
             self._queue = ControlQueue(self._channel, connected.association, self.events)
         else:
-            self._queue = Virtqueue(
-                self._channel,
-                connected.association,
-                connected.index,
-                work=connected.work,
-                threads=self._threads,
-                name=self.name,
-                failed=self.fail,
-            )
+            self._queue = Virtqueue(self._channel, connected, threads=self._threads, name=self.name)
 
     def abort(self) -> None:
         if self._queue:
@@ -52,7 +44,6 @@ class StreamConnection(Connection):
         self._channel.finish(grace)
         if self._queue:
             self._queue.finish()
-        self.connected.association.instance.stop_waiting()
 
     def serve(self) -> None:
         assert self._queue is not None

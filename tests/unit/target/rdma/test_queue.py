@@ -15,13 +15,13 @@ from tests.unit.target.disk import NotingBackend
 from tests.unit.target.place import NotingLink, caller
 from tests.unit.target.rdma.verbs_free import Heap, QueuePair
 from vof.errors import RemoteProtocolError
-from vof.target.association import AssociationTable, TransportOffer
+from vof.target.association import AssociationTable, ConnectedQueue, TransportOffer
 from vof.target.devices.block import BlockDevice, BlockOptions
+from vof.target.execution import Execution
 from vof.target.rdma.eager import EagerRange
 from vof.target.rdma.memory import PAGE, Pool
 from vof.target.rdma.queue import KeyedQueue
 from vof.target.rdma.send_queue import SendQueue
-from vof.target.work import Work
 from vof.wire.constants import Command, Transport, TransportFeature
 from vof.wire.dialect import PROPOSAL, V2, V5, Dialect
 from vof.wire.keyed import (
@@ -84,6 +84,10 @@ class Rig:
         self.eager = EagerRange(Heap(eager_limit).register, EAGER)
         self.messages: dict[int, bytes] = {}
         self.receives = set(range(RECEIVES))
+        execution: Execution[Any] | None = None
+        if index is not None:
+            at = ConnectedQueue(self.association, index)
+            execution = Execution(at, threads=0, name="queue", wake=lambda: None)
         self.queue = KeyedQueue(
             self.association,
             index,
@@ -93,7 +97,7 @@ class Rig:
             ranges={0: self.eager}.get,
             limits=LIMITS,
             largest=1 << 30,
-            work=Work(),
+            execution=execution,
         )
 
     def message(self, number: int, length: int) -> memoryview:

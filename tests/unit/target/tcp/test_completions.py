@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vof.target.tcp.completions import KEPT_RESPONSE, ResponseBuffer, _split, answer
+from vof.target.tcp.completions import KEPT_RESPONSE, ResponseBuffers, _split, answer
 from vof.wire.stream import Expected, ReceivedCommand
 from vof.wire.vq import VqCompletionParser
 
@@ -56,13 +56,18 @@ def test_a_status_byte_comes_back_in_its_place(
 
 
 def test_response_buffers_are_kept_up_to_a_size() -> None:
-    buffers = ResponseBuffer()
+    buffers = ResponseBuffers()
     for size in (0, 1, 4097, 70_000, KEPT_RESPONSE):
-        assert len(buffers.take(size)) == size
-    kept = buffers.take(KEPT_RESPONSE)
-    assert kept.obj is buffers.take(512).obj
+        buffer = buffers.take(size)
+        assert len(buffer) == size
+        buffers.give(buffer)
+    kept, other = buffers.take(KEPT_RESPONSE), buffers.take(512)
+    assert kept.obj is not other.obj
+    buffers.give(kept)
     # One that is larger goes when its request is done.
-    assert len(buffers.take(KEPT_RESPONSE + 1)) == KEPT_RESPONSE + 1
+    larger = buffers.take(KEPT_RESPONSE + 1)
+    assert len(larger) == KEPT_RESPONSE + 1
+    buffers.give(larger)
     assert buffers.take(KEPT_RESPONSE).obj is kept.obj
 
 

@@ -8,9 +8,10 @@ where the disk fails. Its methods are called from many threads at once, and neve
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from abc import abstractmethod
+from typing import TYPE_CHECKING, NamedTuple
 
+from vof.target.backends.backend import Backend
 from vof.wire.blk import Lifetime
 
 if TYPE_CHECKING:
@@ -28,8 +29,8 @@ class NativeLimits(NamedTuple):
     max_segments: int
 
 
-class Backend(ABC):
-    """Bytes at offsets. ``close`` is idempotent; nothing may be called after it."""
+class BlockBackend(Backend):
+    """Bytes at offsets."""
 
     size: int
     """Bytes there were when it was opened."""
@@ -39,15 +40,6 @@ class Backend(ABC):
     """Every write is persistent when it returns, whatever ``persist`` says."""
     can_discard: bool = False
     can_secure_erase: bool = False
-
-    @abstractmethod
-    def claim(self) -> None:
-        """Keep other targets from serving the same data. Raises ConfigError if one does."""
-
-    def outdated(self) -> str:
-        """Return in words why the configuration would now open something else, nothing where it
-        would not. Raises ConfigError where it could open nothing."""
-        return ""
 
     def measure(self) -> int:
         """Return the bytes there are now, which may differ from ``size`` where somebody else can
@@ -88,14 +80,3 @@ class Backend(ABC):
         The caller closes it before this backend. Only where the native part is there.
         """
         return None
-
-    @abstractmethod
-    def close(self) -> None:
-        """Let go of the data."""
-
-
-class BackendOptions(Protocol):
-    """A backend as the configuration describes it. Two that compare equal are the same data."""
-
-    def open(self) -> Backend:
-        """Open it without claiming it. Raises ConfigError."""
