@@ -3,12 +3,15 @@
 
     cli, demo            the vof-target program: arguments, signals, the ready-made set
     config, values       the configuration file
-    server               one target: its devices, start, reload and stop
+    models               the device types that it can serve
+    server               one target: start, reload and stop
+    registry             its devices, by name
+    clock                calls that are made later
     listening            what it listens with: one acceptor for each transport
     admission            connections that have not connected yet: who is let in
     connecting           what a Connect is answered
     connection, serving  connections that have: a thread each, and the order in which they end
-    workers              threads of a virtqueue of its own, where they are wanted
+    execution, workers   the requests of a virtqueue while its device has them
     ending               what ends a connection, and what that ends
     association          who is connected to what, and who may connect
     size_watch           looks whether what is behind a device has changed its size

@@ -16,12 +16,12 @@ from __future__ import annotations
 import heapq
 import logging
 import threading
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 from vof.logline import event
 from vof.target.devices.device import Device, DeviceInstance, InUse
+from vof.target.registry import DeviceRegistry
 from vof.target.work import Statistics, Work
 from vof.wire.connect import Names
 from vof.wire.constants import (
@@ -265,28 +265,22 @@ class ConnectedQueue:
 
 
 class AssociationTable:
-    """All associations, and the devices there are for them."""
+    """All associations with the devices of a registry."""
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, devices: DeviceRegistry, limit: int) -> None:
+        self.devices = devices
         self.limit = limit
         self.statistics = Statistics()
         self._changed = threading.Condition()
-        self._devices: dict[str, Device] = {}
         self._active: dict[int, Association] = {}
         self._free: list[int] = []
         self._next = 0
 
-    def add(self, device: Device) -> None:
-        """Let initiators connect to ``device``."""
-        with self._changed:
-            self._devices[device.tvqn] = device
-
-    def remove(self, tvqn: str, timeout: float) -> bool:
-        """End the device's associations and wait for them to be gone; False where that took too
-        long.
+    def end_users(self, device: Device, timeout: float) -> bool:
+        """End the associations with a device that was removed and wait for them to be gone; False
+        where that took too long.
         """
         with self._changed:
-            device = self._devices.pop(tvqn)
             users = [item for item in self._active.values() if item.device is device]
         for association in users:
             association.end("removed", "the device was removed from the configuration")
@@ -298,7 +292,7 @@ class AssociationTable:
         with self._changed:
             if self._uses(device):
                 return False
-            del self._devices[device.tvqn]
+            self.devices.remove(device)
             return True
 
     def connect_control(
@@ -309,7 +303,7 @@ class AssociationTable:
             raise Refusal(Reason.BAD_NAME, "a control queue's Connect has no names")
         tvqn = caller.names.tvqn
         with self._changed:
-            device = self._devices.get(tvqn)
+            device = self.devices.find(tvqn)
             if device is None:
                 raise Refusal(Reason.NO_TARGET, f"there is no device {tvqn!r}")
             if len(self._active) >= self.limit:
@@ -385,20 +379,10 @@ class AssociationTable:
                 heapq.heappush(self._free, association.target_id)
                 self._changed.notify_all()
 
-    def devices(self) -> Iterable[Device]:
-        """Return the devices there are now."""
-        with self._changed:
-            return list(self._devices.values())
-
-    def device(self, tvqn: str) -> Device:
-        """Return one of them."""
-        with self._changed:
-            return self._devices[tvqn]
-
     def users(self) -> dict[str, int]:
         """Return how many associations each device has now."""
         with self._changed:
-            users = dict.fromkeys(self._devices, 0)
+            users = dict.fromkeys((device.tvqn for device in self.devices.all()), 0)
             for association in self._active.values():
                 tvqn = association.device.tvqn
                 users[tvqn] = users.get(tvqn, 0) + 1

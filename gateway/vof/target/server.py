@@ -25,6 +25,7 @@ from vof.target.clock import Clock
 from vof.target.config import Config, DeviceConfig, Settings
 from vof.target.devices.device import Device
 from vof.target.listening import Listening
+from vof.target.registry import DeviceRegistry
 from vof.target.size_watch import SizeWatch
 from vof.target.taps import Taps
 
@@ -44,7 +45,7 @@ class Target:
         """``taps`` look at all that passes through its connections."""
         self._config = config
         self._taps = taps
-        self._table = AssociationTable(config.settings.targets)
+        self._table = AssociationTable(DeviceRegistry(), config.settings.targets)
         self._listening: Listening | None = None
         self._clock: Clock
         self._watch: SizeWatch
@@ -148,10 +149,10 @@ class Target:
         self._watch.stop(_GRACE)
         finished = listening.stop(min(_GRACE, timeout / 4), deadline)
         self._clock.stop(_GRACE)
-        for device in self._table.devices():
+        for device in self._table.devices.all():
             _flush(device)
         if finished:
-            close_all(self._table.devices())
+            close_all(self._table.devices.all())
         else:
             # Not closed: a request that is still being executed has the descriptors in use.
             event(logging.ERROR, "stopped", reason="some requests did not finish in time")
@@ -169,7 +170,7 @@ class Target:
         self.stop()
 
     def _serve(self, device: Device) -> None:
-        self._table.add(device)
+        self._table.devices.add(device)
         if facts := device.facts():
             event(logging.WARNING, "serving", tvqn=device.tvqn, **facts)
 
@@ -184,7 +185,7 @@ class Target:
         renewed: list[tuple[DeviceConfig, Device]] = []
         kept = 0
         for item in items:
-            device = self._table.device(item.tvqn)
+            device = self._device(item)
             try:
                 reason = device.outdated()
                 if not reason:
@@ -204,9 +205,15 @@ class Target:
             event(logging.WARNING, "outdated", tvqn=item.tvqn, reason=reason)
         return renewed, kept
 
+    def _device(self, item: DeviceConfig) -> Device:
+        device = self._table.devices.find(item.tvqn)
+        assert device
+        return device
+
     def _remove(self, item: DeviceConfig) -> None:
-        device = self._table.device(item.tvqn)
-        if self._table.remove(item.tvqn, STOP_TIMEOUT):
+        device = self._device(item)
+        self._table.devices.remove(device)
+        if self._table.end_users(device, STOP_TIMEOUT):
             _retire(device)
         else:
             _flush(device)

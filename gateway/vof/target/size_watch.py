@@ -44,7 +44,7 @@ class SizeWatch:
 
     def look(self) -> None:
         """Look at every device once."""
-        for device in self._table.devices():
+        for device in self._table.devices.all():
             try:
                 changed = device.refresh()
             except OSError as error:

@@ -12,6 +12,7 @@ from vof.target.association import (
     TransportOffer,
 )
 from vof.target.devices.block import BlockDevice, BlockOptions
+from vof.target.registry import DeviceRegistry
 from vof.wire.connect import Names
 from vof.wire.constants import AsyncEvent, Transport
 from vof.wire.dialect import PROPOSAL, V5, Dialect
@@ -52,8 +53,8 @@ class Place:
     def __init__(self, limit: int = 8) -> None:
         self.backend = NotingBackend()
         self.device = BlockDevice("dev", 0, BlockOptions(queues=3), self.backend)
-        self.table = AssociationTable(limit)
-        self.table.add(self.device)
+        self.table = AssociationTable(DeviceRegistry(), limit)
+        self.table.devices.add(self.device)
         self.aborted: list[str] = []
 
     def link(self, name: str) -> NotingLink:

@@ -10,8 +10,10 @@ import pytest
 
 from tests.unit.target.place import NotingLink, Place, caller
 from vof.target.association import Refusal, TransportOffer
+from vof.target.devices.device import DeviceInstance, InUse
 from vof.wire.constants import AsyncEvent, Transport, TransportFeature
 from vof.wire.dialect import PROPOSAL, V2, V5, Dialect
+from vof.wire.status import Reason
 
 
 @pytest.fixture
@@ -96,14 +98,35 @@ def test_the_end_is_logged_once(place: Place, caplog: pytest.LogCaptureFixture) 
 
 def test_removal_waits_for_the_connections(place: Place) -> None:
     control = place.control()
-    assert not place.table.remove("dev", 0.01)
+    place.table.devices.remove(place.device)
+    assert not place.table.end_users(place.device, 0.01)
     assert place.aborted == ["control"]
-    place.table.add(place.device)
     leaving = threading.Thread(target=place.table.release, args=(control,))
     leaving.start()
-    assert place.table.remove("dev", 20)
+    assert place.table.end_users(place.device, 20)
     leaving.join()
     assert refusal(place.control) == 19
+
+
+def test_a_device_may_refuse_an_initiator(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a status that says that there is no instance for it; its id is not used up."""
+    new = place.device.new_instance
+    instances: list[object] = []
+
+    def one_at_a_time() -> DeviceInstance:
+        if instances:
+            raise InUse("it serves one initiator at a time")
+        instances.append(None)
+        return new()
+
+    monkeypatch.setattr(place.device, "new_instance", one_at_a_time)
+    control = place.control()
+    with pytest.raises(Refusal, match="one initiator at a time") as caught:
+        place.control()
+    assert caught.value.reason is Reason.NO_INSTANCE
+    place.table.release(control)
+    instances.clear()
+    assert place.control().association.target_id == 0
 
 
 def test_a_virtqueue_speaks_as_its_control_queue_does(place: Place) -> None:

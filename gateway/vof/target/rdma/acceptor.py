@@ -150,7 +150,7 @@ class Acceptor:
 
     def _endpoint(self, cmid: CMID, listener: Listener) -> Endpoint:
         """Make the endpoint of a connection that was asked for. Raises OSError."""
-        room = max((item.queue_size for item in self._table.devices()), default=0) + SPARE
+        room = max((item.queue_size for item in self._table.devices.all()), default=0) + SPARE
         receives = max(room, CONTROL_RECEIVES)
         device = self._device(cmid.dev_name)
         if self._taps is None:

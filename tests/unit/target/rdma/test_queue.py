@@ -22,6 +22,7 @@ from vof.target.rdma.eager import EagerRange
 from vof.target.rdma.memory import PAGE, Pool
 from vof.target.rdma.queue import KeyedQueue
 from vof.target.rdma.send_queue import SendQueue
+from vof.target.registry import DeviceRegistry
 from vof.wire.constants import Command, Transport, TransportFeature
 from vof.wire.dialect import PROPOSAL, V2, V5, Dialect
 from vof.wire.keyed import (
@@ -66,8 +67,8 @@ class Rig:
         self.dialect = dialect
         self.backend = NotingBackend()
         device = BlockDevice("dev", 0, BlockOptions(queues=3, serial=SERIAL), self.backend)
-        table = AssociationTable(8)
-        table.add(device)
+        table = AssociationTable(DeviceRegistry(), 8)
+        table.devices.add(device)
         who = caller("me", "dev", dialect, Transport.RDMA)
         offer = TransportOffer(BOTH, LIMITS.max_descs)
         link = NotingLink("control", [])
