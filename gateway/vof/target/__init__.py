@@ -13,7 +13,8 @@
     connection, serving  connections that have: a thread each, and the order in which they end
     execution, workers   the requests of a virtqueue while its device has them
     ending               what ends a connection, and what that ends
-    association          who is connected to what, and who may connect
+    association          one initiator's use of one device;
+    association_table    all of them: who is connected to what, and who may connect
     size_watch           looks whether what is behind a device has changed its size
     commands             the control commands
     async_events         events that wait to be sent on a control queue

@@ -6,15 +6,8 @@ Owns what is answered to one. Must not know how it came, nor how the answer goes
 
 from __future__ import annotations
 
-from vof.target.association import (
-    NO_OFFER,
-    AssociationTable,
-    Caller,
-    ConnectedQueue,
-    Link,
-    Refusal,
-    TransportOffer,
-)
+from vof.target.association import NO_OFFER, Caller, ConnectedQueue, Link, TransportOffer
+from vof.target.association_table import AssociationTable, Refusal
 from vof.wire.connect import Connect, ForeignConnect, Names
 from vof.wire.constants import CONTROL_QUEUE_TARGET_ID, Command, Transport
 from vof.wire.dialect import PROPOSAL

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from prometheus_client.core import Metric
 
 from vof.metrics.families import QueueCounts, gauge, request_families
-from vof.target.association import AssociationTable
+from vof.target.association_table import AssociationTable
 
 PREFIX = "vof_target"
 

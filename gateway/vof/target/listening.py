@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from vof.addresses import with_port
 from vof.target.admission import Admission
-from vof.target.association import AssociationTable
+from vof.target.association_table import AssociationTable
 from vof.target.config import Settings
 from vof.target.rdma.addresses import choose
 from vof.target.rdma.loading import load

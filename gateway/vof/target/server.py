@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Self
 
 from vof.errors import ConfigError
 from vof.logline import event
-from vof.target.association import AssociationTable
+from vof.target.association_table import AssociationTable
 from vof.target.capacity import Capacity
 from vof.target.clock import Clock
 from vof.target.config import Config, DeviceConfig, Settings

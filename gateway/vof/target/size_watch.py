@@ -11,7 +11,7 @@ import logging
 import threading
 
 from vof.logline import event
-from vof.target.association import AssociationTable
+from vof.target.association_table import AssociationTable
 from vof.target.clock import Clock, Timer
 from vof.wire.constants import AsyncEvent
 

@@ -4,13 +4,8 @@
 from __future__ import annotations
 
 from tests.unit.target.disk import NotingBackend
-from vof.target.association import (
-    NO_OFFER,
-    AssociationTable,
-    Caller,
-    ConnectedQueue,
-    TransportOffer,
-)
+from vof.target.association import NO_OFFER, Caller, ConnectedQueue, TransportOffer
+from vof.target.association_table import AssociationTable
 from vof.target.devices.block import BlockDevice, BlockOptions
 from vof.target.registry import DeviceRegistry
 from vof.wire.connect import Names

@@ -9,7 +9,8 @@ import threading
 import pytest
 
 from tests.unit.target.place import NotingLink, Place, caller
-from vof.target.association import Refusal, TransportOffer
+from vof.target.association import TransportOffer
+from vof.target.association_table import Refusal
 from vof.target.devices.device import DeviceInstance, InUse
 from vof.wire.constants import AsyncEvent, Transport, TransportFeature
 from vof.wire.dialect import PROPOSAL, V2, V5, Dialect

@@ -24,7 +24,8 @@ from vof.descriptors import SHORTAGES, explain
 from vof.errors import RemoteProtocolError
 from vof.logline import event
 from vof.target.admission import Admission
-from vof.target.association import AssociationTable, TransportOffer
+from vof.target.association import TransportOffer
+from vof.target.association_table import AssociationTable
 from vof.target.config import Settings
 from vof.target.rdma.connection import CONTROL_RECEIVES, MAX_DESCS, SPARE, KeyedConnection
 from vof.target.rdma.endpoint import Endpoint

@@ -12,7 +12,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from vof.errors import RemoteProtocolError
-from vof.target.association import AssociationTable, ConnectedQueue, Refusal, TransportOffer
+from vof.target.association import ConnectedQueue, TransportOffer
+from vof.target.association_table import AssociationTable, Refusal
 from vof.target.connecting import MAX_REFUSALS, answer_connect, answer_foreign
 from vof.target.rdma.connection import KeyedConnection
 from vof.target.rdma.endpoint import SEND_ROOM

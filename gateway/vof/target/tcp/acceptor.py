@@ -19,7 +19,7 @@ from typing import Any
 from vof.addresses import with_port
 from vof.descriptors import SHORTAGES, explain
 from vof.target.admission import Admission
-from vof.target.association import AssociationTable
+from vof.target.association_table import AssociationTable
 from vof.target.capacity import Spare
 from vof.target.config import Settings
 from vof.target.taps import Taps

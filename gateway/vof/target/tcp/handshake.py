@@ -12,7 +12,8 @@ import socket
 from collections.abc import Callable
 
 from vof.errors import RemoteProtocolError
-from vof.target.association import AssociationTable, ConnectedQueue, Refusal
+from vof.target.association import ConnectedQueue
+from vof.target.association_table import AssociationTable, Refusal
 from vof.target.connecting import MAX_REFUSALS, answer_connect, answer_foreign
 from vof.target.tcp.connection import StreamConnection
 from vof.wire.connect import (

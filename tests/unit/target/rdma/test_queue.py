@@ -15,7 +15,8 @@ from tests.unit.target.disk import NotingBackend
 from tests.unit.target.place import NotingLink, caller
 from tests.unit.target.rdma.verbs_free import Heap, QueuePair
 from vof.errors import RemoteProtocolError
-from vof.target.association import AssociationTable, ConnectedQueue, TransportOffer
+from vof.target.association import ConnectedQueue, TransportOffer
+from vof.target.association_table import AssociationTable
 from vof.target.devices.block import BlockDevice, BlockOptions
 from vof.target.execution import Execution
 from vof.target.rdma.eager import EagerRange
