@@ -17,7 +17,8 @@ from tests.unit.target.rdma.verbs_free import Heap, QueuePair
 from vof.errors import RemoteProtocolError
 from vof.target.association import ConnectedQueue, TransportOffer
 from vof.target.association_table import AssociationTable
-from vof.target.devices.block import BlockDevice, BlockOptions
+from vof.target.devices.block import BlockDevice, BlockInstance, BlockOptions
+from vof.target.devices.device import Done, QueuePolicy, Request
 from vof.target.execution import Execution
 from vof.target.rdma.eager import EagerRange
 from vof.target.rdma.memory import PAGE, Pool
@@ -223,6 +224,37 @@ def test_requests_are_executed_in_order_and_at_once() -> None:
     assert rig.queue.busy
     assert [answer.command_id for answer in rig.work()] == [300, 100, 200]
     assert rig.sends.operations.receives == 3
+
+
+@pytest.mark.parametrize("ordered", [False, True])
+def test_requests_that_are_answered_later(monkeypatch: pytest.MonkeyPatch, ordered: bool) -> None:
+    """The device has all of them at once, if their order is of no account."""
+    policy = QueuePolicy(ordered=ordered, blocks=False)
+    held: list[Callable[[], None]] = []
+    submit = BlockInstance.submit
+
+    def later(instance: BlockInstance, request: Request, done: Done) -> None:
+        held.append(lambda: submit(instance, request, done))
+
+    monkeypatch.setattr(BlockDevice, "policy", lambda _device, _queue: policy)
+    monkeypatch.setattr(BlockInstance, "submit", later)
+    rig = Rig()
+    for place in (100, 200, 300):
+        rig.pair.memory[place : place + 16] = header(FLUSH)
+    rig.send(
+        *(
+            keyed_request(V5, ident, [rig.pair.part(ident, 16)], [rig.pair.part(20, 1)])
+            for ident in (300, 100, 200)
+        )
+    )
+    answered: list[int] = []
+    while rig.queue.busy:
+        assert rig.work() == []
+        assert len(held) == (1 if ordered else 3 - len(answered))
+        held.pop()()
+        answered += [answer.command_id for answer in rig.work()]
+    assert answered == ([300, 100, 200] if ordered else [200, 100, 300])
+    assert rig.receives == set(range(RECEIVES))
 
 
 def test_requests_wait_for_memory() -> None:
