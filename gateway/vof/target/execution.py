@@ -40,9 +40,9 @@ class Execution(Generic[T]):
         self._work = connected.work
         self._wake = wake
         self._policy = policy
-        self._workers: Workers[partial[None]] | None = None
+        self._workers: Workers[Request] | None = None
         if policy.blocks and not policy.ordered and threads > 1:
-            self._workers = Workers(threads, name, lambda call: call())
+            self._workers = Workers(threads, name, self._begin)
         self.is_direct = policy.blocks and not self._workers
         """True where ``submit`` returns with the request done, and ``wake`` is never called."""
         self._width = 1
@@ -54,6 +54,8 @@ class Execution(Generic[T]):
         self._changed = threading.Condition()
         self._owner = 0
         self._items: dict[Request, T] = {}
+        self._executed: set[Request] = set()
+        """Those of them that are not done."""
         self._done: deque[tuple[Request, Outcome]] = deque()
 
     @property
@@ -76,17 +78,11 @@ class Execution(Generic[T]):
         assert self.has_room
         self._owner = threading.get_ident()
         self._items[request] = item
-        call = partial(
-            self._work.submit,
-            self._instance,
-            request,
-            partial(self._end, request),
-            waits=self._policy.waits,
-        )
+        self._executed.add(request)
         if self._workers:
-            self._workers.submit(call)
+            self._workers.submit(request)
         else:
-            call()
+            self._begin(request)
 
     def take(self) -> tuple[T, Request, int] | None:
         """Return a request that is done and the bytes that were written for it; None where there is
@@ -108,12 +104,22 @@ class Execution(Generic[T]):
         """Cancel, and wait until the device has none; what is not taken is lost. Idempotent."""
         self.cancel()
         with self._changed:
-            self._changed.wait_for(lambda: len(self._done) == len(self._items))
+            self._changed.wait_for(lambda: not self._executed)
         if self._workers:
             self._workers.finish()
 
+    def _begin(self, request: Request) -> None:
+        end = partial(self._end, request)
+        try:
+            self._work.submit(self._instance, request, end, waits=self._policy.waits)
+        except Exception as error:  # noqa: BLE001 - a mistake of the device's: it ends here
+            end(error)
+
     def _end(self, request: Request, outcome: Outcome) -> None:
         with self._changed:
+            if request not in self._executed:
+                return
+            self._executed.discard(request)
             self._done.append((request, outcome))
             if threading.get_ident() != self._owner:
                 # Under the lock: once it is released, what is to be woken may be gone.

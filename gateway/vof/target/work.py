@@ -34,18 +34,23 @@ class Work:
     ) -> None:
         """Have the instance execute a request, which is counted; where it ``waits``, how long it
         took is not."""
+        kind = instance.kind_of(request)
         with self._lock:
             self._executing += 1
         started = time.monotonic()
-        kind = instance.kind_of(request)
 
         def end(outcome: Outcome) -> None:
             with self._lock:
                 self._executing -= 1
-            if isinstance(outcome, Exception):
+            result = None
+            if not isinstance(outcome, Exception):
+                try:
+                    result = instance.result_of(request, outcome)
+                except Exception as error:  # noqa: BLE001 - whoever waits is to hear of it
+                    outcome = error
+            if result is None:
                 self._tally.lost(kind)
             else:
-                result = instance.result_of(request, outcome)
                 seconds = None if waits else time.monotonic() - started
                 self._tally.answered(kind, seconds, result.data_bytes, failed=result.failed)
             done(outcome)

@@ -185,6 +185,28 @@ def test_failures_are_raised_where_they_are_taken(make: Make) -> None:
     assert not rig.execution.busy
 
 
+@pytest.mark.parametrize("blocks", [True, False])
+@pytest.mark.parametrize("threads", [0, 4])
+def test_a_mistake_of_the_device_s_ends_its_request(
+    make: Make, monkeypatch: pytest.MonkeyPatch, threads: int, blocks: bool
+) -> None:
+    rig = make(QueuePolicy(blocks=blocks), threads)
+
+    def bad(_request: Request, done: Done) -> None:
+        done(3)
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(rig.instance, "submit", bad)
+    rig.submit(1)
+    rig.execution.finish()
+    assert rig.taken() == [1]
+    monkeypatch.setattr(rig.instance, "kind_of", lambda _request: 1 // 0)
+    rig.submit(2)
+    rig.execution.finish()
+    with pytest.raises(ZeroDivisionError):
+        rig.execution.take()
+
+
 def test_the_end_waits_for_what_is_executed_and_not_for_what_waits(make: Make) -> None:
     waiting = make(QueuePolicy(ordered=True, waits=True, blocks=False), 0)
     waiting.submit(1)

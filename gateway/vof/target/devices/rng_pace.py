@@ -122,7 +122,7 @@ class Pace:
         count: Outcome
         try:
             count = turn.read(turn.buffer[:granted])
-        except OSError as error:
+        except Exception as error:  # noqa: BLE001 - what it ends is not decided here
             count = error
         return self._judge(turn, granted, count)
 
