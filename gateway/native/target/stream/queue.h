@@ -17,6 +17,7 @@
 
 #include "counts.h"
 #include "target/block/device.h"
+#include "target/stream/command_parser.h"
 
 struct vof_served_queue;
 
