@@ -227,9 +227,9 @@ def feed_by_rngd() -> dict[str, Any]:
     pidfile = Path("/run/rngd.pid")
     with Watch() as watch:
         run("rngd", "-r", RANDOM, "-t", "1", "-p", pidfile)
-        wait_until("rngd", lambda: pidfile.exists() and pidfile.read_text("ascii").strip())
-        number = int(pidfile.read_text(encoding="ascii"))
         wait_until("rngd to feed the kernel", lambda: watch.seen("rngd")["times"] >= 2, 30)
+        # Not before: until it is a daemon the file may name a process that is none.
+        number = int(pidfile.read_text(encoding="ascii"))
         os.kill(number, signal.SIGUSR1)
         wait_until("rngd's statistics", lambda: rngd_statistics(SYSLOG.read_text("utf-8")))
         os.kill(number, signal.SIGTERM)
