@@ -121,7 +121,8 @@ def processes() -> dict[str, Any]:
 @scenario.step(needs=("connect",), timeout=180)
 def mount() -> dict[str, Any]:
     """A file system on it, mounted as fstab says."""
-    run("mkfs.ext4", "-q", BY_NAME)
+    # All of it now: what is in flight when nbdkit dies waits until the kernel's patience ends.
+    run("mkfs.ext4", "-q", "-E", "lazy_itable_init=0", BY_NAME)
     run("mount", MOUNT)
     (MOUNT / "words").write_text(WORDS, encoding="ascii")
     run("sync", MOUNT / "words")
@@ -136,6 +137,7 @@ def mount() -> dict[str, Any]:
 @scenario.step(needs=("mount",), timeout=180)
 def kill_nbdkit() -> dict[str, Any]:
     """nbdkit is killed below the mounted file system: another takes its place."""
+    run("sync", "-f", MOUNT)
     before = done("status", "disk0", "-o", "json").json["disks"][0]
     os.kill(before["nbdkit"], signal.SIGKILL)
     (MOUNT / "after").write_text(WORDS, encoding="ascii")
