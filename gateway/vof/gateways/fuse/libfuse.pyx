@@ -3,11 +3,11 @@
 """Passes on what libfuse tells of a request and pyfuse3 keeps to itself.
 
 That is fallocate(2), for which pyfuse3 3.5 has no handler; the flags an open file has at the time
-of a read, for fcntl(2) may have changed them; whether a read is for read(2) or fills a page; and
+of a read or write, for fcntl(2) may have changed them; whether a read is for read(2) or fills a page; and
 that who waits for an answer has a signal to see to. Owns the place where that is seen: the function
 by which pyfuse3 hands its handlers to libfuse is found here first, for this module is loaded before
-pyfuse3 and with its symbols for all (dlopen(3), RTLD_GLOBAL), and it puts two handlers of ours among
-them. Must not know what is read or allocated. Everything happens in the thread that runs
+pyfuse3 and with its symbols for all (dlopen(3), RTLD_GLOBAL), and it puts handlers of ours among
+them; so is the answer to an OPEN, which says what is a stream. Must not know what is read or allocated. Everything happens in the thread that runs
 ``pyfuse3.main``, with the GIL held.
 """
 
@@ -19,14 +19,21 @@ cdef extern from *:
     """
     #define FUSE_USE_VERSION 35
     #include <dlfcn.h>
+    #include <errno.h>
     #include <string.h>
     #include <fuse3/fuse_lowlevel.h>
+    #include <linux/fuse.h>
 
     typedef void (*vof_read_handler)(fuse_req_t, fuse_ino_t, size_t, off_t,
                                      struct fuse_file_info *);
     typedef void (*vof_fallocate_handler)(fuse_req_t, fuse_ino_t, int, off_t, off_t,
                                           struct fuse_file_info *);
 
+    typedef void (*vof_write_handler)(fuse_req_t, fuse_ino_t, struct fuse_bufvec *, off_t,
+                                      struct fuse_file_info *);
+
+    static vof_write_handler vof_passed_write; /* pyfuse3's, of WRITE */
+    static vof_write_handler vof_write;        /* ours, which calls it */
     static vof_read_handler vof_passed_read;   /* pyfuse3's */
     static vof_read_handler vof_read;          /* ours, which calls it */
     static vof_fallocate_handler vof_fallocate;
@@ -38,6 +45,8 @@ cdef extern from *:
         memcpy(&all, theirs, size < sizeof all ? size : sizeof all);
         vof_passed_read = all.read;
         all.read = vof_read;
+        vof_passed_write = all.write_buf;
+        all.write_buf = vof_write;
         all.fallocate = vof_fallocate;
         return all;
     }
@@ -73,6 +82,24 @@ cdef extern from *:
         *(void **)&next = dlsym(RTLD_NEXT, "fuse_session_new_versioned");
         return next ? next(args, &all, sizeof all, version, userdata) : NULL;
     }
+
+    int vof_reply_open(fuse_req_t, const struct fuse_file_info *) VOF_IN_PLACE_OF("fuse_reply_open");
+
+    /* What is not seekable is a stream: libfuse has no word for that. The kernel then keeps no place
+       in the file, and no lock of it while a read waits, which a write through the same descriptor
+       would wait for. */
+    int vof_reply_open(fuse_req_t request, const struct fuse_file_info *file) {
+        int (*next)(fuse_req_t, const struct fuse_file_info *);
+        struct fuse_open_out answer;
+        if (file->nonseekable) {
+            memset(&answer, 0, sizeof answer);
+            answer.fh = file->fh;
+            answer.open_flags = FOPEN_DIRECT_IO | FOPEN_NONSEEKABLE | FOPEN_STREAM;
+            return fuse_reply_buf(request, (const char *)&answer, sizeof answer);
+        }
+        *(void **)&next = dlsym(RTLD_NEXT, "fuse_reply_open");
+        return next ? next(request, file) : -ENOSYS;
+    }
     """
     ctypedef void *fuse_req_t
     ctypedef uint64_t fuse_ino_t
@@ -80,6 +107,10 @@ cdef extern from *:
     ctypedef void (*fuse_interrupt_func_t)(fuse_req_t, void *) noexcept
     ctypedef void (*vof_read_handler)(fuse_req_t, fuse_ino_t, size_t, off_t,
                                       fuse_file_info *) noexcept
+    struct fuse_bufvec:
+        pass
+    ctypedef void (*vof_write_handler)(fuse_req_t, fuse_ino_t, fuse_bufvec *, off_t,
+                                       fuse_file_info *) noexcept
     ctypedef void (*vof_fallocate_handler)(fuse_req_t, fuse_ino_t, int, off_t, off_t,
                                            fuse_file_info *) noexcept
     struct fuse_file_info:
@@ -90,6 +121,8 @@ cdef extern from *:
     void fuse_req_interrupt_func(fuse_req_t req, fuse_interrupt_func_t func, void *data)
     vof_read_handler vof_passed_read
     vof_read_handler vof_read
+    vof_write_handler vof_passed_write
+    vof_write_handler vof_write
     vof_fallocate_handler vof_fallocate
 
 
@@ -110,8 +143,8 @@ cdef class Waiting:
         self._interrupted = None
 
 
-cdef class Read(Waiting):
-    """A READ, which pyfuse3 answers. ``flags`` are those of its open file, as of now; ``by_page``:
+cdef class Transfer(Waiting):
+    """A READ or WRITE, which pyfuse3 answers. ``flags`` are those of its open file, as of now; ``by_page``:
     for a page of the file, not for read(2)."""
 
     cdef readonly uint64_t inode
@@ -133,7 +166,7 @@ cdef class Allocation(Waiting):
 
 
 cdef object _taker = None
-cdef Read _read = None
+cdef Transfer _transfer = None
 
 
 def take_allocations(taker):
@@ -143,10 +176,10 @@ def take_allocations(taker):
 
 
 def passed_on():
-    """Return the READ that pyfuse3's handler is being called for, and forget it."""
-    global _read
-    read, _read = _read, None
-    return read
+    """Return the READ or WRITE that pyfuse3's handler is being called for, and forget it."""
+    global _transfer
+    transfer, _transfer = _transfer, None
+    return transfer
 
 
 def is_in_place():
@@ -156,14 +189,24 @@ def is_in_place():
 
 cdef void _on_read(fuse_req_t request, fuse_ino_t inode, size_t size, off_t offset,
                    fuse_file_info *file) noexcept with gil:
-    global _read
-    _read = Read.__new__(Read)
-    _read._request = request
-    _read.inode = inode
-    _read.flags = file.flags
-    # read(2) says who reads, for the sake of mandatory locks; what fills a page does not.
-    _read.by_page = not file.lock_owner
+    _pass_on(request, inode, file)
     vof_passed_read(request, inode, size, offset, file)
+
+
+cdef void _on_write(fuse_req_t request, fuse_ino_t inode, fuse_bufvec *data, off_t offset,
+                    fuse_file_info *file) noexcept with gil:
+    _pass_on(request, inode, file)
+    vof_passed_write(request, inode, data, offset, file)
+
+
+cdef void _pass_on(fuse_req_t request, fuse_ino_t inode, fuse_file_info *file):
+    global _transfer
+    _transfer = Transfer.__new__(Transfer)
+    _transfer._request = request
+    _transfer.inode = inode
+    _transfer.flags = file.flags
+    # read(2) says who reads, for the sake of mandatory locks; what fills a page does not.
+    _transfer.by_page = not file.lock_owner
 
 
 cdef void _on_fallocate(fuse_req_t request, fuse_ino_t inode, int mode, off_t offset, off_t length,
@@ -186,4 +229,5 @@ cdef void _on_interrupt(fuse_req_t request, void *data) noexcept with gil:
 
 
 vof_read = _on_read
+vof_write = _on_write
 vof_fallocate = _on_fallocate

@@ -104,11 +104,12 @@ class Opening:
 class Handle:
     """An open file: one for each open(2), shared by its duplicates. Calls may overlap.
 
-    ``read`` and ``allocate`` are cancelled when their caller has a signal to see to.
+    ``read``, ``write`` and ``allocate`` are cancelled when their caller has a signal to see to.
     """
 
     nonblocking = False
-    """Whether O_NONBLOCK is set, by open(2) or later by fcntl(2); as of the last ``read``."""
+    """Whether O_NONBLOCK is set, by open(2) or later by fcntl(2); as of the last ``read`` or
+    ``write``."""
 
     async def read(self, offset: int, size: int) -> bytes:
         """Return at most ``size`` bytes; none at the end of the file."""
@@ -148,6 +149,10 @@ class File(Node):
     If not, each read(2) and write(2), up to a megabyte, is one call of the handle's, and the size
     limits nothing; what reads by the page (mmap(2), splice(2)) is refused.
     """
+
+    stream = False
+    """There are no places in it: seeking is refused (ESPIPE), and of one descriptor a read and a
+    write do not wait for each other. Such a file is not ``cached``."""
 
     @property
     def size(self) -> int:

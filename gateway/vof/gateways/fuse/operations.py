@@ -162,7 +162,9 @@ class Operations(pyfuse3.Operations):
         opening = Opening.from_flags(flags)
         node.check(opening)
         number = self._open_number(self._handles, await node.open(opening))
-        return pyfuse3.FileInfo(fh=number, direct_io=not node.cached, keep_cache=False)
+        return pyfuse3.FileInfo(
+            fh=number, direct_io=not node.cached, keep_cache=False, nonseekable=node.stream
+        )
 
     @_answer
     async def read(self, fh: int, off: int, size: int) -> bytes:
@@ -196,7 +198,11 @@ class Operations(pyfuse3.Operations):
 
     @_answer
     async def write(self, fh: int, off: int, buf: bytes) -> int:
-        return await self._handles[fh].write(off, buf)
+        request = libfuse.passed_on()
+        handle = self._handles[fh]
+        handle.nonblocking = bool(request.flags & os.O_NONBLOCK)
+        with _interruptible(request):
+            return await handle.write(off, buf)
 
     @_answer
     async def flush(self, fh: int) -> None:
