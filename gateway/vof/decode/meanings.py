@@ -12,7 +12,7 @@ from vof.decode.association import Association
 from vof.decode.fields import value_in
 from vof.decode.message import UNKNOWN, Bits, Named, Value, bits, named
 from vof.decode.requests import Description
-from vof.wire import blk, crypto
+from vof.wire import blk, console, crypto
 from vof.wire.constants import (
     CONTROL_QUEUE_TARGET_ID,
     VENDOR_VOF,
@@ -28,10 +28,15 @@ from vof.wire.layout import Layout, layout_of
 
 Fields = Mapping[str, int]
 
-_FEATURES = {DeviceId.BLOCK: blk.Feature, DeviceId.CRYPTO: crypto.Feature}
+_FEATURES = {
+    DeviceId.BLOCK: blk.Feature,
+    DeviceId.CONSOLE: console.Feature,
+    DeviceId.CRYPTO: crypto.Feature,
+}
 
 _CONFIGS: dict[int, Layout] = {
     DeviceId.BLOCK: layout_of(blk.Config),
+    DeviceId.CONSOLE: layout_of(console.Config),
     DeviceId.CRYPTO: layout_of(crypto.Config),
 }
 

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Reads a virtqueue's request and its answer, for the device types that are known.
 
-virtio-blk (virtio 1.2 §5.2) and virtio-rng (§5.4) here; virtio-crypto in ``crypto_requests``. Must
-not know how a request travels: whoever asks gives the device-readable bytes, as many as are known,
-and how many bytes are device-writable.
+virtio-blk (virtio 1.2 §5.2), virtio-console (§5.3) and virtio-rng (§5.4) here; virtio-crypto in
+``crypto_requests``. Must not know how a request travels: whoever asks gives the
+device-readable bytes, as many as are known, and how many bytes are device-writable.
 """
 
 from __future__ import annotations
@@ -50,6 +50,8 @@ def describe_request(
         return _block_request(readable, readable_size, writable_size)
     if device.device_id == DeviceId.RNG:
         return {"device": "rng", "bytes": writable_size}
+    if device.device_id == DeviceId.CONSOLE:
+        return {"device": "console", "bytes": readable_size or writable_size}
     if device.device_id == DeviceId.CRYPTO:
         return crypto_requests.describe_request(device.features, readable)
     return {}
@@ -63,7 +65,8 @@ def describe_answer(request: Description, area: Bytes, size: int, written: int) 
     """
     if request.get("device") == "block":
         return _block_answer(request, area, size)
-    if request.get("device") == "rng":
+    # A console's request to transmit has no answer but that it is done.
+    if request.get("device") in {"console", "rng"}:
         return {"bytes": written}
     if request.get("device") == "crypto":
         return crypto_requests.describe_answer(request, area, size)

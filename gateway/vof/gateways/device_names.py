@@ -5,13 +5,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from vof.wire import blk, crypto
+from vof.wire import blk, console, crypto
 from vof.wire.constants import VENDOR_VOF, VENDOR_VTGT, CommonFeature, DeviceId
 
 _VENDORS = {VENDOR_VOF: "vof-target", VENDOR_VTGT: "virtio-target"}
 
 FEATURES: Mapping[int, Mapping[int, str]] = {
     DeviceId.BLOCK: {int(bit): str(bit.name) for bit in blk.Feature},
+    DeviceId.CONSOLE: {int(bit): str(bit.name) for bit in console.Feature},
     DeviceId.CRYPTO: {int(bit): str(bit.name) for bit in crypto.Feature},
     DeviceId.RNG: {},
 }

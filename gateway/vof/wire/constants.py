@@ -101,6 +101,7 @@ class DeviceId(IntEnum):
     """virtio 1.2 §5: the device types this project knows."""
 
     BLOCK = 2
+    CONSOLE = 3
     RNG = 4
     CRYPTO = 20
 

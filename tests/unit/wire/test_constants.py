@@ -45,7 +45,12 @@ def test_device_status() -> None:
 
 
 def test_device_ids() -> None:
-    assert {kind.name: kind.value for kind in DeviceId} == {"BLOCK": 2, "RNG": 4, "CRYPTO": 20}
+    assert {kind.name: kind.value for kind in DeviceId} == {
+        "BLOCK": 2,
+        "CONSOLE": 3,
+        "RNG": 4,
+        "CRYPTO": 20,
+    }
 
 
 def test_common_feature_bits() -> None:

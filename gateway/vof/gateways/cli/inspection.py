@@ -15,7 +15,7 @@ from vof.drivers.block_geometry import capacity_of, read_block_config
 from vof.errors import CompletionError, DeviceError, LocalProtocolError
 from vof.initiator.config import read_config
 from vof.initiator.session import Session
-from vof.wire import blk, crypto
+from vof.wire import blk, console, crypto
 from vof.wire.constants import DeviceId
 from vof.wire.layout import layout_of
 
@@ -62,6 +62,14 @@ def inspect(session: Session) -> Inspection:
         serial = _serial(session)
     elif session.device_id == DeviceId.CRYPTO:
         config = read_config(control, layout_of(crypto.Config), crypto.Config._fields)
+    elif session.device_id == DeviceId.CONSOLE:
+        names = [
+            name
+            for feature, names in console.FIELDS_BY_FEATURE.items()
+            if features & feature and feature is not console.Feature.EMERG_WRITE
+            for name in names
+        ]
+        config = read_config(control, layout_of(console.Config), names)
     return Inspection(
         device_id=session.device_id,
         vendor_id=session.vendor_id,

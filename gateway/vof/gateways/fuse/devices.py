@@ -18,6 +18,7 @@ import trio
 from vof.errors import ConfigError, SessionLost
 from vof.gateways.device_names import device_type
 from vof.gateways.fuse.block import open_block
+from vof.gateways.fuse.console import open_console
 from vof.gateways.fuse.contents import Contents, Opener
 from vof.gateways.fuse.crypto import open_crypto
 from vof.gateways.fuse.info import info_text
@@ -32,6 +33,7 @@ from vof.wire.constants import DeviceId
 
 OPENERS: dict[int, Opener] = {
     DeviceId.BLOCK: open_block,
+    DeviceId.CONSOLE: open_console,
     DeviceId.CRYPTO: open_crypto,
     DeviceId.RNG: open_rng,
 }
