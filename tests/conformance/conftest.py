@@ -15,6 +15,7 @@ from tests.support.implementations import implementation, on_both
 from tests.support.loopback import nothing_left_open
 from tests.target.process import TargetProcess
 from vof.drivers.block import BlockDriver
+from vof.drivers.console import ConsoleDriver
 from vof.drivers.crypto import CryptoDriver
 from vof.drivers.rng import RngDriver
 from vof.gateways.disk import Disk
@@ -87,6 +88,9 @@ class Served:
 
     def rng(self, tvqn: str) -> RngDriver:
         return self.open(RngDriver.open, tvqn)
+
+    def console(self, tvqn: str) -> ConsoleDriver:
+        return self.open(ConsoleDriver.open, tvqn)
 
     def crypto(self, tvqn: str, queues: int = 2) -> CryptoDriver:
         return self.open(lambda parameters: CryptoDriver.open(parameters, queues), tvqn)

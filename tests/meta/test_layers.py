@@ -45,14 +45,24 @@ def test_one_module_of_the_target_may_show_what_passes() -> None:
     assert found == {"target/cli.py"}
 
 
-DEVICES_MAY_KNOW = {"backends", "clock", "devices", "native", "native_events", "values"}
+DEVICES_MAY_KNOW = {
+    "backends",
+    "clock",
+    "descriptor_watch",
+    "devices",
+    "native",
+    "native_events",
+    "values",
+}
 """Of the target: what a device model may import, or a backend."""
 
 
 def test_a_device_knows_no_transport() -> None:
     """So that there is one model of each device, whatever brings the requests."""
     models = [
-        path for folder in ("devices", "backends") for path in PACKAGE.glob(f"target/{folder}/*.py")
+        path
+        for folder in ("descriptor_watch", "devices", "backends")
+        for path in PACKAGE.glob(f"target/{folder}/*.py")
     ]
     assert len(models) > 20
     for path in models:

@@ -6,6 +6,6 @@ A new one is a module in ``devices`` and a line here.
 
 from __future__ import annotations
 
-from vof.target.devices import block, crypto, rng
+from vof.target.devices import block, console, crypto, rng
 
-MODELS = {model.name: model for model in (block.MODEL, rng.MODEL, crypto.MODEL)}
+MODELS = {model.name: model for model in (block.MODEL, rng.MODEL, crypto.MODEL, console.MODEL)}

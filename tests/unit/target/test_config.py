@@ -212,7 +212,7 @@ MISTAKES = {
         "[a]\ntvqn=a\nmodel=block\nbackend=driver=block-memory,size=1,path=/a\n",
         "path: unknown key; allowed here: driver, queues, serial, readonly, block_size, size",
     ),
-    "no such model": ("[a]\ntvqn=a\nmodel=net\n", "use block or rng or crypto"),
+    "no such model": ("[a]\ntvqn=a\nmodel=net\n", "use block or rng or crypto or console"),
     "another model's backend": (
         "[a]\ntvqn=a\nmodel=rng\nbackend=driver=block-memory\n",
         "use rng-random or rng-file or rng-simulator",

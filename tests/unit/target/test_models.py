@@ -19,6 +19,7 @@ from vof.wire.constants import DeviceId
 LINES = {
     "block": "driver=block-memory,size=64K",
     "rng": "driver=rng-simulator",
+    "console": "driver=console-echo",
     "crypto": "driver=crypto-openssl",
 }
 """A backend of each."""

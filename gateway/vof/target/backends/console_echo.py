@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""``driver=console-echo``: what is written comes back, for tests.
+
+It keeps so much and no more: who writes without reading waits.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Self
+
+from vof.target.backends.console_interface import ConsoleEnd
+from vof.target.values import Values
+
+KEPT = 64 << 10
+"""Bytes that were written and not read yet."""
+
+
+class Echo(ConsoleEnd):
+    """A line whose other end is itself."""
+
+    def __init__(self) -> None:
+        self._kept = bytearray()
+
+    def read(self, buffer: memoryview) -> int:
+        count = min(len(buffer), len(self._kept))
+        buffer[:count] = self._kept[:count]
+        del self._kept[:count]
+        return count
+
+    def write(self, data: memoryview) -> int:
+        count = min(len(data), KEPT - len(self._kept))
+        self._kept += data[:count]
+        return count
+
+
+@dataclass(frozen=True)
+class EchoOptions:
+    """``driver=console-echo`` has no keys."""
+
+    @classmethod
+    def take(cls, _values: Values) -> Self:
+        """Take the backend's keys."""
+        return cls()
+
+    def open(self) -> ConsoleEnd:
+        return Echo()
