@@ -3,12 +3,12 @@
 """Passes on what libfuse tells of a request and pyfuse3 keeps to itself.
 
 That is fallocate(2), for which pyfuse3 3.5 has no handler; the flags an open file has at the time
-of a read or write, for fcntl(2) may have changed them; whether a read is for read(2) or fills a page; and
-that who waits for an answer has a signal to see to. Owns the place where that is seen: the function
-by which pyfuse3 hands its handlers to libfuse is found here first, for this module is loaded before
-pyfuse3 and with its symbols for all (dlopen(3), RTLD_GLOBAL), and it puts handlers of ours among
-them; so is the answer to an OPEN, which says what is a stream. Must not know what is read or allocated. Everything happens in the thread that runs
-``pyfuse3.main``, with the GIL held.
+of a read or write, for fcntl(2) may have changed them; whether a read is for read(2) or fills a
+page; and that who waits for an answer has a signal to see to. The other way, that an open file is a
+stream. Owns the place where that is seen: the functions by which pyfuse3 hands its handlers to
+libfuse, and answers an OPEN, are found here first, for this module is loaded before pyfuse3 and with
+its symbols for all (dlopen(3), RTLD_GLOBAL). Must not know what is read, written or allocated.
+Everything happens in the thread that runs ``pyfuse3.main``, with the GIL held.
 """
 
 from libc.stdint cimport uint64_t
@@ -144,8 +144,8 @@ cdef class Waiting:
 
 
 cdef class Transfer(Waiting):
-    """A READ or WRITE, which pyfuse3 answers. ``flags`` are those of its open file, as of now; ``by_page``:
-    for a page of the file, not for read(2)."""
+    """A READ or WRITE, which pyfuse3 answers. ``flags`` are those of its open file, as of now;
+    ``by_page``: for a page of the file, not for read(2)."""
 
     cdef readonly uint64_t inode
     cdef readonly int flags

@@ -104,7 +104,8 @@ class Opening:
 class Handle:
     """An open file: one for each open(2), shared by its duplicates. Calls may overlap.
 
-    ``read``, ``write`` and ``allocate`` are cancelled when their caller has a signal to see to.
+    ``read``, ``allocate`` and a stream's ``write`` are cancelled when their caller has a signal to
+    see to.
     """
 
     nonblocking = False

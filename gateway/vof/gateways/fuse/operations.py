@@ -201,6 +201,10 @@ class Operations(pyfuse3.Operations):
         request = libfuse.passed_on()
         handle = self._handles[fh]
         handle.nonblocking = bool(request.flags & os.O_NONBLOCK)
+        node = self._inodes.node(request.inode)
+        if not (isinstance(node, File) and node.stream):
+            # Nobody could tell how much of it was taken.
+            return await handle.write(off, buf)
         with _interruptible(request):
             return await handle.write(off, buf)
 
