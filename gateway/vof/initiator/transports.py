@@ -8,8 +8,9 @@ things are done.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from vof.engine.choice import open_queue
 from vof.errors import CompletionError, ConnectError, RemoteProtocolError
@@ -37,40 +38,14 @@ CONTROL_SIZE = 16
 """Descriptors in flight on a control queue: one command at a time."""
 
 
-class Connections(Protocol):
-    """The connections of one association; ``connections_of`` makes them."""
+class Connections(ABC):
+    """The connections of one association by a portal, which is at ``destination``.
+    ``connections_of`` makes them."""
 
     max_payload: int
     """Bytes that a request may carry, both directions together."""
     max_segs: int
     """Descriptors of a request that travel at all."""
-
-    def open(self, name: str, offset: int, size: int, on_lost: OnLost) -> Queue:
-        """Return a connected queue for ``size`` descriptors, the ``offset``-th of its association.
-
-        Raises ConfigError, ConnectError.
-        """
-
-    def leave_port(self, queue: Queue) -> None:
-        """Let the closing of ``queue`` free its local port at once."""
-
-    def agree(self, control: ControlQueue) -> None:
-        """Agree on transport features, on a control queue that is connected."""
-
-    def set_up(self, control: ControlQueue, index: int, queue: Queue) -> None:
-        """Have a virtqueue that is connected use what was agreed on."""
-
-
-def connections_of(
-    portal: Portal, parameters: SessionParameters, dialect: Dialect, destination: Destination
-) -> Connections:
-    """Return what opens the queues of an association by a portal, which is at ``destination``."""
-    return _KINDS[portal.transport](portal, parameters, dialect, destination)
-
-
-class _TcpConnections:
-    max_payload = 1 << 32
-    max_segs = MAX_COMMAND_ID
 
     def __init__(
         self,
@@ -83,6 +58,34 @@ class _TcpConnections:
         self._parameters = parameters
         self._dialect = dialect
         self._destination = destination
+
+    @abstractmethod
+    def open(self, name: str, offset: int, size: int, on_lost: OnLost) -> Queue:
+        """Return a connected queue for ``size`` descriptors, the ``offset``-th of its association.
+
+        Raises ConfigError, ConnectError.
+        """
+
+    def leave_port(self, queue: Queue) -> None:  # noqa: B027 - not every transport keeps one
+        """Let the closing of ``queue`` free its local port at once."""
+
+    def agree(self, control: ControlQueue) -> None:  # noqa: B027 - there may be nothing to
+        """Agree on transport features, on a control queue that is connected."""
+
+    def set_up(self, control: ControlQueue, index: int, queue: Queue) -> None:  # noqa: B027
+        """Have a virtqueue that is connected use what was agreed on."""
+
+
+def connections_of(
+    portal: Portal, parameters: SessionParameters, dialect: Dialect, destination: Destination
+) -> Connections:
+    """Return what opens the queues of an association by a portal, which is at ``destination``."""
+    return _KINDS[portal.transport](portal, parameters, dialect, destination)
+
+
+class _TcpConnections(Connections):
+    max_payload = 1 << 32
+    max_segs = MAX_COMMAND_ID
 
     def open(self, name: str, offset: int, size: int, on_lost: OnLost) -> Queue:
         portal, taps = self._portal, self._parameters.taps
@@ -105,14 +108,8 @@ class _TcpConnections:
     def leave_port(self, queue: Queue) -> None:
         free_port(queue.fileno())
 
-    def agree(self, control: ControlQueue) -> None:
-        pass
 
-    def set_up(self, control: ControlQueue, index: int, queue: Queue) -> None:
-        pass
-
-
-class _RdmaConnections:
+class _RdmaConnections(Connections):
     max_payload = MAX_PAYLOAD
     max_segs = MAX_SEGS
 
@@ -123,10 +120,7 @@ class _RdmaConnections:
         dialect: Dialect,
         destination: Destination,
     ) -> None:
-        self._portal = portal
-        self._parameters = parameters
-        self._dialect = dialect
-        self._destination = destination
+        super().__init__(portal, parameters, dialect, destination)
         self._domain: Domain | None = None
         self._features = TransportFeature(0)
         self._num_descs = 1
@@ -150,9 +144,6 @@ class _RdmaConnections:
             size,
             self._dialect.framing,
         )
-
-    def leave_port(self, queue: Queue) -> None:
-        pass
 
     def agree(self, control: ControlQueue) -> None:
         wanted = self._dialect.transport_features
@@ -181,7 +172,7 @@ class _RdmaConnections:
         return EagerRange(buffers) if buffers else None
 
 
-_KINDS: Mapping[Transport, type[_TcpConnections | _RdmaConnections]] = {
+_KINDS: Mapping[Transport, type[Connections]] = {
     Transport.TCP: _TcpConnections,
     Transport.RDMA: _RdmaConnections,
 }
