@@ -75,6 +75,7 @@ class Association:
         self.dialect = dialect
         self.tvqn = tvqn
         self.target_id: int | None = None
+        self._vendor_id: int | None = None
         self.quirks = Quirks()
         """What the target needs, once it is known."""
         self._owner = os.getpid()
@@ -104,13 +105,20 @@ class Association:
         if self.dialect.has_async_events:
             self.control.fabric.accept_events()
 
+    def ask_vendor(self) -> int:
+        """Return whose the target is, from when on it is known what it needs; asked once. Raises as
+        ``ControlQueue``."""
+        if self._vendor_id is None:
+            self._vendor_id = self.control.get_vendor_id()
+            self.quirks = quirks_of(self._vendor_id)
+        return self._vendor_id
+
     def identify(self) -> tuple[Identity, QueueSizes]:
         """Read what the device is, and agree on what the transport has to be agreed on for. Raises
         as ``ControlQueue``."""
         control = self.control
         sizes = QueueSizes(control, self.dialect)
-        vendor_id = control.get_vendor_id()
-        self.quirks = quirks_of(vendor_id)
+        vendor_id = self.ask_vendor()
         device_id = control.get_device_id()
         max_segs = min(self._read_max_segs(), self._connections.max_segs)
         self._connections.agree(control)

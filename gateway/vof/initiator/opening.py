@@ -17,7 +17,6 @@ from vof.initiator.association import Association, Identity
 from vof.initiator.parameters import SessionParameters
 from vof.initiator.portal import Portal
 from vof.initiator.queue_sizes import QueueSizes
-from vof.initiator.quirks import quirks_of
 from vof.initiator.refusals import is_closed, may_be_of_later, refusal_of
 from vof.wire.dialect import PROPOSAL, V5, Dialect, dialect_by_name
 from vof.wire.status import SENTENCES
@@ -71,7 +70,8 @@ class _Opening:
                     raise
                 foreign = self._as_connect_error(association, error)
             else:
-                if not quirks_of(association.control.get_vendor_id()).speaks_v5:
+                association.ask_vendor()
+                if not association.quirks.speaks_v5:
                     return Opened(association, *association.identify())
             association.leave(_closed(self._tvqn))
         try:
