@@ -13,7 +13,7 @@ from vof.initiator.config import read_config
 from vof.initiator.session import Session
 from vof.wire.blk import FIELDS_BY_FEATURE, SECTOR_SHIFT, SECTOR_SIZE, Config, Feature
 from vof.wire.constants import DeviceId
-from vof.wire.layout import layout_of
+from vof.wire.layout import layout_of, valid_fields
 
 MAX_TRANSFER = 32 << 20
 """Bytes of the largest data request we make, whatever a device allows."""
@@ -57,12 +57,7 @@ def check_block_device(session: Session) -> None:
 
 def read_block_config(session: Session, features: Feature) -> Config:
     """Return the config space, with the fields that ``features`` make valid and zero elsewhere."""
-    names = [
-        name
-        for feature, fields in FIELDS_BY_FEATURE.items()
-        if feature is None or features & feature
-        for name in fields
-    ]
+    names = valid_fields(FIELDS_BY_FEATURE, features)
     return Config(**read_config(session.control, layout_of(Config), names))  # type: ignore[arg-type]
 
 

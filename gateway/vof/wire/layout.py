@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, TypeVar
 
 _ITEM = re.compile(r"\d*[a-zA-Z]")
 
 _R = TypeVar("_R", bound=NamedTuple)
+_F = TypeVar("_F", bound=int | None)
 
 
 class Field(NamedTuple):
@@ -71,3 +72,14 @@ def laid_out(fmt: str, size: int, /, **offsets: int) -> Callable[[type[_R]], typ
 def layout_of(kind: type[NamedTuple]) -> Layout:
     """Return the layout of a class that ``laid_out`` decorates."""
     return _LAYOUTS[kind]
+
+
+def valid_fields(by_feature: Mapping[_F, Sequence[str]], features: int) -> list[str]:
+    """Return the fields of a config space that features make valid (virtio 1.2 §2.5), and those
+    that need none, in the order of ``by_feature``."""
+    return [
+        name
+        for feature, names in by_feature.items()
+        if feature is None or features & feature
+        for name in names
+    ]

@@ -17,7 +17,7 @@ from vof.initiator.config import read_config
 from vof.initiator.session import Session
 from vof.wire import blk, console, crypto
 from vof.wire.constants import DeviceId
-from vof.wire.layout import layout_of
+from vof.wire.layout import layout_of, valid_fields
 
 MAX_SIZES = 128
 """Queues whose sizes are asked for; a device may say it has 65535."""
@@ -63,12 +63,9 @@ def inspect(session: Session) -> Inspection:
     elif session.device_id == DeviceId.CRYPTO:
         config = read_config(control, layout_of(crypto.Config), crypto.Config._fields)
     elif session.device_id == DeviceId.CONSOLE:
-        names = [
-            name
-            for feature, names in console.FIELDS_BY_FEATURE.items()
-            if features & feature and feature is not console.Feature.EMERG_WRITE
-            for name in names
-        ]
+        # What is only written is not there to be read.
+        readable = features & ~console.Feature.EMERG_WRITE
+        names = valid_fields(console.FIELDS_BY_FEATURE, readable)
         config = read_config(control, layout_of(console.Config), names)
     return Inspection(
         device_id=session.device_id,
@@ -88,12 +85,7 @@ def inspect(session: Session) -> Inspection:
 
 def _block_config(session: Session, features: blk.Feature) -> tuple[Mapping[str, int], int]:
     config = read_block_config(session, features)
-    names = [
-        name
-        for feature, names in blk.FIELDS_BY_FEATURE.items()
-        if feature is None or features & feature
-        for name in names
-    ]
+    names = valid_fields(blk.FIELDS_BY_FEATURE, features)
     return {name: getattr(config, name) for name in names}, capacity_of(session, config)
 
 

@@ -21,6 +21,7 @@ from vof.gateways.fuse.nodes import Access, File, Handle, Opening
 from vof.gateways.sessions.log import log_resized
 from vof.initiator.session import Session
 from vof.wire.blk import FIELDS_BY_FEATURE, Feature
+from vof.wire.layout import valid_fields
 
 MAX_THREADS = 16
 """Requests of one disk that are worked on at once."""
@@ -59,9 +60,7 @@ def _config_facts(session: Session, features: Feature) -> Sequence[tuple[str, ob
     config = read_block_config(session, features)
     return [
         (f"config.{name}", getattr(config, name))
-        for feature, names in FIELDS_BY_FEATURE.items()
-        if feature is None or features & feature & WANTED
-        for name in names
+        for name in valid_fields(FIELDS_BY_FEATURE, features & WANTED)
     ]
 
 
