@@ -7,16 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.target.asking import StoppedClock
 from vof.errors import ConfigError, RemoteProtocolError
 from vof.target.backends.console_echo import KEPT, Echo
 from vof.target.backends.console_pty import PtyOptions
-from vof.target.devices.console import ConsoleDevice, ConsoleDeviceOptions
+from vof.target.devices.console import ConsoleDevice
 from vof.target.devices.device import Cancelled, DeviceInstance, InUse, Outcome, Request
 
 
 def device() -> ConsoleDevice:
-    return ConsoleDevice("console", 0, ConsoleDeviceOptions(), Echo(), StoppedClock())
+    return ConsoleDevice("console", 0, Echo())
 
 
 def submit(

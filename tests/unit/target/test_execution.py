@@ -38,14 +38,6 @@ class LaterInstance(BlockingInstance):
 
     def reset(self) -> None: ...
 
-    def choose_features(self, features: int) -> None: ...
-
-    def read_config(self) -> bytes:
-        return b""
-
-    def write_config(self, offset: int, data: bytes) -> bool:
-        return False
-
     def submit(self, request: Request, done: Done) -> None:
         with self.lock:
             self.begun.append(request)

@@ -20,14 +20,6 @@ class ScriptedInstance(BlockingInstance):
 
     def reset(self) -> None: ...
 
-    def choose_features(self, features: int) -> None: ...
-
-    def read_config(self) -> bytes:
-        return b""
-
-    def write_config(self, offset: int, data: bytes) -> bool:
-        return False
-
     def kind_of(self, request: Request) -> str:
         return bytes(request.readable).decode()
 

@@ -7,9 +7,12 @@ know virtio.
 
 from __future__ import annotations
 
-from abc import ABC
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import Any, Protocol, Self
+
+from vof.target.values import Values
 
 
 class Backend(ABC):  # noqa: B024 - the devices' own interfaces have what is abstract
@@ -35,5 +38,19 @@ class Backend(ABC):  # noqa: B024 - the devices' own interfaces have what is abs
 class BackendOptions(Protocol):
     """A backend as the configuration describes it. Two that compare equal are the same."""
 
+    def open(self) -> Any:
+        """Open it without claiming it. Raises ConfigError."""
+
+
+@dataclass(frozen=True)
+class WithoutKeys(ABC):
+    """The options of a backend that has no keys of its own."""
+
+    @classmethod
+    def take(cls, _values: Values) -> Self:
+        """Take the backend's keys."""
+        return cls()
+
+    @abstractmethod
     def open(self) -> Any:
         """Open it without claiming it. Raises ConfigError."""

@@ -6,11 +6,8 @@ It keeps so much and no more: who writes without reading waits.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Self
-
+from vof.target.backends.backend import WithoutKeys
 from vof.target.backends.console_interface import ConsoleEnd
-from vof.target.values import Values
 
 KEPT = 64 << 10
 """Bytes that were written and not read yet."""
@@ -34,14 +31,8 @@ class Echo(ConsoleEnd):
         return count
 
 
-@dataclass(frozen=True)
-class EchoOptions:
+class EchoOptions(WithoutKeys):
     """``driver=console-echo`` has no keys."""
-
-    @classmethod
-    def take(cls, _values: Values) -> Self:
-        """Take the backend's keys."""
-        return cls()
 
     def open(self) -> ConsoleEnd:
         return Echo()

@@ -9,11 +9,9 @@ key. The services are in ``crypto_ciphers``, ``crypto_digests``, ``crypto_rsa`` 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Self
-
 from cryptography.exceptions import InternalError, InvalidTag, UnsupportedAlgorithm
 
+from vof.target.backends.backend import WithoutKeys
 from vof.target.backends.crypto_ciphers import (
     AeadContext,
     CipherContext,
@@ -29,7 +27,6 @@ from vof.target.backends.crypto_digests import (
 from vof.target.backends.crypto_ecdsa import EcdsaContext, supported_curves
 from vof.target.backends.crypto_interface import CryptoBackend, CryptoContext
 from vof.target.backends.crypto_rsa import RsaContext
-from vof.target.values import Values
 from vof.wire.crypto import AkcipherAlgorithm, BadRequest, Service, Status
 from vof.wire.crypto_operations import DataRequest
 from vof.wire.crypto_parameters import (
@@ -102,14 +99,8 @@ class OpensslBackend(CryptoBackend):
         return EcdsaContext(parameters)
 
 
-@dataclass(frozen=True)
-class OpensslOptions:
+class OpensslOptions(WithoutKeys):
     """``driver=crypto-openssl`` has no keys."""
-
-    @classmethod
-    def take(cls, _values: Values) -> Self:
-        """Take the backend's keys."""
-        return cls()
 
     def open(self) -> CryptoBackend:
         return OpensslBackend()

@@ -4,11 +4,9 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
-from typing import Self
 
+from vof.target.backends.backend import WithoutKeys
 from vof.target.backends.rng_interface import RngSource, RngStream
-from vof.target.values import Values
 
 
 class RandomSource(RngSource):
@@ -26,14 +24,8 @@ class RandomSource(RngSource):
         return len(data)
 
 
-@dataclass(frozen=True)
-class RandomOptions:
+class RandomOptions(WithoutKeys):
     """``driver=rng-random`` has no keys."""
-
-    @classmethod
-    def take(cls, _values: Values) -> Self:
-        """Take the backend's keys."""
-        return cls()
 
     def open(self) -> RngSource:
         return RandomSource()

@@ -7,13 +7,11 @@ target's backend of this name.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from string import ascii_uppercase
 from threading import Lock
-from typing import Self
 
+from vof.target.backends.backend import WithoutKeys
 from vof.target.backends.rng_interface import RngSource, RngStream
-from vof.target.values import Values
 
 _ALPHABET = ascii_uppercase.encode("ascii")
 
@@ -41,14 +39,8 @@ class SimulatorSource(RngSource):
         return Alphabet()
 
 
-@dataclass(frozen=True)
-class SimulatorOptions:
+class SimulatorOptions(WithoutKeys):
     """``driver=rng-simulator`` has no keys."""
-
-    @classmethod
-    def take(cls, _values: Values) -> Self:
-        """Take the backend's keys."""
-        return cls()
 
     def open(self) -> RngSource:
         return SimulatorSource()

@@ -12,15 +12,12 @@ not know transports, associations or what the other end is.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from threading import Lock
-from typing import Self
 
 from vof.errors import RemoteProtocolError
 from vof.target.backends.console_echo import EchoOptions
 from vof.target.backends.console_interface import ConsoleEnd
 from vof.target.backends.console_pty import PtyOptions
-from vof.target.clock import Clock
 from vof.target.devices.device import (
     Cancelled,
     Device,
@@ -34,7 +31,6 @@ from vof.target.devices.device import (
     Result,
 )
 from vof.target.devices.model import DeviceModel
-from vof.target.values import Values
 from vof.wire.console import (
     NUM_QUEUES,
     RECEIVE_QUEUE,
@@ -54,16 +50,6 @@ _CONFIG = layout_of(Config).pack(*Config())
 """Of a device with none of the features that give a field a meaning."""
 
 
-@dataclass(frozen=True)
-class ConsoleDeviceOptions:
-    """The device has no keys of its own."""
-
-    @classmethod
-    def take(cls, _values: Values) -> Self:
-        """Take the device's keys."""
-        return cls()
-
-
 class ConsoleDevice(Device):
     """One line, of one initiator at a time."""
 
@@ -72,14 +58,7 @@ class ConsoleDevice(Device):
     queue_size = QUEUE_SIZE
     limits = LIMITS
 
-    def __init__(
-        self,
-        tvqn: str,
-        mask: int,
-        _options: ConsoleDeviceOptions,
-        end: ConsoleEnd,
-        _clock: Clock,
-    ) -> None:
+    def __init__(self, tvqn: str, mask: int, end: ConsoleEnd) -> None:
         """``end`` belongs to the device from now on. ``mask`` limits the offer unless it is 0.
         Raises ConfigError."""
         self.tvqn = tvqn
@@ -130,14 +109,8 @@ class ConsoleInstance(DeviceInstance):
     def reset(self) -> None:
         """The driver sets nothing, and what is on the line stays there."""
 
-    def choose_features(self, features: int) -> None:
-        """Nothing depends on them."""
-
     def read_config(self) -> bytes:
         return _CONFIG
-
-    def write_config(self, offset: int, data: bytes) -> bool:
-        return False
 
     def submit(self, request: Request, done: Done) -> None:
         try:
@@ -201,10 +174,10 @@ class ConsoleInstance(DeviceInstance):
 MODEL = DeviceModel(
     name="console",
     device_id=DeviceId.CONSOLE,
-    take=ConsoleDeviceOptions.take,
+    take=lambda _values: None,
     backends={
         "console-pty": lambda values, _options: PtyOptions.take(values),
         "console-echo": lambda values, _options: EchoOptions.take(values),
     },
-    make=ConsoleDevice,
+    make=lambda tvqn, mask, _options, end, _clock: ConsoleDevice(tvqn, mask, end),
 )

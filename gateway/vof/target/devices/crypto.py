@@ -171,9 +171,6 @@ class CryptoInstance(BlockingInstance):
     def read_config(self) -> bytes:
         return pack(self._device.config)
 
-    def write_config(self, offset: int, data: bytes) -> bool:
-        return False
-
     def execute(self, queue: int, readable: memoryview, writable: memoryview) -> int:
         if not writable:
             raise RemoteProtocolError("a crypto request has no room for its status")

@@ -98,17 +98,16 @@ class DeviceInstance(ABC):
     def reset(self) -> None:
         """Forget everything that the driver set (virtio 1.2 §2.4)."""
 
-    @abstractmethod
-    def choose_features(self, features: int) -> None:
+    def choose_features(self, features: int) -> None:  # noqa: B027 - nothing may depend on them
         """Take the driver's feature bits; the caller has checked that they were offered."""
 
-    @abstractmethod
     def read_config(self) -> bytes:
         """Return the whole config space as it is now."""
+        return b""
 
-    @abstractmethod
     def write_config(self, offset: int, data: bytes) -> bool:
         """Set bytes of the config space; return False where a driver may not. Raises OSError."""
+        return False
 
     @abstractmethod
     def submit(self, request: Request, done: Done) -> None:

@@ -115,15 +115,6 @@ class RngInstance(DeviceInstance):
     def reset(self) -> None:
         self._stream = self._device.backend.stream()
 
-    def choose_features(self, features: int) -> None:
-        """Nothing depends on them."""
-
-    def read_config(self) -> bytes:
-        return b""
-
-    def write_config(self, offset: int, data: bytes) -> bool:
-        return False
-
     def submit(self, request: Request, done: Done) -> None:
         try:
             request_size(len(request.readable), [len(request.writable)])
