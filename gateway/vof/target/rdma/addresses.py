@@ -1,20 +1,19 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Chooses the addresses to listen at: those that RDMA devices serve.
 
-Owns what
-``address`` in [target] means for RDMA, and the words for an address that cannot be used. Must not
-know pyverbs, which takes the process down when it is to bind to an address without a device: a
-loopback address or one that stands for all.
+Owns what ``address`` in [target] means for RDMA, and the words for an address that cannot be used.
+Must not know pyverbs, which takes the process down when it is to bind to an address without a
+device: a loopback address or one that stands for all.
 """
 
 from __future__ import annotations
 
-import socket
 from ipaddress import ip_address
 from pathlib import Path
 
 from vof.errors import ConfigError
 from vof.rdma.addresses import Served, served_addresses
+from vof.target.resolving import resolve
 
 NO_DEVICE = (
     "there is no RDMA device with an address; "
@@ -58,11 +57,4 @@ def not_served(address: str, devices: Path | None = None) -> str:
 
 def _find(address: str) -> list[str]:
     """Return the numeric addresses of a host name. Raises ConfigError."""
-    try:
-        found = socket.getaddrinfo(address, None, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    except (socket.gaierror, UnicodeError) as error:
-        reason = error.strerror if isinstance(error, socket.gaierror) else "not a host name"
-        raise ConfigError(
-            f"cannot find the address {address!r}: {reason}; correct address in [target]"
-        ) from None
-    return [str(place[0]) for *_kind, place in found]
+    return [str(place[0]) for *_kind, place in resolve(address)]

@@ -12,7 +12,8 @@ import errno
 import socket
 from collections.abc import Sequence
 
-from vof.errors import ConfigError, VofError
+from vof.errors import VofError
+from vof.target.resolving import resolve
 
 _BACKLOG = 4096
 
@@ -20,15 +21,8 @@ _BACKLOG = 4096
 def listen(address: str, ports: Sequence[int]) -> list[socket.socket]:
     """Return listening stream sockets, one for each port, all at one address: the first that
     ``address`` is the name of where every port can be had. Raises VofError."""
-    try:
-        found = socket.getaddrinfo(address, None, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    except (socket.gaierror, UnicodeError) as error:
-        reason = error.strerror if isinstance(error, socket.gaierror) else "not a host name"
-        raise ConfigError(
-            f"cannot find the address {address!r}: {reason}; correct address in [target]"
-        ) from None
     failure: VofError | None = None
-    for family, kind, protocol, _name, place in found:
+    for family, kind, protocol, _name, place in resolve(address):
         with contextlib.ExitStack() as undo:
             socks = []
             for port in ports:
