@@ -168,14 +168,10 @@ class Operations(pyfuse3.Operations):
 
     @_answer
     async def read(self, fh: int, off: int, size: int) -> bytes:
-        # The first thing: what pyfuse3 calls next belongs to another request.
-        request = libfuse.passed_on()
-        node = self._inodes.node(request.inode)
-        if request.by_page and isinstance(node, File) and not node.cached:
+        request, file, handle = self._passed_on(fh)
+        if request.by_page and not file.cached:
             # A page of such a file would be shared by whoever maps or splices it.
             raise OSError(errno.EINVAL, "the file is for read(2)")
-        handle = self._handles[fh]
-        handle.nonblocking = bool(request.flags & os.O_NONBLOCK)
         with _interruptible(request):
             return await handle.read(off, size)
 
@@ -198,11 +194,8 @@ class Operations(pyfuse3.Operations):
 
     @_answer
     async def write(self, fh: int, off: int, buf: bytes) -> int:
-        request = libfuse.passed_on()
-        handle = self._handles[fh]
-        handle.nonblocking = bool(request.flags & os.O_NONBLOCK)
-        node = self._inodes.node(request.inode)
-        if not (isinstance(node, File) and node.stream):
+        request, file, handle = self._passed_on(fh)
+        if not file.stream:
             # Nobody could tell how much of it was taken.
             return await handle.write(off, buf)
         with _interruptible(request):
@@ -262,6 +255,15 @@ class Operations(pyfuse3.Operations):
         self, inode: int, new_parent_inode: int, new_name: bytes, ctx: RequestContext
     ) -> EntryAttributes:
         raise pyfuse3.FUSEError(errno.EPERM)
+
+    def _passed_on(self, fh: int) -> tuple[libfuse.Transfer, File, Handle]:
+        """Return the request that a handler is called for, its file and its handle. The handler's
+        first thing: what pyfuse3 calls next belongs to another request."""
+        request = libfuse.passed_on()
+        file, handle = self._inodes.node(request.inode), self._handles[fh]
+        assert isinstance(file, File)
+        handle.nonblocking = bool(request.flags & os.O_NONBLOCK)
+        return request, file, handle
 
     def _folder(self, inode: int) -> Folder:
         node = self._inodes.node(inode)

@@ -17,6 +17,7 @@ import trio
 
 from vof.errors import VofError
 from vof.gateways.fuse.nodes import Access, File, Handle, Opening
+from vof.wire.structs import Buffer
 
 ROOM = 64 << 10
 """Bytes kept of each direction."""
@@ -40,7 +41,7 @@ class Pipe:
     def room(self) -> int:
         return ROOM - len(self._bytes)
 
-    def put_now(self, data: bytes) -> int:
+    def put_now(self, data: Buffer) -> int:
         """Take what there is room for; return how much. Raises what ended it."""
         self._raise_error()
         count = min(len(data), self.room)
@@ -60,7 +61,7 @@ class Pipe:
             self._raise_error()
         return data
 
-    async def put(self, data: bytes) -> int:
+    async def put(self, data: Buffer) -> int:
         """Wait for room, and return how much of ``data`` it was enough for."""
         while not (count := self.put_now(data)) and data:
             await self._event.wait()
@@ -160,10 +161,10 @@ class _StreamHandle(Handle):
                 raise BlockingIOError(errno.EAGAIN, "there is no room")
             return count
         # All of it, in pieces as there is room; a signal ends it with what was taken.
-        done = 0
+        done, view = 0, memoryview(data)
         try:
             while done < len(data):
-                done += await outgoing.put(data[done:])
+                done += await outgoing.put(view[done:])
         except trio.Cancelled:
             if not done:
                 raise
