@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""What the choice of a dialect costs an opening: round trips, and milliseconds on loopback.
+"""Measures the cost of a dialect's choice to an opening: round trips, and time on loopback.
 
 `python -m tests.bench.opening` opens a disk of one virtqueue with each `dialect=`, in turn, and
 prints a table. A round trip is a connection made, or bytes sent after others were received: what an

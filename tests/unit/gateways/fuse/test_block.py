@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""What fallocate(2) does to a disk, without a kernel."""
+"""A disk under fallocate(2), without a kernel."""
 
 from __future__ import annotations
 
